@@ -1,0 +1,454 @@
+//! The actor: who made a call, in words, from a record's `userIdentity`.
+//!
+//! Each type of identity says itself with other fields; here they become one sentence part and a few
+//! lines for a person who has to decide at night whether this was a colleague. Every value shown went
+//! through [`crate::text`]. Source: AWS CloudTrail User Guide, "CloudTrail userIdentity element".
+
+use crate::record::Record;
+use crate::text::one_line;
+
+/// Longest name shown, in characters.
+const NAME: usize = 128;
+
+/// Who made a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// `userIdentity.type`, `AwsService` events' missing identity being `None`.
+    pub kind: Option<String>,
+    /// One clause, such as `role AdminRole (session alice)`.
+    pub description: String,
+    /// A short form, such as `AdminRole/alice`.
+    pub short: String,
+    /// Whether multi-factor authentication stood behind the session; `None`: not recorded.
+    pub mfa: Option<bool>,
+    /// By what means: console, CLI, tool, service.
+    pub means: Means,
+}
+
+/// By what means a call was made.
+///
+/// Only `sessionCredentialFromConsole` and `invokedBy` are AWS's own word; a user agent is the
+/// caller's, and is said to be a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// In the AWS console.
+    Console,
+    /// Through an AWS service, on the identity's behalf.
+    Service(String),
+    /// A tool, as its user agent claims.
+    Claimed(&'static str),
+    /// The user agent names nothing known.
+    Unknown,
+}
+
+impl Means {
+    /// As a person reads it.
+    pub fn describe(&self) -> String {
+        match self {
+            Means::Console => "AWS console".into(),
+            Means::Service(name) => format!("AWS service {name}"),
+            Means::Claimed(tool) => format!("{tool} (as its user agent claims)"),
+            Means::Unknown => "not known from the record".into(),
+        }
+    }
+}
+
+impl Actor {
+    /// The actor of a record.
+    pub fn of(record: &Record) -> Actor {
+        let kind = record.text("userIdentity.type").map(|k| one_line(k, NAME));
+        let (description, short) = describe(record, kind.as_deref());
+        Actor {
+            kind,
+            description,
+            short,
+            mfa: record.flag("userIdentity.sessionContext.attributes.mfaAuthenticated"),
+            means: means(record),
+        }
+    }
+
+    /// The value of the message attribute `actor_type`.
+    pub fn kind_or_unknown(&self) -> &str {
+        self.kind.as_deref().unwrap_or("Unknown")
+    }
+}
+
+fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
+    let field = |name: &str| {
+        record
+            .text(&format!("userIdentity.{name}"))
+            .map(|text| one_line(text, NAME))
+    };
+    let account = field("accountId");
+    let of_account = account
+        .as_ref()
+        .map_or_else(String::new, |id| format!(" of account {id}"));
+    let user_name = field("userName");
+    // The part behind the last `/` of the ARN, or behind the `:` of the principal: what is left of a
+    // name where userName is not recorded.
+    let tail = field("arn")
+        .and_then(|arn| arn.rsplit('/').next().map(str::to_owned))
+        .or_else(|| field("principalId"));
+    let name = user_name.clone().or_else(|| tail.clone());
+    let or_unnamed =
+        |name: Option<String>| name.unwrap_or_else(|| "(not named in the record)".into());
+    let provider = field("identityProvider");
+    let from_provider = provider
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" of identity provider {name}"));
+
+    match kind {
+        Some("Root") => {
+            let alias = user_name
+                .filter(|name| Some(name) != account.as_ref())
+                .map_or_else(String::new, |alias| format!(" ({alias})"));
+            (format!("the ROOT user{of_account}{alias}"), "root".into())
+        }
+        Some("IAMUser") => {
+            let name = or_unnamed(name);
+            (format!("IAM user {name}"), name)
+        }
+        Some("AssumedRole") => assumed_role(record, field("arn"), field("principalId")),
+        Some("Role") => {
+            let name = or_unnamed(name);
+            (format!("role {name}"), name)
+        }
+        Some("FederatedUser") => {
+            let issuer = issuer_name(record).map_or_else(String::new, |issuer| {
+                format!(" (session issued by {issuer})")
+            });
+            let name =
+                or_unnamed(name.map(|n| n.rsplit(':').next().unwrap_or_default().to_owned()));
+            (format!("federated user {name}{issuer}"), name)
+        }
+        Some("Directory") => {
+            let name = or_unnamed(name);
+            (format!("directory user {name}"), name)
+        }
+        Some("AWSAccount") => {
+            let id = or_unnamed(account);
+            let principal = field("principalId")
+                .map_or_else(String::new, |principal| format!(" (principal {principal})"));
+            (
+                format!("another AWS account, {id}{principal}"),
+                format!("account {id}"),
+            )
+        }
+        Some("AWSService") => {
+            let service = or_unnamed(field("invokedBy"));
+            (format!("the AWS service {service}"), service)
+        }
+        Some("IdentityCenterUser") => {
+            let id = or_unnamed(field("onBehalfOf.userId").or(name));
+            (format!("IAM Identity Center user {id}"), id)
+        }
+        Some("SAMLUser") => {
+            let name = or_unnamed(name);
+            (format!("SAML user {name}{from_provider}"), name)
+        }
+        Some("WebIdentityUser") => {
+            let name = or_unnamed(name);
+            (format!("web identity user {name}{from_provider}"), name)
+        }
+        Some("Unknown") => {
+            let name = or_unnamed(name);
+            (
+                format!("an identity that CloudTrail calls unknown, {name}"),
+                name,
+            )
+        }
+        Some(other) => {
+            let name = or_unnamed(name);
+            (format!("{name} (identity type {other})"), name)
+        }
+        // An AwsServiceEvent has no userIdentity at all.
+        None if record.text("eventType") == Some("AwsServiceEvent") => {
+            ("AWS itself (a service event)".into(), "AWS".into())
+        }
+        None => match field("invokedBy") {
+            Some(service) => (format!("the AWS service {service}"), service),
+            None => {
+                let name = or_unnamed(name);
+                (format!("an identity {name}"), name)
+            }
+        },
+    }
+}
+
+/// `arn:aws:sts::<account>:assumed-role/<role>/<session>`; the issuer's userName is the role's name.
+fn assumed_role(
+    record: &Record,
+    arn: Option<String>,
+    principal: Option<String>,
+) -> (String, String) {
+    let mut parts = arn
+        .as_deref()
+        .and_then(|a| a.split_once(":assumed-role/"))
+        .map(|(_, rest)| rest.rsplitn(2, '/'));
+    let (session, role) = match &mut parts {
+        Some(parts) => (
+            parts.next().map(str::to_owned),
+            parts.next().map(str::to_owned),
+        ),
+        None => (None, None),
+    };
+    let session = session.or_else(|| {
+        principal
+            .as_deref()
+            .and_then(|p| p.split_once(':'))
+            .map(|(_, s)| s.to_owned())
+    });
+    let role = record
+        .text("userIdentity.sessionContext.sessionIssuer.userName")
+        .map(|name| one_line(name, NAME))
+        .or(role);
+
+    let who = match &role {
+        // IAM Identity Center names its roles AWSReservedSSO_<permission set>_<16 hex digits>.
+        Some(role) if role.starts_with("AWSReservedSSO_") => {
+            let set = role.trim_start_matches("AWSReservedSSO_");
+            let set = set.rsplit_once('_').map_or(set, |(set, _)| set);
+            format!("IAM Identity Center permission set {set}")
+        }
+        Some(role) => format!("role {role}"),
+        None => "a role (not named in the record)".to_owned(),
+    };
+    let caller = record.text("userIdentity.accountId");
+    let home = record
+        .text("userIdentity.sessionContext.sessionIssuer.accountId")
+        .or(caller);
+    let foreign = match (home, record.text("recipientAccountId")) {
+        (Some(home), Some(here)) if home != here => format!(" of account {}", one_line(home, NAME)),
+        _ => String::new(),
+    };
+    let description = match &session {
+        Some(session) => format!("{who}{foreign} (session {session})"),
+        None => format!("{who}{foreign}"),
+    };
+    let role = role.unwrap_or_else(|| "role".into());
+    let short = session.map_or_else(|| role.clone(), |session| format!("{role}/{session}"));
+    (description, short)
+}
+
+fn issuer_name(record: &Record) -> Option<String> {
+    let issuer = "userIdentity.sessionContext.sessionIssuer";
+    let name = record.text(&format!("{issuer}.userName"))?;
+    let kind = match record.text(&format!("{issuer}.type")) {
+        Some("IAMUser") => "IAM user ",
+        Some("Role") => "role ",
+        _ => "",
+    };
+    Some(format!("{kind}{}", one_line(name, NAME)))
+}
+
+/// What a user agent begins with or contains, lower case, and what that is. The first hit counts.
+const TOOLS: &[(&str, &str)] = &[
+    ("terraform", "Terraform"),
+    ("opentofu", "OpenTofu"),
+    ("pulumi", "Pulumi"),
+    ("exec-env/cloudshell", "AWS CloudShell"),
+    ("aws-cli/", "AWS CLI"),
+    ("boto3/", "AWS SDK for Python (Boto3)"),
+    ("botocore/", "AWS SDK for Python (botocore)"),
+    ("aws-sdk-java", "AWS SDK for Java"),
+    ("aws-sdk-go", "AWS SDK for Go"),
+    ("aws-sdk-js", "AWS SDK for JavaScript"),
+    ("aws-sdk-nodejs", "AWS SDK for JavaScript"),
+    ("aws-sdk-rust", "AWS SDK for Rust"),
+    ("aws-sdk-dotnet", "AWS SDK for .NET"),
+    ("aws-sdk-ruby", "AWS SDK for Ruby"),
+    ("aws-sdk-php", "AWS SDK for PHP"),
+    ("awspowershell", "AWS Tools for PowerShell"),
+    ("console.amazonaws.com", "AWS console"),
+    ("signin.amazonaws.com", "AWS console"),
+    ("aws-internal", "AWS console or another AWS client"),
+    ("mozilla/", "a web browser"),
+];
+
+fn means(record: &Record) -> Means {
+    if record.flag("sessionCredentialFromConsole") == Some(true) {
+        return Means::Console;
+    }
+    if let Some(service) = record.text("userIdentity.invokedBy") {
+        return Means::Service(one_line(service, NAME));
+    }
+    let Some(agent) = record.text("userAgent").map(str::to_lowercase) else {
+        return Means::Unknown;
+    };
+    TOOLS
+        .iter()
+        .find(|(mark, _)| agent.contains(mark))
+        .map_or(Means::Unknown, |(_, tool)| Means::Claimed(tool))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn actor(identity: Value) -> Actor {
+        let mut fields = serde_json::Map::new();
+        fields.insert("userIdentity".into(), identity);
+        fields.insert("recipientAccountId".into(), "111122223333".into());
+        Actor::of(&Record::new(0, fields))
+    }
+
+    #[test]
+    fn every_identity_type_in_words() {
+        let issuer = json!({"type": "Role", "userName": "AdminRole", "accountId": "111122223333"});
+        for (identity, description, short) in [
+            (
+                json!({"type": "Root", "accountId": "111122223333", "arn": "arn:aws:iam::111122223333:root"}),
+                "the ROOT user of account 111122223333",
+                "root",
+            ),
+            (
+                json!({"type": "IAMUser", "userName": "alice", "accountId": "111122223333"}),
+                "IAM user alice",
+                "alice",
+            ),
+            (
+                json!({"type": "IAMUser", "arn": "arn:aws:iam::111122223333:user/ops/alice"}),
+                "IAM user alice",
+                "alice",
+            ),
+            (
+                json!({"type": "AssumedRole", "arn": "arn:aws:sts::111122223333:assumed-role/AdminRole/ExampleSession",
+                    "sessionContext": {"sessionIssuer": issuer}}),
+                "role AdminRole (session ExampleSession)",
+                "AdminRole/ExampleSession",
+            ),
+            (
+                json!({"type": "AssumedRole", "arn": "arn:aws:sts::111122223333:assumed-role/AdminRole/ExampleSession",
+                    "sessionContext": {"sessionIssuer": {}}}),
+                "role AdminRole (session ExampleSession)",
+                "AdminRole/ExampleSession",
+            ),
+            (
+                json!({"type": "AssumedRole", "principalId": "AROAEXAMPLE:ExampleSession"}),
+                "a role (not named in the record) (session ExampleSession)",
+                "role/ExampleSession",
+            ),
+            (
+                json!({"type": "AssumedRole", "accountId": "444455556666",
+                    "arn": "arn:aws:sts::444455556666:assumed-role/AWSReservedSSO_Hsm_Admins_0123456789abcdef/alice@example.com"}),
+                "IAM Identity Center permission set Hsm_Admins of account 444455556666 (session alice@example.com)",
+                "AWSReservedSSO_Hsm_Admins_0123456789abcdef/alice@example.com",
+            ),
+            (
+                json!({"type": "Role", "arn": "arn:aws:iam::111122223333:role/Batch"}),
+                "role Batch",
+                "Batch",
+            ),
+            (
+                json!({"type": "FederatedUser", "arn": "arn:aws:sts::111122223333:federated-user/Bob",
+                    "sessionContext": {"sessionIssuer": {"type": "IAMUser", "userName": "alice"}}}),
+                "federated user Bob (session issued by IAM user alice)",
+                "Bob",
+            ),
+            (
+                json!({"type": "Directory", "userName": "bob"}),
+                "directory user bob",
+                "bob",
+            ),
+            (
+                json!({"type": "AWSAccount", "accountId": "999988887777", "principalId": "AIDAEXAMPLE"}),
+                "another AWS account, 999988887777 (principal AIDAEXAMPLE)",
+                "account 999988887777",
+            ),
+            (
+                json!({"type": "AWSService", "invokedBy": "cloudhsm.amazonaws.com"}),
+                "the AWS service cloudhsm.amazonaws.com",
+                "cloudhsm.amazonaws.com",
+            ),
+            (
+                json!({"type": "IdentityCenterUser", "onBehalfOf": {"userId": "544894e8-80c1"}}),
+                "IAM Identity Center user 544894e8-80c1",
+                "544894e8-80c1",
+            ),
+            (
+                json!({"type": "SAMLUser", "userName": "carol", "identityProvider": "corp"}),
+                "SAML user carol of identity provider corp",
+                "carol",
+            ),
+            (
+                json!({"type": "WebIdentityUser", "userName": "dave", "identityProvider": "accounts.example.com"}),
+                "web identity user dave of identity provider accounts.example.com",
+                "dave",
+            ),
+            (
+                json!({"type": "Unknown", "principalId": "x"}),
+                "an identity that CloudTrail calls unknown, x",
+                "x",
+            ),
+            (
+                json!({"type": "Martian", "userName": "m"}),
+                "m (identity type Martian)",
+                "m",
+            ),
+            (
+                json!({"type": 7}),
+                "an identity (not named in the record)",
+                "(not named in the record)",
+            ),
+            (
+                json!("nobody"),
+                "an identity (not named in the record)",
+                "(not named in the record)",
+            ),
+            (
+                json!({"invokedBy": "backup.amazonaws.com"}),
+                "the AWS service backup.amazonaws.com",
+                "backup.amazonaws.com",
+            ),
+        ] {
+            let actor = actor(identity.clone());
+            assert_eq!(
+                (actor.description.as_str(), actor.short.as_str()),
+                (description, short),
+                "{identity}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_service_event_has_no_identity() {
+        let fields = serde_json::Map::from_iter([("eventType".into(), json!("AwsServiceEvent"))]);
+        let actor = Actor::of(&Record::new(0, fields));
+        assert_eq!(actor.description, "AWS itself (a service event)");
+        assert_eq!(actor.kind_or_unknown(), "Unknown");
+    }
+
+    #[test]
+    fn means_table() {
+        for (record, expected) in [
+            (
+                json!({"sessionCredentialFromConsole": "true", "userAgent": "x"}),
+                Means::Console,
+            ),
+            (
+                json!({"userIdentity": {"invokedBy": "cloudformation.amazonaws.com"}, "userAgent": "cloudformation.amazonaws.com"}),
+                Means::Service("cloudformation.amazonaws.com".into()),
+            ),
+            (
+                json!({"userAgent": "aws-cli/2.31.0 md/awscrt#0.27"}),
+                Means::Claimed("AWS CLI"),
+            ),
+            (
+                json!({"userAgent": "APN/1.0 HashiCorp/1.0 Terraform/1.9 aws-sdk-go-v2/1.30"}),
+                Means::Claimed("Terraform"),
+            ),
+            (json!({"userAgent": "curl/8"}), Means::Unknown),
+            (json!({}), Means::Unknown),
+        ] {
+            let Value::Object(fields) = record.clone() else {
+                unreachable!("objects above")
+            };
+            assert_eq!(
+                Actor::of(&Record::new(0, fields)).means,
+                expected,
+                "{record}"
+            );
+        }
+    }
+}

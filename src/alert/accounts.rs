@@ -1,0 +1,64 @@
+//! Names of accounts, as the operator gives them: a person knows `prod`, not `111122223333`.
+
+use std::collections::HashMap;
+
+/// Account number to name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Accounts(HashMap<String, String>);
+
+impl Accounts {
+    /// From `111122223333=prod,444455556666=dev`; an empty text names none.
+    ///
+    /// # Errors
+    /// A part that is not twelve digits, an equals sign and a name.
+    pub fn parse(text: &str) -> Result<Accounts, String> {
+        text.split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(|part| {
+                let (id, name) = part.split_once('=').unwrap_or((part, ""));
+                let (id, name) = (id.trim(), name.trim());
+                let is_id = id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit());
+                if is_id && !name.is_empty() {
+                    Ok((id.to_owned(), name.to_owned()))
+                } else {
+                    Err(format!("expected twelve digits, '=' and a name, such as 111122223333=prod, found {part:?}"))
+                }
+            })
+            .collect::<Result<_, _>>()
+            .map(Accounts)
+    }
+
+    /// The name of an account.
+    pub fn name(&self, id: &str) -> Option<&str> {
+        self.0.get(id).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let accounts = Accounts::parse(" 111122223333=prod , 444455556666=dev east,").unwrap();
+        assert_eq!(accounts.name("111122223333"), Some("prod"));
+        assert_eq!(accounts.name("444455556666"), Some("dev east"));
+        assert_eq!(accounts.name("777788889999"), None);
+        assert_eq!(Accounts::parse("").unwrap(), Accounts::default());
+        for wrong in [
+            "prod",
+            "1=prod",
+            "111122223333",
+            "111122223333=",
+            "11112222333x=prod",
+        ] {
+            assert_eq!(
+                Accounts::parse(wrong).unwrap_err(),
+                format!(
+                    "expected twelve digits, '=' and a name, such as 111122223333=prod, found {wrong:?}"
+                )
+            );
+        }
+    }
+}

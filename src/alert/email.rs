@@ -1,0 +1,187 @@
+//! The e-mail: all that a person needs without opening AWS, and its subject line.
+//!
+//! Headings stand at the left edge, everything else is indented, and what comes from the record is on
+//! one line each ([`crate::text`]): a record cannot write a heading, nor a line that looks like ours.
+
+use std::fmt::Write;
+
+use crate::{
+    alert::{Alert, resource::Resource},
+    record::Record,
+    text::{ascii, one_line, quoted},
+};
+
+/// SNS takes fewer than 100 characters. Source: Amazon SNS API Reference, Publish, `Subject`.
+pub const MAX_SUBJECT: usize = 99;
+
+/// At most so many rules are listed.
+const RULES_LISTED: usize = 20;
+/// At most so many characters of instructions: a rule's text is its author's, and may be anything.
+const MAX_RESPONSE: usize = 6000;
+
+/// Printable ASCII of fewer than 100 characters: what, what became of it, where.
+pub fn subject(alert: &Alert) -> String {
+    let account = alert
+        .account_name
+        .as_deref()
+        .or(alert.account.as_deref())
+        .unwrap_or("unknown account");
+    let region = alert.region.as_deref().unwrap_or("unknown region");
+    let thing = alert
+        .main_resource()
+        .map_or_else(String::new, |thing| format!(", {}", tail(&thing.uid)));
+    let subject = format!(
+        "{}: {} {} in {} {}{}",
+        alert.severity.as_str().to_uppercase(),
+        ascii(&alert.event_name, 40),
+        alert.outcome.verb(),
+        ascii(account, 24),
+        ascii(region, 20),
+        ascii(&thing, 40),
+    );
+    ascii(&subject, MAX_SUBJECT)
+}
+
+/// The last part of an ARN, or the identifier itself.
+pub(super) fn tail(uid: &str) -> &str {
+    uid.rsplit('/')
+        .next()
+        .filter(|part| !part.is_empty())
+        .unwrap_or(uid)
+}
+
+/// The text of the e-mail.
+pub fn text(alert: &Alert) -> String {
+    let mut mail = Mail(String::with_capacity(4096));
+    mail.0.push_str(&format!(
+        "{}: {}\n",
+        alert.severity.as_str().to_uppercase(),
+        alert.headline()
+    ));
+
+    mail.heading("WHAT HAPPENED");
+    mail.paragraph(&alert.sentence());
+
+    mail.heading("WHAT TO DO NOW");
+    for line in clipped(&alert.response, MAX_RESPONSE).lines() {
+        mail.paragraph(line);
+    }
+
+    mail.heading("WHO");
+    who(&mut mail, alert);
+
+    mail.heading("WHERE AND WHEN");
+    mail.line("Account", &alert.account_label());
+    mail.line("Region", &alert.region_label());
+    mail.line("Time", &alert.time_label());
+    mail.line("Service", &one_line(&alert.event_source, 128));
+    for Resource { kind, uid } in &alert.resources {
+        let mut word = kind.word().to_owned();
+        word[..1].make_ascii_uppercase();
+        mail.line(&word, uid);
+    }
+    mail.field(
+        "Copied to",
+        &alert.record,
+        "requestParameters.destinationRegion",
+    );
+
+    mail.heading("RULES MET");
+    for rule in alert.rules.iter().take(RULES_LISTED) {
+        mail.line(
+            rule.level.as_str(),
+            &format!(
+                "{}: {}",
+                one_line(&rule.name, 100),
+                one_line(&rule.title, 200)
+            ),
+        );
+    }
+    if alert.rules.len() > RULES_LISTED {
+        mail.paragraph(&format!("and {} more", alert.rules.len() - RULES_LISTED));
+    }
+
+    mail.heading("EVIDENCE");
+    mail.line("Event ID", &one_line(&alert.event_id, 256));
+    mail.line(
+        "Recorded in",
+        &format!("{}, Records[{}]", alert.source, alert.index),
+    );
+    if let Some(link) = alert.console_link() {
+        mail.line("In the console", &link);
+    }
+    mail.0
+}
+
+fn who(mail: &mut Mail, alert: &Alert) {
+    let record = &alert.record;
+    mail.line("Identity", &alert.actor.description);
+    mail.line("Identity type", alert.actor.kind_or_unknown());
+    mail.field("ARN", record, "userIdentity.arn");
+    mail.field("Principal", record, "userIdentity.principalId");
+    mail.field("Access key", record, "userIdentity.accessKeyId");
+    let session = "userIdentity.sessionContext";
+    mail.field(
+        "Session since",
+        record,
+        &format!("{session}.attributes.creationDate"),
+    );
+    let mfa = match alert.actor.mfa {
+        Some(true) => "yes, the session was opened with multi-factor authentication",
+        Some(false) => "NO, the session was opened without multi-factor authentication",
+        None => "not recorded",
+    };
+    mail.line("MFA", mfa);
+    mail.field(
+        "Federated by",
+        record,
+        &format!("{session}.webIdFederationData.federatedProvider"),
+    );
+    mail.field("Identity provider", record, "userIdentity.identityProvider");
+    mail.field(
+        "Source identity",
+        record,
+        &format!("{session}.sourceIdentity"),
+    );
+    mail.field("On behalf of", record, "userIdentity.onBehalfOf.userId");
+    mail.field("Invoked by", record, "userIdentity.invokedBy");
+    mail.line("Made with", &alert.actor.means.describe());
+    if let Some(agent) = record.text("userAgent") {
+        mail.line("User agent", &quoted(agent, 400));
+    }
+    mail.field("From", record, "sourceIPAddress");
+    mail.field("VPC endpoint", record, "vpcEndpointId");
+}
+
+/// A mail in the making.
+struct Mail(String);
+
+impl Mail {
+    fn heading(&mut self, text: &str) {
+        // Writing into a String cannot fail; likewise below.
+        let _ = write!(self.0, "\n{text}\n");
+    }
+
+    /// One indented line; what stands in it is already one line, save a rule's own text, whose line
+    /// breaks are its author's.
+    fn paragraph(&mut self, text: &str) {
+        let _ = writeln!(self.0, "  {}", text.trim_end());
+    }
+
+    fn line(&mut self, label: &str, value: &str) {
+        let _ = writeln!(self.0, "  {label:<18}{value}");
+    }
+
+    /// A line for a field of the record, if it is there.
+    fn field(&mut self, label: &str, record: &Record, path: &str) {
+        if let Some(value) = record.scalar(path) {
+            self.line(label, &one_line(&value, 400));
+        }
+    }
+}
+
+fn clipped(text: &str, limit: usize) -> &str {
+    text.char_indices()
+        .nth(limit)
+        .map_or(text, |(end, _)| &text[..end])
+}

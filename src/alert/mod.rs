@@ -1,0 +1,282 @@
+//! An alert: what a person, or a machine, is told of one call.
+//!
+//! [`Alert::new`] takes out of a finding all that any message needs, with secrets gone and sizes
+//! bounded; the rooms below write it down: [`email`], [`sms`], [`ocsf`], [`digest`] for several calls
+//! in one message, and [`message`], which makes of them what SNS is given.
+
+pub mod accounts;
+pub mod digest;
+pub mod email;
+pub mod message;
+pub mod ocsf;
+pub mod resource;
+pub mod sms;
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    actor::Actor,
+    finding::Finding,
+    object::ObjectRef,
+    record::{Outcome, Record},
+    redact,
+    rules::Rule,
+    severity::Severity,
+    text::{one_line, quoted},
+};
+use accounts::Accounts;
+use resource::Resource;
+
+/// Where a record was read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A log file in S3.
+    Object(ObjectRef),
+    /// A log file on this machine.
+    File(PathBuf),
+    /// An EventBridge event, which carries the record itself; the event's id.
+    Event(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Object(object) => object.fmt(f),
+            Source::File(path) => f.write_str(&one_line(&path.to_string_lossy(), 2048)),
+            Source::Event(id) => write!(f, "EventBridge event {}", one_line(id, 256)),
+        }
+    }
+}
+
+/// What there is to tell of one call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// The highest level among the rules.
+    pub severity: Severity,
+    /// The rules the call met, most severe first; never empty.
+    pub rules: Vec<Arc<Rule>>,
+    /// CloudTrail's `eventID`.
+    pub event_id: String,
+    /// The call, such as `DeleteBackup`.
+    pub event_name: String,
+    /// The called service.
+    pub event_source: String,
+    /// When; `None` where the record has no readable `eventTime`.
+    pub time: Option<Timestamp>,
+    /// What became of the call.
+    pub outcome: Outcome,
+    /// Error code and message, as recorded, without secrets.
+    pub error: Option<(String, String)>,
+    /// Who.
+    pub actor: Actor,
+    /// The account's number.
+    pub account: Option<String>,
+    /// The account's name, where one is configured.
+    pub account_name: Option<String>,
+    /// The region.
+    pub region: Option<String>,
+    /// Clusters, HSMs, backups and other things the call names.
+    pub resources: Vec<Resource>,
+    /// What to do now.
+    pub response: String,
+    /// What to do now, in a few words for an SMS.
+    pub response_sms: Option<String>,
+    /// Where the record was read, and its position there.
+    pub source: Source,
+    /// Position in the log file's `Records`, from 0.
+    pub index: u64,
+    /// The record without secrets.
+    pub record: Record,
+}
+
+impl Alert {
+    /// The alert for a finding.
+    pub fn new(finding: &Finding, source: &Source, accounts: &Accounts) -> Alert {
+        let record = match finding.record.redacted() {
+            Value::Object(fields) => Record::new(finding.record.index(), fields),
+            // A record is an object, and redaction keeps an object one.
+            _ => finding.record.clone(),
+        };
+        let actor = Actor::of(&record);
+        let outcome = record.outcome();
+        let error = (outcome != Outcome::Success).then(|| {
+            let code = record.scalar("errorCode").unwrap_or_default();
+            let message = record.scalar("errorMessage").unwrap_or_default();
+            (code, redact::message_without_secrets(&message))
+        });
+        // The most severe rule that has something to say of this outcome speaks.
+        let speaker = finding
+            .rules
+            .iter()
+            .find(|rule| rule.response.speaks_of(outcome))
+            .or(finding.rules.first());
+        let response =
+            speaker.map_or_else(String::new, |rule| rule.response.render(&record, &actor));
+        let response_sms = speaker.and_then(|rule| rule.response.render_sms(&record, &actor));
+        let account = record.account().map(str::to_owned);
+        Alert {
+            severity: finding.severity(),
+            rules: finding.rules.clone(),
+            event_id: record.event_id(),
+            event_name: record.event_name().to_owned(),
+            event_source: record.event_source().to_owned(),
+            time: record.event_time(),
+            outcome,
+            error,
+            actor,
+            account_name: account
+                .as_deref()
+                .and_then(|id| accounts.name(id))
+                .map(str::to_owned),
+            account,
+            region: record.region().map(str::to_owned),
+            resources: resource::of(&record),
+            response,
+            response_sms,
+            source: source.clone(),
+            index: record.index(),
+            record,
+        }
+    }
+
+    /// The title of the highest rule. It says what the rule is about; [`Alert::headline`] says what became
+    /// of it.
+    pub fn title(&self) -> &str {
+        self.rules
+            .first()
+            .map_or("CloudHSM call", |rule| &rule.title)
+    }
+
+    /// The title, with the word that it did not come to that where the call was denied or failed: nobody
+    /// must read "backup deleted" at night when it was not.
+    pub fn headline(&self) -> String {
+        let title = one_line(self.title(), 200);
+        match self.outcome {
+            Outcome::Success => title,
+            Outcome::Denied => format!("Denied attempt: {title}"),
+            Outcome::Failed => format!("Failed attempt: {title}"),
+        }
+    }
+
+    /// `prod (111122223333)`, or the number alone, or what stands for neither.
+    pub fn account_label(&self) -> String {
+        let id = self.account.as_deref().map(|id| one_line(id, 64));
+        match (&self.account_name, id) {
+            (Some(name), Some(id)) => format!("{} ({id})", one_line(name, 64)),
+            (None, Some(id)) => id,
+            _ => "(not in the record)".into(),
+        }
+    }
+
+    /// `us-west-2`, or what stands for it.
+    pub fn region_label(&self) -> String {
+        self.region.as_deref().map_or_else(
+            || "(not in the record)".into(),
+            |region| one_line(region, 64),
+        )
+    }
+
+    /// `2026-11-23 03:41:07 UTC`, or what stands for it.
+    pub fn time_label(&self) -> String {
+        self.time.map_or_else(
+            || "(not in the record)".into(),
+            |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        )
+    }
+
+    /// The thing the call was about, in a few words: the first resource of the request.
+    pub fn main_resource(&self) -> Option<&Resource> {
+        self.resources.first()
+    }
+
+    /// The call's cluster, where it names one.
+    pub fn cluster_id(&self) -> Option<&str> {
+        self.resources
+            .iter()
+            .find(|resource| resource.kind == resource::Kind::Cluster)
+            .map(|resource| resource.uid.as_str())
+    }
+
+    /// The actor sentence: who called what on which thing, where and when, and what became of it.
+    pub fn sentence(&self) -> String {
+        let event_name = one_line(&self.event_name, 128);
+        let on = self
+            .main_resource()
+            .map_or_else(String::new, |thing| format!(" on {}", thing.label()));
+        let mut sentence = format!(
+            "{} called {event_name}{on} in {}, {}, {}. The call {}",
+            self.actor.description,
+            self.account.as_ref().map_or_else(
+                || "an account that the record does not name".into(),
+                |_| format!("account {}", self.account_label())
+            ),
+            self.region.as_ref().map_or_else(
+                || "a region that it does not name".into(),
+                |_| self.region_label()
+            ),
+            self.time.map_or_else(
+                || "at a time that it does not tell".into(),
+                |time| time.strftime("on %Y-%m-%d at %H:%M:%S UTC").to_string()
+            ),
+            self.outcome.verb(),
+        );
+        if let Some((code, message)) = &self.error {
+            if !code.is_empty() {
+                sentence.push_str(&format!(" with {}", one_line(code, 128)));
+            }
+            if !message.is_empty() {
+                sentence.push_str(&format!(": {}", quoted(message, 512)));
+            }
+        }
+        if !sentence.ends_with(".\"") {
+            sentence.push('.');
+        }
+        capitalised(&sentence)
+    }
+
+    /// The event in the AWS console, where the record's region and partition are known.
+    /// Source: AWS CloudTrail console, event history.
+    pub fn console_link(&self) -> Option<String> {
+        let region = self.region.as_deref()?;
+        let is_plain = !region.is_empty()
+            && region.len() <= 32
+            && region
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !is_plain || self.event_id.starts_with("no-event-id-") || self.event_id.len() > 256 {
+            return None;
+        }
+        let domain = match region.split('-').next() {
+            Some("cn") => "console.amazonaws.cn",
+            Some("us") if region.starts_with("us-gov-") => "console.amazonaws-us-gov.com",
+            Some("us") if region.starts_with("us-iso") => return None,
+            Some("eusc") => return None,
+            _ => "console.aws.amazon.com",
+        };
+        let event = percent_encoding::utf8_percent_encode(&self.event_id, EVENT_ID);
+        Some(format!(
+            "https://{region}.{domain}/cloudtrailv2/home?region={region}#/events/{event}"
+        ))
+    }
+
+    /// Roughly how many bytes this alert holds in memory.
+    pub fn weight(&self) -> usize {
+        // A tree of JSON values takes several times the space of its text.
+        4096 + self.record.value().to_string().len() * 5
+    }
+}
+
+const EVENT_ID: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'-');
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests;

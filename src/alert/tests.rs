@@ -1,0 +1,504 @@
+use insta::assert_snapshot;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::{alert::message::Message, rules::RuleSet};
+
+fn alert_of(record: Value) -> Alert {
+    let Value::Object(fields) = record else {
+        unreachable!("the tests give objects")
+    };
+    let source = Source::Object(ObjectRef {
+        bucket: "trail".into(),
+        key: "AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/x.json.gz".into(),
+        version_id: None,
+    });
+    let accounts = Accounts::parse("111122223333=prod").unwrap();
+    let rules = RuleSet::builtin().unwrap();
+    let finding = Finding::of(Record::new(3, fields), &rules).expect("a rule meets the record");
+    Alert::new(&finding, &source, &accounts)
+}
+
+fn delete_backup() -> Value {
+    json!({
+        "eventVersion": "1.11",
+        "userIdentity": {
+            "type": "AssumedRole",
+            "principalId": "AROAEXAMPLE:alice",
+            "arn": "arn:aws:sts::111122223333:assumed-role/AdminRole/alice",
+            "accountId": "111122223333",
+            "accessKeyId": "ASIAEXAMPLE",
+            "sessionContext": {
+                "attributes": {"mfaAuthenticated": "true", "creationDate": "2026-11-23T03:00:00Z"},
+                "sessionIssuer": {"type": "Role", "arn": "arn:aws:iam::111122223333:role/AdminRole", "accountId": "111122223333", "userName": "AdminRole"},
+            },
+        },
+        "eventTime": "2026-11-23T03:41:07Z",
+        "eventSource": "cloudhsm.amazonaws.com",
+        "eventName": "DeleteBackup",
+        "awsRegion": "us-west-2",
+        "sourceIPAddress": "203.0.113.7",
+        "userAgent": "aws-cli/2.31.0",
+        "requestParameters": {"backupId": "backup-zxc7vbn2mas"},
+        "responseElements": {"backup": {"backupId": "backup-zxc7vbn2mas", "clusterId": "cluster-lk3jhgf4dsa"}},
+        "requestID": "r-1",
+        "eventID": "e-1",
+        "recipientAccountId": "111122223333",
+    })
+}
+
+fn texts(alert: &Alert) -> (Message, Value) {
+    let message = Message::of(alert);
+    let body = serde_json::from_str(&message.body).unwrap();
+    (message, body)
+}
+
+#[test]
+fn the_email_of_a_deleted_backup() {
+    assert_snapshot!(email::text(&alert_of(delete_backup())), @r#"
+    CRITICAL: CloudHSM backup deleted
+
+    WHAT HAPPENED
+      Role AdminRole (session alice) called DeleteBackup on backup backup-zxc7vbn2mas in account prod (111122223333), us-west-2, on 2026-11-23 at 03:41:07 UTC. The call SUCCEEDED.
+
+    WHAT TO DO NOW
+      Backup backup-zxc7vbn2mas of cluster-lk3jhgf4dsa is now PENDING_DELETION.
+      It can be restored until 2026-11-30 03:41 UTC (7 days). After that its keys and users are lost.
+      1. Restore it now, unless you know that the deletion was planned:
+          aws cloudhsmv2 restore-backup --region us-west-2 --backup-id backup-zxc7vbn2mas
+      2. Keep the retention policy from purging it:
+          aws cloudhsmv2 modify-backup-attributes --region us-west-2 --backup-id backup-zxc7vbn2mas --never-expires
+      3. Check that BackupState is READY and NeverExpires is true:
+          aws cloudhsmv2 describe-backups --region us-west-2 --filters backupIds=backup-zxc7vbn2mas
+      4. Look for other backups deleted within the last 7 days:
+          aws cloudhsmv2 describe-backups --region us-west-2 --filters states=PENDING_DELETION
+
+    WHO
+      Identity          role AdminRole (session alice)
+      Identity type     AssumedRole
+      ARN               arn:aws:sts::111122223333:assumed-role/AdminRole/alice
+      Principal         AROAEXAMPLE:alice
+      Access key        ASIAEXAMPLE
+      Session since     2026-11-23T03:00:00Z
+      MFA               yes, the session was opened with multi-factor authentication
+      Made with         AWS CLI (as its user agent claims)
+      User agent        "aws-cli/2.31.0"
+      From              203.0.113.7
+
+    WHERE AND WHEN
+      Account           prod (111122223333)
+      Region            us-west-2
+      Time              2026-11-23 03:41:07 UTC
+      Service           cloudhsm.amazonaws.com
+      Backup            backup-zxc7vbn2mas
+      Cluster           cluster-lk3jhgf4dsa
+
+    RULES MET
+      critical          hsm-backup-deleted: CloudHSM backup deleted
+
+    EVIDENCE
+      Event ID          e-1
+      Recorded in       s3://trail/AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/x.json.gz, Records[3]
+      In the console    https://us-west-2.console.aws.amazon.com/cloudtrailv2/home?region=us-west-2#/events/e-1
+    "#);
+}
+
+#[test]
+fn subjects_sms_and_attributes() {
+    let denied = {
+        let mut record = delete_backup();
+        record["errorCode"] = "AccessDenied".into();
+        record["errorMessage"] = "no".into();
+        record["responseElements"] = Value::Null;
+        record
+    };
+    let failed = {
+        let mut record = delete_backup();
+        record["errorCode"] = "CloudHsmInvalidRequestException".into();
+        record
+    };
+    let bare = json!({"eventSource": "cloudhsm.amazonaws.com", "eventName": "DeleteBackup"});
+    let attributes = |alert: &Alert| {
+        Message::of(alert)
+            .attributes
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    for (record, subject, sms, sentence, attribute_list) in [
+        (
+            delete_backup(),
+            "CRITICAL: DeleteBackup SUCCEEDED in prod us-west-2, backup-zxc7vbn2mas",
+            "CRITICAL DeleteBackup SUCCEEDED: backup-zxc7vbn2mas, prod us-west-2, 23 Nov 03:41Z, by AdminRole/alice. Restore it by 2026-11-30 03:41 UTC",
+            "Role AdminRole (session alice) called DeleteBackup on backup backup-zxc7vbn2mas in account prod (111122223333), us-west-2, on 2026-11-23 at 03:41:07 UTC. The call SUCCEEDED.",
+            "severity=critical event_name=DeleteBackup outcome=success account=111122223333 region=us-west-2 actor_type=AssumedRole cluster_id=cluster-lk3jhgf4dsa rule=hsm-backup-deleted",
+        ),
+        (
+            denied,
+            "CRITICAL: DeleteBackup was DENIED in prod us-west-2, backup-zxc7vbn2mas",
+            "CRITICAL DeleteBackup DENIED: backup-zxc7vbn2mas, prod us-west-2, 23 Nov 03:41Z, by AdminRole/alice. Nothing changed",
+            "Role AdminRole (session alice) called DeleteBackup on backup backup-zxc7vbn2mas in account prod (111122223333), us-west-2, on 2026-11-23 at 03:41:07 UTC. The call was DENIED with AccessDenied: \"no\".",
+            "severity=critical event_name=DeleteBackup outcome=denied account=111122223333 region=us-west-2 actor_type=AssumedRole rule=hsm-backup-deleted",
+        ),
+        (
+            failed,
+            "CRITICAL: DeleteBackup FAILED in prod us-west-2, backup-zxc7vbn2mas",
+            "CRITICAL DeleteBackup FAILED: backup-zxc7vbn2mas, prod us-west-2, 23 Nov 03:41Z, by AdminRole/alice",
+            "Role AdminRole (session alice) called DeleteBackup on backup backup-zxc7vbn2mas in account prod (111122223333), us-west-2, on 2026-11-23 at 03:41:07 UTC. The call FAILED with CloudHsmInvalidRequestException.",
+            "severity=critical event_name=DeleteBackup outcome=failed account=111122223333 region=us-west-2 actor_type=AssumedRole cluster_id=cluster-lk3jhgf4dsa rule=hsm-backup-deleted",
+        ),
+        (
+            bare,
+            "CRITICAL: DeleteBackup SUCCEEDED in unknown account unknown region",
+            "CRITICAL DeleteBackup SUCCEEDED, unknown account unknown region, by (not named in the record). Restore it by 7 days after the call",
+            "An identity (not named in the record) called DeleteBackup in an account that the record does not name, a region that it does not name, at a time that it does not tell. The call SUCCEEDED.",
+            "severity=critical event_name=DeleteBackup outcome=success account=unknown region=unknown actor_type=Unknown rule=hsm-backup-deleted",
+        ),
+    ] {
+        let alert = alert_of(record);
+        assert_eq!(email::subject(&alert), subject);
+        assert_eq!(sms::text(&alert), sms);
+        assert_eq!(alert.sentence(), sentence);
+        assert_eq!(attributes(&alert), attribute_list);
+    }
+}
+
+#[test]
+fn a_denied_call_is_never_announced_as_done() {
+    let mut record = delete_backup();
+    record["errorCode"] = "AccessDenied".into();
+    let alert = alert_of(record);
+    assert!(email::text(&alert).starts_with("CRITICAL: Denied attempt: CloudHSM backup deleted\n"));
+    let finding = ocsf::finding(&alert, true);
+    assert_eq!(
+        finding["finding_info"]["title"],
+        "Denied attempt: CloudHSM backup deleted"
+    );
+    assert_eq!(
+        finding["evidences"][0]["api"]["response"]["error"],
+        "AccessDenied"
+    );
+    assert_eq!(finding["unmapped"]["outcome"], "denied");
+}
+
+#[test]
+fn the_finding_of_a_deleted_backup() {
+    let alert = alert_of(delete_backup());
+    let mut finding = ocsf::finding(&alert, true);
+    // What is long or another test's is only looked at here.
+    let raw = finding["raw_data"].take();
+    assert_eq!(
+        serde_json::from_str::<Value>(raw.as_str().unwrap()).unwrap(),
+        delete_backup()
+    );
+    assert_eq!(
+        finding["remediation"]["desc"].take(),
+        alert.response.as_str()
+    );
+    finding["metadata"]["product"]["version"].take();
+    let rule = &alert.rules[0];
+    let sentence = alert.sentence();
+    assert_eq!(
+        finding,
+        json!({
+            "class_uid": 2004, "class_name": "Detection Finding",
+            "category_uid": 2, "category_name": "Findings",
+            "activity_id": 1, "activity_name": "Create",
+            "type_uid": 200401, "type_name": "Detection Finding: Create",
+            "severity_id": 5, "severity": "Critical", "status_id": 1, "status": "New", "is_alert": true,
+            "time": 1_795_405_267_000_i64,
+            "message": sentence,
+            "metadata": {
+                "version": "1.5.0",
+                "product": {"name": "cloudhsm-alerts", "vendor_name": "cloudhsm-alerts", "version": null},
+                "uid": "e-1", "profiles": ["cloud"], "log_name": "AWS CloudTrail", "log_provider": "AWS",
+                "original_time": "2026-11-23T03:41:07Z",
+            },
+            "finding_info": {
+                "uid": "e-1", "title": "CloudHSM backup deleted", "desc": sentence,
+                "analytic": {"uid": rule.id, "name": "hsm-backup-deleted", "desc": "CloudHSM backup deleted", "type_id": 1, "type": "Rule"},
+                "attacks": [{"technique": {"uid": "T1485"}}, {"technique": {"uid": "T1490"}}],
+                "data_sources": ["AWS CloudTrail"],
+                "created_time": 1_795_405_267_000_i64,
+            },
+            "raw_data": null,
+            "raw_data_size": delete_backup().to_string().len(),
+            "cloud": {"provider": "AWS", "account": {"uid": "111122223333", "name": "prod", "type_id": 10, "type": "AWS Account"}, "region": "us-west-2"},
+            "resources": [
+                {"uid": "backup-zxc7vbn2mas", "type": "AWS::CloudHSM::Backup", "region": "us-west-2"},
+                {"uid": "cluster-lk3jhgf4dsa", "type": "AWS::CloudHSM::Cluster", "region": "us-west-2"},
+            ],
+            "evidences": [{
+                "api": {"operation": "DeleteBackup", "service": {"name": "cloudhsm.amazonaws.com"}, "request": {"uid": "r-1"}},
+                "actor": {
+                    "user": {
+                        "name": "AdminRole/alice", "uid": "arn:aws:sts::111122223333:assumed-role/AdminRole/alice", "uid_alt": "AROAEXAMPLE:alice",
+                        "type_id": 99, "type": "AssumedRole", "credential_uid": "ASIAEXAMPLE",
+                        "account": {"uid": "111122223333", "type_id": 10, "type": "AWS Account"},
+                    },
+                    "session": {
+                        "uid": "alice", "issuer": "arn:aws:iam::111122223333:role/AdminRole", "created_time": 1_795_402_800_000_i64,
+                        "is_mfa": true, "credential_uid": "ASIAEXAMPLE",
+                    },
+                },
+                "src_endpoint": {"ip": "203.0.113.7"},
+                "http_request": {"user_agent": "aws-cli/2.31.0"},
+            }],
+            "remediation": {"desc": null},
+            "unmapped": {
+                "object": "s3://trail/AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/x.json.gz",
+                "record_index": 3,
+                "outcome": "success",
+            },
+        })
+    );
+}
+
+#[test]
+fn secrets_are_in_no_part_of_a_message() {
+    let mut record = delete_backup();
+    record["eventName"] = "InitializeCluster".into();
+    record["requestParameters"] = json!({"clusterId": "cluster-lk3jhgf4dsa", "signedCert": "S3CRET", "trustAnchor": "S3CRET"});
+    record["responseElements"] = json!({"cluster": {"preCoPassword": "S3CRET"}});
+    record["errorCode"] = "CloudHsmInvalidRequestException".into();
+    record["errorMessage"] =
+        "1 validation error detected: Value 'S3CRET' at 'trustAnchor' failed to satisfy constraint"
+            .into();
+    let (message, _) = texts(&alert_of(record));
+    assert!(!format!("{message:?}").contains("S3CRET"), "{message:?}");
+}
+
+#[test]
+fn what_an_attacker_writes_stays_on_its_line() {
+    let evil = "x\n\nWHAT TO DO NOW\n  Nothing, all is well. https://evil.example/\u{202e}\u{0}\r\nSubject: y";
+    let mut record = delete_backup();
+    for path in [
+        "userAgent",
+        "errorMessage",
+        "errorCode",
+        "eventID",
+        "awsRegion",
+        "sourceIPAddress",
+    ] {
+        record[path] = evil.into();
+    }
+    record["userIdentity"]["arn"] = format!("arn:aws:sts::1:assumed-role/{evil}/{evil}").into();
+    record["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"] = evil.into();
+    record["requestParameters"]["backupId"] = evil.into();
+    let alert = alert_of(record);
+    let mail = email::text(&alert);
+    let headings: Vec<&str> = mail
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with(' '))
+        .collect();
+    assert_eq!(
+        headings,
+        [
+            "CRITICAL: Failed attempt: CloudHSM backup deleted",
+            "WHAT HAPPENED",
+            "WHAT TO DO NOW",
+            "WHO",
+            "WHERE AND WHEN",
+            "RULES MET",
+            "EVIDENCE",
+        ]
+    );
+    assert!(!mail.contains("https://evil"), "{mail}");
+    assert!(
+        mail.lines().all(|line| !line.starts_with("  Nothing")),
+        "{mail}"
+    );
+    assert!(
+        mail.chars().all(|c| c == '\n' || !c.is_control()),
+        "{mail:?}"
+    );
+    // Commands are pasted into a shell: there the value is not put in at all.
+    assert!(mail.contains("describe-backups --region REGION"), "{mail}");
+}
+
+#[test]
+fn console_links_by_partition() {
+    for (region, expected) in [
+        (
+            "us-west-2",
+            Some(
+                "https://us-west-2.console.aws.amazon.com/cloudtrailv2/home?region=us-west-2#/events/e-1",
+            ),
+        ),
+        (
+            "us-gov-west-1",
+            Some(
+                "https://us-gov-west-1.console.amazonaws-us-gov.com/cloudtrailv2/home?region=us-gov-west-1#/events/e-1",
+            ),
+        ),
+        (
+            "cn-north-1",
+            Some(
+                "https://cn-north-1.console.amazonaws.cn/cloudtrailv2/home?region=cn-north-1#/events/e-1",
+            ),
+        ),
+        ("us-iso-east-1", None),
+        ("evil.example/", None),
+        ("", None),
+    ] {
+        let mut record = delete_backup();
+        record["awsRegion"] = region.into();
+        assert_eq!(
+            alert_of(record).console_link().as_deref(),
+            expected,
+            "{region}"
+        );
+    }
+    let mut record = delete_backup();
+    record["eventID"] = "a/b?c#d".into();
+    assert!(
+        alert_of(record)
+            .console_link()
+            .unwrap()
+            .ends_with("/events/a%2Fb%3Fc%23d")
+    );
+}
+
+#[test]
+fn a_record_too_large_for_a_message_is_left_out_and_said_to_be() {
+    let mut record = delete_backup();
+    record["requestParameters"]["tagList"] =
+        vec![json!({"key": "k".repeat(128), "value": "\"".repeat(256)}); 400].into();
+    let (message, body) = texts(&alert_of(record));
+    assert!(message.bytes() <= message::MAX_BYTES);
+    let finding: Value = serde_json::from_str(body["default"].as_str().unwrap()).unwrap();
+    assert_eq!(finding.get("raw_data"), None);
+    assert!(finding["raw_data_size"].as_u64().unwrap() > 100_000);
+    assert!(
+        finding["unmapped"]["raw_data_omitted"]
+            .as_str()
+            .unwrap()
+            .starts_with("the record is too large")
+    );
+}
+
+#[test]
+fn a_digest_has_every_call_and_fits() {
+    let alerts: Vec<Alert> = (0..1500)
+        .map(|n| {
+            let mut record = delete_backup();
+            record["eventID"] = format!("event-{n}").into();
+            record["eventName"] = if n % 3 == 0 {
+                "TagResource"
+            } else {
+                "DeleteBackup"
+            }
+            .into();
+            record["userAgent"] = "\"\\ \u{7}".repeat(300).into();
+            alert_of_cheap(record)
+        })
+        .collect();
+    let digests = digest::digests(alerts);
+    assert!(digests.len() > 1);
+    let mut ids = Vec::new();
+    let mut severities = Vec::new();
+    for (message, alerts) in &digests {
+        assert!(
+            message.bytes() <= message::MAX_BYTES,
+            "{} bytes",
+            message.bytes()
+        );
+        let body: Value = serde_json::from_str(&message.body).unwrap();
+        let finding: Value = serde_json::from_str(body["default"].as_str().unwrap()).unwrap();
+        let evidences = finding["evidences"].as_array().unwrap();
+        assert_eq!(finding["count"], alerts.len());
+        assert_eq!(evidences.len(), alerts.len());
+        for (evidence, alert) in evidences.iter().zip(alerts) {
+            assert_eq!(evidence["uid"], alert.event_id.as_str());
+            assert!(
+                body["email"]
+                    .as_str()
+                    .unwrap()
+                    .contains(&format!("event ID {}\n", alert.event_id))
+            );
+            ids.push(alert.event_id.clone());
+            severities.push(alert.severity);
+        }
+        assert!(body["sms"].as_str().unwrap().len() <= sms::MAX_SMS);
+    }
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 1500);
+    assert!(
+        severities.is_sorted_by(|a, b| a >= b),
+        "the most severe first"
+    );
+}
+
+thread_local! {
+    static RULES: RuleSet = RuleSet::builtin().unwrap();
+}
+
+/// [`alert_of`] with the rules compiled once for the thread.
+fn alert_of_cheap(record: Value) -> Alert {
+    let Value::Object(fields) = record else {
+        unreachable!("the tests give objects")
+    };
+    RULES.with(|rules| {
+        let finding = Finding::of(Record::new(0, fields), rules).expect("a rule meets the record");
+        Alert::new(&finding, &Source::Event("e".into()), &Accounts::default())
+    })
+}
+
+/// GSM 03.38's basic set, as far as printable ASCII goes.
+fn is_gsm7(c: char) -> bool {
+    (c == ' ' || c.is_ascii_graphic()) && !"[]{}\\^~|`".contains(c)
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "\\PC{0,40}",
+        "[\"\\\\\u{0}\n]{0,3000}",
+        "\u{202e}?(https://|\r\n  WHO\n){0,30}",
+        Just("\u{1f600}".repeat(3000)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn every_alert_fits_sns_whatever_the_record_says(
+        texts in prop::collection::vec(any_text(), 16),
+        identity_type in prop_oneof![Just("AssumedRole"), Just("IAMUser"), Just("Root"), Just("AWSService"), Just("FederatedUser"), Just("Strange")],
+        event in prop_oneof![Just("DeleteBackup"), Just("PutResourcePolicy"), Just("TagResource"), Just("CreateHsm")],
+        filler in 0..4000_usize,
+    ) {
+        let text = |n: usize| Value::from(texts[n].as_str());
+        let record = json!({
+            "eventSource": "cloudhsm.amazonaws.com", "eventName": event,
+            "eventTime": text(0), "awsRegion": text(1), "sourceIPAddress": text(2), "userAgent": text(3),
+            "errorCode": text(4), "errorMessage": text(5), "eventID": text(6), "requestID": text(7), "recipientAccountId": text(8),
+            "userIdentity": {"type": identity_type, "arn": text(9), "userName": text(10), "principalId": text(11), "accountId": text(12),
+                "sessionContext": {"sessionIssuer": {"userName": text(13)}}},
+            "requestParameters": {"clusterId": text(14), "backupId": text(15), "tagList": vec!["\"filler\u{7}"; filler]},
+        });
+        let alert = alert_of_cheap(record);
+        for message in std::iter::once(Message::of(&alert)).chain(digest::digests(vec![alert.clone(); 3]).into_iter().map(|(m, _)| m)) {
+            prop_assert!(message.bytes() <= message::MAX_BYTES);
+            prop_assert!(message.subject.len() < 100 && !message.subject.is_empty());
+            prop_assert!(message.subject.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{:?}", message.subject);
+            prop_assert!(message.subject.starts_with(|c: char| c.is_ascii_alphanumeric()));
+            let body: Value = serde_json::from_str(&message.body).unwrap();
+            let sms = body["sms"].as_str().unwrap();
+            prop_assert!(sms.len() <= 140 && sms.chars().all(is_gsm7), "{:?}", sms);
+            let email = body["email"].as_str().unwrap();
+            prop_assert!(email.chars().all(|c| c == '\n' || !c.is_control()));
+            prop_assert!(!email.is_empty());
+            let finding: Value = serde_json::from_str(body["default"].as_str().unwrap()).unwrap();
+            prop_assert_eq!(&finding["class_uid"], 2004);
+            prop_assert!(message.attributes.len() <= 10);
+            for (name, value) in &message.attributes {
+                prop_assert!(!value.is_empty() && value.chars().count() <= 256 && value.chars().all(|c| !c.is_control()), "{}", name);
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `invoke`: one payload through the function's pipeline, in this process, against whatever endpoint the
+//! environment names (`AWS_ENDPOINT_URL`, or AWS itself). The reply is printed as the function would give it.
+
+use std::{fs, io::Read, path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use cloudhsm_alerts::{
+    function::Function, rules::RuleSet, settings::Settings, shell, text::one_line,
+};
+use serde_json::{Value, json};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// The payload, a JSON file such as those in events/; `-` reads standard input
+    #[arg(value_name = "EVENT.json")]
+    event: PathBuf,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let at = arguments.event.display().to_string();
+    let text = if at == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text)?;
+        text
+    } else {
+        fs::read_to_string(&arguments.event)
+            .map_err(|error| format!("{}: {error}", one_line(&at, 500)))?
+    };
+    let payload: Value = serde_json::from_str(&text)
+        .map_err(|error| format!("{}: expected JSON: {error}", one_line(&at, 500)))?;
+    let settings = Settings::from_env()?;
+    let rules = RuleSet::builtin()?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let reply = runtime.block_on(async {
+        Function::new(settings, rules, &shell::sdk_config().await)
+            .handle(&payload)
+            .await
+    });
+    match reply {
+        Ok(reply) => {
+            println!("{reply:#}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            let reply =
+                json!({ "errorType": error.error_type, "errorMessage": error.error_message });
+            println!("{reply:#}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}

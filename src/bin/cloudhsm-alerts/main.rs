@@ -1,0 +1,44 @@
+//! The command line: the same core and the same rules as the function, on files of this machine
+//! ([`scan`]), and the function's own pipeline in this process ([`invoke`]).
+
+mod invoke;
+mod scan;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done
+  1  an input could not be read whole, or the invocation failed; everything else was done
+  2  wrong usage";
+
+/// CloudHSM management calls in CloudTrail log files, as alerts.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Read log files and folders on this machine and print the alerts
+    #[command(after_help = AFTER_HELP)]
+    Scan(scan::Arguments),
+    /// Handle one invocation payload as the function does, against the configured AWS endpoint
+    #[command(after_help = AFTER_HELP)]
+    Invoke(invoke::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Scan(arguments) => scan::run(&arguments),
+        Command::Invoke(arguments) => invoke::run(&arguments),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("cloudhsm-alerts: {error}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,149 @@
+//! Findings: records that meet rules. Bytes of a log file in, findings out.
+//!
+//! [`Scan`] is the whole core in one place: inflate, split, match. It is synchronous and pure, with
+//! no clock, no environment and no network, so that the function, the command line and the tests are thin
+//! shells around the same thing.
+
+use std::sync::Arc;
+
+use crate::{
+    log_file::{DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile, LogFileError, Unreadable},
+    record::Record,
+    rules::{Rule, RuleSet},
+    severity::Severity,
+};
+
+/// How many unreadable records of one file are kept with their reasons; the rest is only counted.
+const UNREADABLE_KEPT: usize = 20;
+
+/// A record and the rules it meets, at least one, most severe first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// The record.
+    pub record: Record,
+    /// The rules it meets.
+    pub rules: Vec<Arc<Rule>>,
+}
+
+impl Finding {
+    /// The finding in this record, if any rule meets it.
+    pub fn of(record: Record, rules: &RuleSet) -> Option<Finding> {
+        let met = rules.matching(&record);
+        (!met.is_empty()).then_some(Finding { record, rules: met })
+    }
+
+    /// The highest level among the rules.
+    pub fn severity(&self) -> Severity {
+        self.rules
+            .iter()
+            .map(|rule| rule.level)
+            .max()
+            .unwrap_or(Severity::Informational)
+    }
+}
+
+/// What became of the records of one source: `records = evaluated + unreadable`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Elements of `Records`.
+    pub records: u64,
+    /// Records that the rules looked at.
+    pub evaluated: u64,
+    /// Elements that are no record, or too large.
+    pub unreadable: u64,
+    /// Records that met a rule.
+    pub matched: u64,
+}
+
+/// One log file on its way through the core.
+pub struct Scan<'r> {
+    log_file: LogFile,
+    tally: Tally<'r>,
+}
+
+struct Tally<'r> {
+    rules: &'r RuleSet,
+    counts: Counts,
+    unreadable: Vec<Unreadable>,
+}
+
+impl<'r> Scan<'r> {
+    /// A scan of one file with the default cap on its uncompressed size.
+    pub fn new(rules: &'r RuleSet) -> Scan<'r> {
+        Scan::with_limit(rules, DEFAULT_MAX_UNCOMPRESSED)
+    }
+
+    /// A scan of one file of at most `max_uncompressed` bytes once inflated.
+    pub fn with_limit(rules: &'r RuleSet, max_uncompressed: u64) -> Scan<'r> {
+        Scan {
+            log_file: LogFile::new(max_uncompressed),
+            tally: Tally {
+                rules,
+                counts: Counts::default(),
+                unreadable: Vec::new(),
+            },
+        }
+    }
+
+    /// Takes the next bytes of the file; each finding in them goes to `sink`, in file order.
+    ///
+    /// # Errors
+    /// What costs the rest of the file; the findings before it have gone to `sink`.
+    pub fn push(
+        &mut self,
+        chunk: &[u8],
+        sink: &mut impl FnMut(Finding),
+    ) -> Result<(), LogFileError> {
+        let tally = &mut self.tally;
+        self.log_file
+            .push(chunk, &mut |entry| tally.take(entry, sink))
+    }
+
+    /// The file has ended.
+    ///
+    /// # Errors
+    /// The file is not complete, or is no log file.
+    pub fn finish(&mut self, sink: &mut impl FnMut(Finding)) -> Result<(), LogFileError> {
+        let tally = &mut self.tally;
+        self.log_file.finish(&mut |entry| tally.take(entry, sink))
+    }
+
+    /// Counts so far.
+    pub fn counts(&self) -> &Counts {
+        &self.tally.counts
+    }
+
+    /// The first unreadable records, with their reasons.
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.tally.unreadable
+    }
+
+    /// Bytes as stored, and bytes of JSON, so far.
+    pub fn bytes(&self) -> (u64, u64) {
+        (
+            self.log_file.compressed_bytes(),
+            self.log_file.uncompressed_bytes(),
+        )
+    }
+}
+
+impl Tally<'_> {
+    fn take(&mut self, entry: Entry, sink: &mut impl FnMut(Finding)) {
+        self.counts.records += 1;
+        match entry {
+            Ok(record) => {
+                self.counts.evaluated += 1;
+                if let Some(finding) = Finding::of(record, self.rules) {
+                    self.counts.matched += 1;
+                    sink(finding);
+                }
+            }
+            Err(unreadable) => {
+                self.counts.unreadable += 1;
+                if self.unreadable.len() < UNREADABLE_KEPT {
+                    self.unreadable.push(unreadable);
+                }
+            }
+        }
+    }
+}

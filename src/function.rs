@@ -1,0 +1,371 @@
+//! The function: one invocation, from payload to reply.
+//!
+//! Every object is read, every finding told, and only then is failure reported: nothing of a batch is
+//! lost because of something else in it. An alert belongs to the units (SQS messages, batch tasks, or the
+//! whole invocation) whose objects held its call; if it cannot be published, they fail.
+
+use std::collections::HashMap;
+
+use lambda_runtime::Diagnostic;
+use serde_json::Value;
+use tokio::sync::Mutex;
+use tracing::{error, info, warn};
+
+use crate::{
+    alert::{Alert, Source, digest, message::Message},
+    finding::{Finding, Scan},
+    ledger::Ledger,
+    object::{ObjectRef, Skip},
+    outcome::{self, Counts, Failure},
+    payload::{self, Invocation, Item, Unit},
+    rules::RuleSet,
+    s3,
+    settings::Settings,
+    sns::Publisher,
+};
+
+/// Memory for alerts that wait to be published, in bytes. When it is used up they go out at once, most
+/// severe first, and reading goes on: memory stays bounded whatever a file holds.
+const WAITING: usize = 24 * 1024 * 1024;
+
+/// The function with all it keeps between invocations.
+#[derive(Debug)]
+pub struct Function {
+    settings: Settings,
+    rules: RuleSet,
+    s3: aws_sdk_s3::Client,
+    sns: aws_sdk_sns::Client,
+    ledger: Mutex<Ledger>,
+}
+
+impl Function {
+    /// A function with its clients made from the SDK's configuration; SNS is called in the topic's region.
+    pub fn new(settings: Settings, rules: RuleSet, sdk: &aws_config::SdkConfig) -> Function {
+        let sns = aws_sdk_sns::config::Builder::from(sdk)
+            .region(aws_sdk_sns::config::Region::new(
+                settings.topic.region.clone(),
+            ))
+            .build();
+        Function {
+            s3: aws_sdk_s3::Client::new(sdk),
+            sns: aws_sdk_sns::Client::from_conf(sns),
+            settings,
+            rules,
+            ledger: Mutex::new(Ledger::default()),
+        }
+    }
+
+    /// Handles one invocation.
+    ///
+    /// # Errors
+    /// What makes Lambda count the invocation as failed, with a stable `errorType`.
+    pub async fn handle(&self, payload: &Value) -> Result<Value, Diagnostic> {
+        let mut ledger = self.ledger.lock().await;
+        let mut run = Run::new(self, &mut ledger);
+        match payload::read(payload) {
+            Invocation::Whole(unit) => {
+                let results = run.units(vec![unit]).await;
+                let failures: Vec<Failure> = results
+                    .into_iter()
+                    .flat_map(|(_, failures)| failures)
+                    .collect();
+                run.log();
+                if failures.is_empty() {
+                    outcome::json(&run.counts)
+                } else {
+                    Err(outcome::diagnostic(&failures))
+                }
+            }
+            Invocation::Sqs(units) => {
+                let results = run.units(units).await;
+                run.log();
+                outcome::sqs_reply(&results)
+            }
+            Invocation::Batch {
+                schema_version,
+                invocation_id,
+                tasks,
+            } => {
+                let results = run.units(tasks).await;
+                run.log();
+                let results: Vec<_> = results
+                    .into_iter()
+                    .enumerate()
+                    .map(|(unit, (id, failures))| (id, failures, run.done(unit)))
+                    .collect();
+                outcome::batch_reply(&schema_version, &invocation_id, &results)
+            }
+        }
+    }
+}
+
+/// One invocation on its way.
+struct Run<'f> {
+    function: &'f Function,
+    ledger: &'f mut Ledger,
+    publisher: Publisher,
+    counts: Counts,
+    /// Single alerts that may still be sent.
+    singles: usize,
+    waiting: Vec<Waiting>,
+    /// Event ID to place in `waiting`.
+    places: HashMap<String, usize>,
+    weight: usize,
+    /// Objects of this invocation that were read, with the unit that read them.
+    read: HashMap<ObjectRef, usize>,
+    /// Failures by unit.
+    failures: Vec<Vec<Failure>>,
+    /// What to say of a batch task that succeeded.
+    notes: Vec<Vec<String>>,
+}
+
+/// An alert that waits to be published, and the units that fail if it is not.
+struct Waiting {
+    alert: Alert,
+    units: Vec<usize>,
+}
+
+impl<'f> Run<'f> {
+    fn new(function: &'f Function, ledger: &'f mut Ledger) -> Run<'f> {
+        Run {
+            publisher: Publisher::new(function.sns.clone(), function.settings.topic.clone()),
+            counts: Counts::default(),
+            singles: function.settings.max_alerts,
+            waiting: Vec::new(),
+            places: HashMap::new(),
+            weight: 0,
+            read: HashMap::new(),
+            failures: Vec::new(),
+            notes: Vec::new(),
+            function,
+            ledger,
+        }
+    }
+
+    /// Does what the units ask for; gives each one's id and failures, in order.
+    async fn units(&mut self, units: Vec<Unit>) -> Vec<(String, Vec<Failure>)> {
+        self.failures = vec![Vec::new(); units.len()];
+        self.notes = vec![Vec::new(); units.len()];
+        let mut repeats = Vec::new();
+        let mut ids = Vec::with_capacity(units.len());
+        for (number, unit) in units.into_iter().enumerate() {
+            ids.push(unit.id);
+            for item in unit.items {
+                match item {
+                    Item::Object(object) => match self.read.get(&object) {
+                        Some(&first) if first == number => {}
+                        Some(&first) => repeats.push((number, first)),
+                        None => {
+                            self.read.insert(object.clone(), number);
+                            self.object(object, number).await;
+                        }
+                    },
+                    Item::Record(record, event) => {
+                        self.counts.records += 1;
+                        self.counts.evaluated += 1;
+                        if let Some(finding) = Finding::of(record, &self.function.rules) {
+                            self.take(&finding, &Source::Event(event), number);
+                        }
+                    }
+                    Item::Skipped(skip, what) => self.skip(skip, &what, number),
+                    Item::Bad(error) => self.fail(Failure::Payload(error), &[number]),
+                }
+            }
+        }
+        self.publish().await;
+        // The same object named twice was read once: whoever named it again shares the result.
+        for (number, first) in repeats {
+            let shared = self.failures[first].clone();
+            self.failures[number].extend(shared);
+            self.notes[number].push("the same object as another task".into());
+        }
+        ids.into_iter()
+            .zip(std::mem::take(&mut self.failures))
+            .collect()
+    }
+
+    async fn object(&mut self, object: ObjectRef, unit: usize) {
+        let mut body = match s3::open(&self.function.s3, &object).await {
+            Ok(body) => body,
+            Err(error) => return self.fail(Failure::Object { object, error }, &[unit]),
+        };
+        let function = self.function;
+        let source = Source::Object(object.clone());
+        let mut scan = Scan::new(&function.rules);
+        let failure = loop {
+            let chunk = match s3::next_chunk(&mut body).await {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    break Some(Failure::Object {
+                        object: object.clone(),
+                        error,
+                    });
+                }
+            };
+            let mut take = |finding: Finding| self.take(&finding, &source, unit);
+            let step = match &chunk {
+                Some(chunk) => scan.push(chunk.as_ref(), &mut take),
+                None => scan.finish(&mut take),
+            };
+            if let Err(error) = step {
+                break Some(Failure::LogFile {
+                    object: object.clone(),
+                    error,
+                });
+            }
+            if chunk.is_none() {
+                break None;
+            }
+            if self.weight > WAITING {
+                self.publish().await;
+            }
+        };
+
+        let counts = scan.counts();
+        let (compressed, uncompressed) = scan.bytes();
+        if compressed == 0 && failure.is_none() {
+            return self.skip(Skip::Empty, &object.to_string(), unit);
+        }
+        self.counts.objects += 1;
+        self.counts.records += counts.records;
+        self.counts.evaluated += counts.evaluated;
+        self.counts.unreadable += counts.unreadable;
+        for unreadable in scan.unreadable() {
+            error!(object = %object, record = unreadable.index, "{unreadable}");
+        }
+        info!(
+            object = %object,
+            compressed, uncompressed,
+            records = counts.records,
+            evaluated = counts.evaluated,
+            unreadable = counts.unreadable,
+            matched = counts.matched,
+            "log file read"
+        );
+        self.notes[unit].push(format!(
+            "{} records, {} matched",
+            counts.records, counts.matched
+        ));
+        if let Some(failure) = failure {
+            self.fail(failure, &[unit]);
+        }
+    }
+
+    /// Decides what becomes of a finding.
+    fn take(&mut self, finding: &Finding, source: &Source, unit: usize) {
+        let settings = &self.function.settings;
+        self.counts.matched += 1;
+        if finding.severity() < settings.min_severity {
+            self.counts.below_minimum += 1;
+            return;
+        }
+        let event_id = finding.record.event_id();
+        if self.ledger.contains(&event_id) {
+            self.counts.already_told += 1;
+            return;
+        }
+        if let Some(&place) = self.places.get(&event_id) {
+            self.counts.already_told += 1;
+            let units = &mut self.waiting[place].units;
+            if !units.contains(&unit) {
+                units.push(unit);
+            }
+            return;
+        }
+        let alert = Alert::new(finding, source, &settings.accounts);
+        self.weight += alert.weight();
+        self.places.insert(event_id, self.waiting.len());
+        self.waiting.push(Waiting {
+            alert,
+            units: vec![unit],
+        });
+    }
+
+    /// Publishes what waits: the most severe one by one, the rest in digests.
+    async fn publish(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        self.places.clear();
+        self.weight = 0;
+        waiting.sort_by_key(|waiting| std::cmp::Reverse(waiting.alert.severity));
+        let rest = waiting.split_off(self.singles.min(waiting.len()));
+        self.singles -= waiting.len();
+
+        for Waiting { alert, units } in waiting {
+            let result = self.publisher.publish(&Message::of(&alert)).await;
+            match result {
+                Ok(()) => {
+                    self.counts.published += 1;
+                    self.told(&alert, false);
+                }
+                Err(error) => self.not_told(&alert, &units, error),
+            }
+        }
+
+        let units_of: HashMap<String, Vec<usize>> = rest
+            .iter()
+            .map(|waiting| (waiting.alert.event_id.clone(), waiting.units.clone()))
+            .collect();
+        let rest = rest.into_iter().map(|waiting| waiting.alert).collect();
+        for (message, alerts) in digest::digests(rest) {
+            let result = self.publisher.publish(&message).await;
+            for alert in &alerts {
+                match &result {
+                    Ok(()) => {
+                        self.counts.digested += 1;
+                        self.told(alert, true);
+                    }
+                    Err(error) => {
+                        let units = units_of.get(&alert.event_id).cloned().unwrap_or_default();
+                        self.not_told(alert, &units, error.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    fn told(&mut self, alert: &Alert, digest: bool) {
+        self.ledger.insert(&alert.event_id);
+        info!(
+            event_id = %alert.event_id,
+            event_name = %alert.event_name,
+            severity = alert.severity.as_str(),
+            outcome = alert.outcome.as_str(),
+            rule = alert.rules.first().map(|rule| rule.name.as_str()),
+            source = %alert.source,
+            digest,
+            "alert published"
+        );
+    }
+
+    fn not_told(&mut self, alert: &Alert, units: &[usize], error: crate::sns::PublishError) {
+        self.counts.failed += 1;
+        let event_id = crate::text::one_line(&alert.event_id, 256);
+        self.fail(Failure::Publish { event_id, error }, units);
+    }
+
+    fn skip(&mut self, skip: Skip, what: &str, unit: usize) {
+        *self.counts.skipped.entry(skip.as_str()).or_default() += 1;
+        warn!(
+            what,
+            reason = skip.as_str(),
+            "skipped: holds no records of management calls"
+        );
+        self.notes[unit].push(format!("skipped: {}", skip.as_str()));
+    }
+
+    fn fail(&mut self, failure: Failure, units: &[usize]) {
+        error!(error_type = failure.error_type(), "{failure}");
+        for &unit in units {
+            self.failures[unit].push(failure.clone());
+        }
+    }
+
+    fn done(&self, unit: usize) -> String {
+        self.notes[unit].join("; ")
+    }
+
+    fn log(&self) {
+        let counts = outcome::json(&self.counts).unwrap_or_default();
+        info!(%counts, "invocation done");
+    }
+}

@@ -1,0 +1,191 @@
+//! What became of an invocation: the counts, the failures, and the reply that the sender wants.
+
+use std::collections::BTreeMap;
+
+use aws_lambda_events::{
+    s3::batch_job::{S3BatchJobResponse, S3BatchJobResult},
+    sqs::SqsBatchResponse,
+};
+use lambda_runtime::Diagnostic;
+use serde::Serialize;
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::{
+    log_file::LogFileError, object::ObjectRef, payload::PayloadError, s3::FetchError,
+    sns::PublishError, text::one_line,
+};
+
+/// Lambda keeps error messages to a bounded size; so many failures are named, the rest is counted.
+const FAILURES_NAMED: usize = 10;
+
+/// Counts of one invocation.
+///
+/// `records = evaluated + unreadable` and
+/// `matched = published + digested + filtered + below_minimum + already_told + failed`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Log files read, whole or in part.
+    pub objects: u64,
+    /// Objects and messages without records of management calls, by what they are.
+    pub skipped: BTreeMap<&'static str, u64>,
+    /// Elements of `Records`.
+    pub records: u64,
+    /// Records that the rules looked at.
+    pub evaluated: u64,
+    /// Elements that are no record, or too large.
+    pub unreadable: u64,
+    /// Records that met a rule.
+    pub matched: u64,
+    /// Calls told in a message of their own.
+    pub published: u64,
+    /// Calls told in a digest.
+    pub digested: u64,
+    /// Calls that an exception kept back.
+    pub filtered: u64,
+    /// Calls below the lowest severity that is published.
+    pub below_minimum: u64,
+    /// Calls for which an alert had been published before.
+    pub already_told: u64,
+    /// Calls that could not be told.
+    pub failed: u64,
+}
+
+/// One thing that went wrong, with what it is about.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// A part of the payload.
+    #[error("{0}")]
+    Payload(#[from] PayloadError),
+    /// An object that could not be fetched.
+    #[error("object {object}: {error}")]
+    Object {
+        /// Which.
+        object: ObjectRef,
+        /// Why.
+        error: FetchError,
+    },
+    /// A log file that could not be read to its end.
+    #[error("log file {object}: {error}")]
+    LogFile {
+        /// Which.
+        object: ObjectRef,
+        /// Why.
+        error: LogFileError,
+    },
+    /// An alert that could not be published.
+    #[error("alert for event {event_id}: {error}")]
+    Publish {
+        /// The call, by its event ID.
+        event_id: String,
+        /// Why.
+        error: PublishError,
+    },
+}
+
+impl Failure {
+    /// The stable name in `errorType`.
+    pub fn error_type(&self) -> &'static str {
+        match self {
+            Failure::Payload(_) => "Payload.Unknown",
+            Failure::Object { error, .. } => error.error_type(),
+            Failure::LogFile { error, .. } => error.error_type(),
+            Failure::Publish { error, .. } => error.error_type(),
+        }
+    }
+
+    /// Whether the same work may succeed when it is done again without anybody mending anything.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Failure::Payload(_) | Failure::LogFile { .. } => false,
+            Failure::Object { error, .. } => matches!(error, FetchError::Unavailable(_)),
+            Failure::Publish { error, .. } => matches!(error, PublishError::Unavailable(_)),
+        }
+    }
+}
+
+/// A failed invocation: what Lambda shows as `errorType` and `errorMessage`. The type is that of the
+/// failures where they agree, else `SeveralFailures`.
+pub fn diagnostic(failures: &[Failure]) -> Diagnostic {
+    let first = failures.first().map_or("Unknown", Failure::error_type);
+    let agree = failures.iter().all(|failure| failure.error_type() == first);
+    let named: Vec<String> = failures
+        .iter()
+        .take(FAILURES_NAMED)
+        .map(ToString::to_string)
+        .collect();
+    let mut message = named.join("; ");
+    if failures.len() > FAILURES_NAMED {
+        message.push_str(&format!("; and {} more", failures.len() - FAILURES_NAMED));
+    }
+    Diagnostic {
+        error_type: if agree { first } else { "SeveralFailures" }.to_owned(),
+        error_message: one_line_keeping_addresses(&message),
+    }
+}
+
+/// The parts are one line each already; only the length is bounded here.
+fn one_line_keeping_addresses(message: &str) -> String {
+    message.chars().take(16_000).collect()
+}
+
+/// Reply to SQS: the messages that failed come back.
+///
+/// # Errors
+/// A failed message without an id cannot be named, so that the whole batch has to come back.
+pub fn sqs_reply(results: &[(String, Vec<Failure>)]) -> Result<Value, Diagnostic> {
+    let mut reply = SqsBatchResponse::default();
+    for (id, failures) in results.iter().filter(|(_, failures)| !failures.is_empty()) {
+        if id.is_empty() {
+            return Err(diagnostic(failures));
+        }
+        reply.add_failure(id);
+    }
+    json(&reply)
+}
+
+/// Reply to S3 Batch Operations: a result for each task.
+///
+/// # Errors
+/// None in practice; see [`json`].
+pub fn batch_reply(
+    schema_version: &str,
+    invocation_id: &str,
+    results: &[(String, Vec<Failure>, String)],
+) -> Result<Value, Diagnostic> {
+    let mut reply = S3BatchJobResponse::default();
+    reply.invocation_schema_version = Some(schema_version.to_owned());
+    reply.invocation_id = Some(invocation_id.to_owned());
+    reply.treat_missing_keys_as = Some("PermanentFailure".to_owned());
+    reply.results = results
+        .iter()
+        .map(|(id, failures, done)| {
+            let code = match failures.as_slice() {
+                [] => "Succeeded",
+                some if some.iter().any(Failure::is_temporary) => "TemporaryFailure",
+                _ => "PermanentFailure",
+            };
+            let text = match failures.first() {
+                Some(failure) => format!("{}: {failure}", failure.error_type()),
+                None => done.clone(),
+            };
+            let mut result = S3BatchJobResult::default();
+            result.task_id = Some(id.clone());
+            result.result_code = Some(code.to_owned());
+            result.result_string = Some(one_line(&text, 1000));
+            result
+        })
+        .collect();
+    json(&reply)
+}
+
+/// A reply as JSON.
+///
+/// # Errors
+/// The value has no JSON form; the types of this module have.
+pub fn json(reply: &impl Serialize) -> Result<Value, Diagnostic> {
+    serde_json::to_value(reply).map_err(|error| Diagnostic {
+        error_type: "Reply.NotJson".into(),
+        error_message: error.to_string(),
+    })
+}

@@ -1,0 +1,453 @@
+//! Invocation payloads: what S3, SNS, SQS, EventBridge, CloudTrail, S3 Batch Operations and Lambda itself
+//! send, told apart by their shape, and taken apart into things to do.
+//!
+//! This is the edge where an object's key is decoded, once ([`key`]). What cannot be read costs itself
+//! alone: it becomes an [`Item::Bad`] between the others. Source: AWS Lambda Developer Guide, Amazon S3
+//! User Guide ("Event message structure"), AWS CloudTrail User Guide ("Configuring Amazon SNS
+//! notifications").
+
+mod key;
+
+use aws_lambda_events::{
+    s3::{S3Entity, batch_job::S3BatchJobEvent},
+    sqs::SqsMessage,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::{
+    object::{ObjectRef, Skip},
+    record::Record,
+    text::one_line,
+};
+
+/// Wrappings within wrappings (a destination record in an SNS envelope in an SQS message …) are opened
+/// to this depth.
+const MAX_DEPTH: u8 = 8;
+
+const RECOGNISED: &str = "an S3 notification, an SNS or SQS event that carries one, EventBridge's \"Object Created\" \
+    or \"AWS API Call via CloudTrail\", CloudTrail's own SNS notification, an S3 Batch Operations task list, \
+    or a Lambda destination record";
+
+/// A payload, or a part of one, that cannot be read.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[error("{at}: {message}")]
+pub struct PayloadError {
+    /// Which part, such as `Records[2]`.
+    pub at: String,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+/// One thing to do, or not to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item {
+    /// A log file to read.
+    Object(ObjectRef),
+    /// A record that the payload itself carries, and the id of the event it came in.
+    Record(Record, String),
+    /// Something without records of management calls, by name.
+    Skipped(Skip, String),
+    /// Something that cannot be read.
+    Bad(PayloadError),
+}
+
+/// One part of a payload that gets an answer of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unit {
+    /// SQS's message id or S3 Batch Operations' task id; empty for the whole invocation.
+    pub id: String,
+    /// What it asks for.
+    pub items: Vec<Item>,
+}
+
+/// A payload, by the reply that its sender wants.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Invocation {
+    /// Success or failure of the whole.
+    Whole(Unit),
+    /// SQS: the messages that failed.
+    Sqs(Vec<Unit>),
+    /// S3 Batch Operations: a result for each task.
+    Batch {
+        /// Echoed in the reply.
+        schema_version: String,
+        /// Echoed in the reply.
+        invocation_id: String,
+        /// The tasks.
+        tasks: Vec<Unit>,
+    },
+}
+
+/// Reads a payload. Never fails as a whole: what cannot be read is an item of its own.
+pub fn read(payload: &Value) -> Invocation {
+    if let Some(messages) =
+        records(payload).filter(|list| !list.is_empty() && list.iter().any(is_sqs))
+    {
+        let units = messages
+            .iter()
+            .enumerate()
+            .map(|(index, message)| sqs_unit(message, index))
+            .collect();
+        return Invocation::Sqs(units);
+    }
+    if is_batch(payload) {
+        return batch(payload);
+    }
+    Invocation::Whole(Unit {
+        id: String::new(),
+        items: items(payload, "payload", 0),
+    })
+}
+
+fn records(payload: &Value) -> Option<&Vec<Value>> {
+    payload.get("Records")?.as_array()
+}
+
+fn is_sqs(record: &Value) -> bool {
+    record.get("eventSource").and_then(Value::as_str) == Some("aws:sqs")
+        || (record.get("body").is_some() && record.get("messageId").is_some())
+}
+
+fn is_batch(payload: &Value) -> bool {
+    payload.get("tasks").is_some_and(Value::is_array)
+        && payload.get("invocationSchemaVersion").is_some()
+}
+
+fn sqs_unit(message: &Value, index: usize) -> Unit {
+    let at = format!("Records[{index}]");
+    let id = message
+        .get("messageId")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    Unit {
+        items: sqs_items(message, &at, 0),
+        id,
+    }
+}
+
+fn sqs_items(message: &Value, at: &str, depth: u8) -> Vec<Item> {
+    match SqsMessage::deserialize(message).map(|message| message.body) {
+        Ok(Some(body)) => text(&body, &format!("{at}.body"), depth + 1),
+        Ok(None) => vec![bad(at, "an SQS message without a body")],
+        Err(error) => vec![bad(at, &format!("not an SQS message: {error}"))],
+    }
+}
+
+fn batch(payload: &Value) -> Invocation {
+    let event = S3BatchJobEvent::deserialize(payload).ok();
+    let text = |name: &str| {
+        payload
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let tasks = payload.get("tasks").and_then(Value::as_array);
+    Invocation::Batch {
+        schema_version: event
+            .as_ref()
+            .and_then(|event| event.invocation_schema_version.clone())
+            .unwrap_or_else(|| text("invocationSchemaVersion")),
+        invocation_id: event
+            .and_then(|event| event.invocation_id)
+            .unwrap_or_else(|| text("invocationId")),
+        tasks: tasks
+            .into_iter()
+            .flatten()
+            .enumerate()
+            .map(|(index, task)| Unit {
+                id: task
+                    .get("taskId")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned(),
+                items: vec![task_item(task, &format!("tasks[{index}]"))],
+            })
+            .collect(),
+    }
+}
+
+/// Schema 1.0 names the bucket by its ARN, 2.0 by its name; both encode the key.
+fn task_item(task: &Value, at: &str) -> Item {
+    let text = |name: &str| {
+        task.get(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    let bucket =
+        text("s3Bucket").or_else(|| text("s3BucketArn").and_then(|arn| arn.rsplit(":::").next()));
+    match (bucket, text("s3Key")) {
+        (Some(bucket), Some(key)) => encoded_object(bucket, key, text("s3VersionId"), None, at),
+        _ => bad(at, "a task without s3Key and s3Bucket or s3BucketArn"),
+    }
+}
+
+fn items(payload: &Value, at: &str, depth: u8) -> Vec<Item> {
+    if depth > MAX_DEPTH {
+        return vec![bad(at, &format!("wrapped more than {MAX_DEPTH} times"))];
+    }
+    let Some(fields) = payload.as_object() else {
+        return vec![unknown(payload, at)];
+    };
+    let text_of = |name: &str| fields.get(name).and_then(Value::as_str);
+
+    if let Some(original) = fields.get("requestPayload")
+        && (fields.contains_key("requestContext") || fields.contains_key("responseContext"))
+    {
+        return items(original, &format!("{at}.requestPayload"), depth + 1);
+    }
+    if let Some(list) = records(payload) {
+        return list
+            .iter()
+            .enumerate()
+            .flat_map(|(index, record)| {
+                notification_record(record, &format!("{at}.Records[{index}]"), depth)
+            })
+            .collect();
+    }
+    if text_of("Event") == Some("s3:TestEvent") {
+        let bucket = text_of("Bucket").unwrap_or("(no bucket named)");
+        return vec![Item::Skipped(
+            Skip::TestEvent,
+            format!("s3:TestEvent of bucket {}", one_line(bucket, 256)),
+        )];
+    }
+    if let (Some("Notification"), Some(message)) = (text_of("Type"), text_of("Message")) {
+        return text(message, &format!("{at}.Message"), depth + 1);
+    }
+    if let Some(detail_type) = text_of("detail-type") {
+        return vec![event_bridge(fields, detail_type, at)];
+    }
+    if let (Some(bucket), Some(keys)) = (text_of("s3Bucket"), fields.get("s3ObjectKey")) {
+        return cloudtrail_notification(bucket, keys, at);
+    }
+    if is_batch(payload)
+        && let Invocation::Batch { tasks, .. } = batch(payload)
+    {
+        return tasks.into_iter().flat_map(|task| task.items).collect();
+    }
+    vec![unknown(payload, at)]
+}
+
+/// A payload that arrives as text: the message of SNS, the body of SQS.
+fn text(message: &str, at: &str, depth: u8) -> Vec<Item> {
+    match serde_json::from_str::<Value>(message) {
+        Ok(Value::String(inner)) if depth <= MAX_DEPTH => text(&inner, at, depth + 1),
+        Ok(payload) => items(&payload, at, depth),
+        Err(_) if message.trim().trim_end_matches('.') == "CloudTrail validation message" => {
+            vec![Item::Skipped(
+                Skip::ValidationMessage,
+                "CloudTrail validation message".into(),
+            )]
+        }
+        Err(error) => vec![bad(
+            at,
+            &format!("expected JSON, found {:?} ({error})", one_line(message, 60)),
+        )],
+    }
+}
+
+fn notification_record(record: &Value, at: &str, depth: u8) -> Vec<Item> {
+    if let Some(s3) = record.get("s3") {
+        return vec![s3_record(record, s3, at)];
+    }
+    if let Some(sns) = record.get("Sns") {
+        return match sns.get("Message").and_then(Value::as_str) {
+            Some(message) => text(message, &format!("{at}.Sns.Message"), depth + 1),
+            None => vec![bad(at, "an SNS record without a Message")],
+        };
+    }
+    if is_sqs(record) {
+        return sqs_items(record, at, depth);
+    }
+    if record.get("eventVersion").is_some() && record.get("eventID").is_some() {
+        return vec![bad(
+            at,
+            "this is a CloudTrail record, not a notification: to read a log file on this machine, use `cloudhsm-alerts scan`",
+        )];
+    }
+    vec![unknown(record, at)]
+}
+
+fn s3_record(record: &Value, s3: &Value, at: &str) -> Item {
+    // Of the record only `s3` is read: emulators leave other members out that the full type demands.
+    let entity = match S3Entity::deserialize(s3) {
+        Ok(entity) => entity,
+        Err(error) => return bad(at, &format!("not an S3 notification record: {error}")),
+    };
+    let (Some(bucket), Some(key)) = (entity.bucket.name, entity.object.key) else {
+        return bad(
+            at,
+            "an S3 notification record without bucket name and object key",
+        );
+    };
+    let size = entity.object.size.and_then(|size| u64::try_from(size).ok());
+    let item = encoded_object(&bucket, &key, entity.object.version_id.as_deref(), size, at);
+    let event_name = record
+        .get("eventName")
+        .and_then(Value::as_str)
+        .unwrap_or("ObjectCreated");
+    match item {
+        Item::Object(object)
+            if !event_name
+                .trim_start_matches("s3:")
+                .starts_with("ObjectCreated") =>
+        {
+            Item::Skipped(
+                Skip::NotCreated,
+                format!("{} of {object}", one_line(event_name, 64)),
+            )
+        }
+        item => item,
+    }
+}
+
+fn event_bridge(fields: &Map<String, Value>, detail_type: &str, at: &str) -> Item {
+    let source = fields
+        .get("source")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let event_id = fields
+        .get("id")
+        .and_then(Value::as_str)
+        .unwrap_or("(no id)");
+    // Sources that begin with `aws.` are AWS's alone; anybody who may put events can use another one.
+    if !source.starts_with("aws.") {
+        return bad(
+            at,
+            &format!(
+                "an EventBridge event of source {source:?}; expected one of AWS's own, such as \"aws.s3\""
+            ),
+        );
+    }
+    let Some(detail) = fields.get("detail").and_then(Value::as_object) else {
+        return bad(at, "an EventBridge event without detail");
+    };
+    if detail_type.ends_with("via CloudTrail") {
+        return Item::Record(Record::new(0, detail.clone()), event_id.to_owned());
+    }
+    let text_at = |path: &str| {
+        Value::Object(detail.clone())
+            .pointer(path)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    match (source, text_at("/bucket/name"), text_at("/object/key")) {
+        ("aws.s3", Some(bucket), Some(key)) => {
+            let size = detail
+                .get("object")
+                .and_then(|object| object.get("size"))
+                .and_then(Value::as_u64);
+            if detail_type == "Object Created" {
+                object(bucket, key, text_at("/object/version-id"), size)
+            } else {
+                Item::Skipped(
+                    Skip::NotCreated,
+                    format!(
+                        "{} of s3://{}",
+                        one_line(detail_type, 64),
+                        one_line(&bucket, 256)
+                    ),
+                )
+            }
+        }
+        ("aws.s3", ..) => bad(
+            at,
+            "an EventBridge event of S3 without bucket name and object key",
+        ),
+        _ => bad(
+            at,
+            &format!(
+                "an EventBridge event {detail_type:?} of {source:?}; expected \"Object Created\" or \"AWS API Call via CloudTrail\""
+            ),
+        ),
+    }
+}
+
+/// CloudTrail gives its keys as they are, in a list, or one as plain text.
+fn cloudtrail_notification(bucket: &str, keys: &Value, at: &str) -> Vec<Item> {
+    let keys = match keys {
+        Value::Array(keys) => keys.as_slice(),
+        single => std::slice::from_ref(single),
+    };
+    keys.iter()
+        .enumerate()
+        .map(|(index, key)| match key.as_str() {
+            Some(key) => object(bucket.to_owned(), key.to_owned(), None, None),
+            None => bad(
+                &format!("{at}.s3ObjectKey[{index}]"),
+                &format!("expected a key as text, found {}", kind(key)),
+            ),
+        })
+        .collect()
+}
+
+fn encoded_object(
+    bucket: &str,
+    key: &str,
+    version: Option<&str>,
+    size: Option<u64>,
+    at: &str,
+) -> Item {
+    match key::decode(key) {
+        Ok(key) => object(bucket.to_owned(), key, version.map(str::to_owned), size),
+        Err(message) => bad(at, &message),
+    }
+}
+
+fn object(bucket: String, key: String, version_id: Option<String>, size: Option<u64>) -> Item {
+    let skip = Skip::by_name(&key, size);
+    let object = ObjectRef {
+        bucket,
+        key,
+        // An unversioned bucket's objects have the version "null" or an empty one in some payloads.
+        version_id: version_id.filter(|version| !version.is_empty() && version != "null"),
+    };
+    match skip {
+        Some(skip) => Item::Skipped(skip, object.to_string()),
+        None => Item::Object(object),
+    }
+}
+
+fn bad(at: &str, message: &str) -> Item {
+    Item::Bad(PayloadError {
+        at: one_line(at, 200),
+        message: one_line(message, 600),
+    })
+}
+
+fn unknown(payload: &Value, at: &str) -> Item {
+    let found = match payload {
+        Value::Object(fields) if fields.is_empty() => "an empty object".to_owned(),
+        Value::Object(fields) => {
+            let names: Vec<String> = fields
+                .keys()
+                .take(8)
+                .map(|name| one_line(name, 40))
+                .collect();
+            format!("an object with {}", names.join(", "))
+        }
+        other => kind(other).to_owned(),
+    };
+    bad(
+        at,
+        &format!("unknown payload, {found}; expected {RECOGNISED}"),
+    )
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const KEY: &str = "AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/x.json.gz";
+
+fn object(key: &str) -> Item {
+    Item::Object(ObjectRef {
+        bucket: "b".into(),
+        key: key.into(),
+        version_id: None,
+    })
+}
+
+fn s3(key: &str) -> Value {
+    json!({"eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": key, "size": 9}}})
+}
+
+fn notification(key: &str) -> Value {
+    json!({ "Records": [s3(key)] })
+}
+
+fn envelope(message: &Value) -> Value {
+    json!({"Type": "Notification", "MessageId": "m", "TopicArn": "arn:aws:sns:us-west-2:111122223333:t", "Message": message.to_string()})
+}
+
+fn sqs(bodies: &[String]) -> Value {
+    let messages: Vec<Value> = bodies
+        .iter()
+        .enumerate()
+        .map(|(n, body)| json!({"messageId": format!("id-{n}"), "body": body, "eventSource": "aws:sqs"}))
+        .collect();
+    json!({ "Records": messages })
+}
+
+fn whole(payload: &Value) -> Vec<Item> {
+    match read(payload) {
+        Invocation::Whole(unit) => unit.items,
+        other => panic!("{payload}: {other:?}"),
+    }
+}
+
+fn message(item: &Item) -> String {
+    match item {
+        Item::Bad(error) => error.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_shape_that_is_answered_as_a_whole() {
+    let skipped = |skip, what: &str| Item::Skipped(skip, what.into());
+    for (payload, expected) in [
+        (notification(KEY), vec![object(KEY)]),
+        (
+            json!({"Records": [s3("a+b%2Bc"), s3("d/"), s3("AWSLogs%2F111122223333%2FCloudTrail-Digest%2Fx.json.gz")]}),
+            vec![
+                object("a b+c"),
+                skipped(Skip::Directory, "s3://b/d/"),
+                skipped(
+                    Skip::Digest,
+                    "s3://b/AWSLogs/111122223333/CloudTrail-Digest/x.json.gz",
+                ),
+            ],
+        ),
+        (
+            json!({"Records": [{"eventName": "ObjectCreated:CompleteMultipartUpload", "s3": {"bucket": {"name": "b"}, "object": {"key": "k", "versionId": "v1"}}}]}),
+            vec![Item::Object(ObjectRef {
+                bucket: "b".into(),
+                key: "k".into(),
+                version_id: Some("v1".into()),
+            })],
+        ),
+        (
+            json!({"Records": [{"eventName": "ObjectRemoved:Delete", "s3": {"bucket": {"name": "b"}, "object": {"key": "k"}}}]}),
+            vec![skipped(
+                Skip::NotCreated,
+                "ObjectRemoved:Delete of s3://b/k",
+            )],
+        ),
+        (
+            json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": "k", "size": 0}}}]}),
+            vec![skipped(Skip::Empty, "s3://b/k")],
+        ),
+        (
+            json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"}),
+            vec![skipped(Skip::TestEvent, "s3:TestEvent of bucket b")],
+        ),
+        (
+            json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": notification("a%2Bb").to_string()}}]}),
+            vec![object("a+b")],
+        ),
+        (
+            json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": "{\"s3Bucket\":\"b\",\"s3ObjectKey\":[\"a+b\",\"c\"]}"}}]}),
+            vec![object("a+b"), object("c")],
+        ),
+        (
+            json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": "{\"s3Bucket\":\"b\",\"s3ObjectKey\":\"c\"}"}}]}),
+            vec![object("c")],
+        ),
+        (
+            json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": "CloudTrail validation message."}}]}),
+            vec![skipped(
+                Skip::ValidationMessage,
+                "CloudTrail validation message",
+            )],
+        ),
+        (
+            json!({"source": "aws.s3", "detail-type": "Object Created", "detail": {"bucket": {"name": "b"}, "object": {"key": "a+b", "size": 7, "version-id": "v"}}}),
+            vec![Item::Object(ObjectRef {
+                bucket: "b".into(),
+                key: "a+b".into(),
+                version_id: Some("v".into()),
+            })],
+        ),
+        (
+            json!({"source": "aws.s3", "detail-type": "Object Deleted", "detail": {"bucket": {"name": "b"}, "object": {"key": "k"}}}),
+            vec![skipped(Skip::NotCreated, "Object Deleted of s3://b")],
+        ),
+        (
+            json!({"id": "e1", "source": "aws.cloudhsm", "detail-type": "AWS API Call via CloudTrail", "detail": {"eventName": "DeleteHsm"}}),
+            vec![Item::Record(
+                Record::new(
+                    0,
+                    Map::from_iter([("eventName".into(), "DeleteHsm".into())]),
+                ),
+                "e1".into(),
+            )],
+        ),
+        (
+            json!({"version": "1.0", "requestContext": {"condition": "RetriesExhausted"}, "requestPayload": notification(KEY), "responseContext": {}}),
+            vec![object(KEY)],
+        ),
+        (
+            json!({"requestContext": {}, "requestPayload": sqs(&[notification(KEY).to_string()])}),
+            vec![object(KEY)],
+        ),
+        (json!({"Records": []}), vec![]),
+    ] {
+        assert_eq!(whole(&payload), expected, "{payload}");
+    }
+}
+
+#[test]
+fn sqs_messages_are_units_of_their_own() {
+    let bodies = [
+        notification("1").to_string(),
+        envelope(&notification("2")).to_string(),
+        envelope(&json!({"s3Bucket": "b", "s3ObjectKey": ["3", "4"]})).to_string(),
+        json!({"requestContext": {}, "requestPayload": notification("5"), "responsePayload": {}})
+            .to_string(),
+        json!({"Event": "s3:TestEvent"}).to_string(),
+        "not json".to_owned(),
+        "{}".to_owned(),
+    ];
+    let Invocation::Sqs(units) = read(&sqs(&bodies)) else {
+        panic!("an SQS event is not recognised");
+    };
+    let ids: Vec<&str> = units.iter().map(|unit| unit.id.as_str()).collect();
+    assert_eq!(
+        ids,
+        ["id-0", "id-1", "id-2", "id-3", "id-4", "id-5", "id-6"]
+    );
+    let items: Vec<&[Item]> = units.iter().map(|unit| unit.items.as_slice()).collect();
+    assert_eq!(items[0], [object("1")]);
+    assert_eq!(items[1], [object("2")]);
+    assert_eq!(items[2], [object("3"), object("4")]);
+    assert_eq!(items[3], [object("5")]);
+    assert!(matches!(items[4], [Item::Skipped(Skip::TestEvent, _)]));
+    assert_eq!(
+        message(&items[5][0]),
+        "Records[5].body: expected JSON, found \"not json\" (expected ident at line 1 column 2)"
+    );
+    assert!(
+        message(&items[6][0])
+            .starts_with("Records[6].body: unknown payload, an empty object; expected an S3")
+    );
+}
+
+#[test]
+fn batch_tasks_of_both_schemas() {
+    let task = |id: &str, rest: Value| {
+        let mut task = json!({"taskId": id, "s3Key": "a%2Bb+c", "s3VersionId": null});
+        for (name, value) in rest.as_object().unwrap() {
+            task[name] = value.clone();
+        }
+        task
+    };
+    let first = json!({"invocationSchemaVersion": "1.0", "invocationId": "i", "job": {"id": "j"},
+        "tasks": [task("t1", json!({"s3BucketArn": "arn:aws:s3:::b"})), {"taskId": "t2"}]});
+    let second = json!({"invocationSchemaVersion": "2.0", "invocationId": "i", "job": {"id": "j", "userArguments": {"a": "b"}},
+        "tasks": [task("t1", json!({"s3Bucket": "b", "s3VersionId": "v"}))]});
+    let version = |item: Item| match item {
+        Item::Object(object) => (object.bucket, object.key, object.version_id),
+        other => panic!("{other:?}"),
+    };
+    let Invocation::Batch {
+        schema_version,
+        invocation_id,
+        mut tasks,
+    } = read(&first)
+    else {
+        panic!("not recognised")
+    };
+    assert_eq!(
+        (schema_version.as_str(), invocation_id.as_str()),
+        ("1.0", "i")
+    );
+    assert_eq!(
+        tasks
+            .iter()
+            .map(|task| task.id.as_str())
+            .collect::<Vec<_>>(),
+        ["t1", "t2"]
+    );
+    assert_eq!(
+        message(&tasks[1].items[0]),
+        "tasks[1]: a task without s3Key and s3Bucket or s3BucketArn"
+    );
+    assert_eq!(
+        version(tasks.remove(0).items.remove(0)),
+        ("b".into(), "a+b c".into(), None)
+    );
+    let Invocation::Batch {
+        schema_version,
+        mut tasks,
+        ..
+    } = read(&second)
+    else {
+        panic!("not recognised")
+    };
+    assert_eq!(schema_version, "2.0");
+    assert_eq!(
+        version(tasks.remove(0).items.remove(0)),
+        ("b".into(), "a+b c".into(), Some("v".into()))
+    );
+}
+
+#[test]
+fn what_cannot_be_read_costs_itself_and_says_what_was_expected() {
+    let items = whole(
+        &json!({"Records": [s3("1"), {"s3": {}}, {"x": 1}, {"eventVersion": "1.11", "eventID": "e"}, s3("%FF"), s3("2")]}),
+    );
+    assert_eq!((&items[0], &items[5]), (&object("1"), &object("2")));
+    assert_eq!(
+        message(&items[1]),
+        "payload.Records[1]: not an S3 notification record: missing field `bucket`"
+    );
+    assert!(
+        message(&items[2])
+            .starts_with("payload.Records[2]: unknown payload, an object with x; expected")
+    );
+    assert!(
+        message(&items[3])
+            .starts_with("payload.Records[3]: this is a CloudTrail record, not a notification")
+    );
+    assert!(
+        message(&items[4])
+            .starts_with("payload.Records[4]: the object key \"%FF\" is not UTF-8 once decoded")
+    );
+
+    for (payload, start) in [
+        (json!(null), "payload: unknown payload, null; expected"),
+        (json!([1]), "payload: unknown payload, a list; expected"),
+        (
+            json!({"hello": 1, "a\nb": 2}),
+            "payload: unknown payload, an object with hello, a\\nb; expected",
+        ),
+        (
+            json!({"detail-type": "AWS API Call via CloudTrail", "source": "my.app", "detail": {}}),
+            "payload: an EventBridge event of source \"my.app\"; expected one of AWS's own",
+        ),
+        (
+            json!({"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}),
+            "payload: an EventBridge event \"Scheduled Event\" of \"aws.events\"; expected",
+        ),
+        (
+            json!({"s3Bucket": "b", "s3ObjectKey": [1]}),
+            "payload.s3ObjectKey[0]: expected a key as text, found a number",
+        ),
+        (
+            json!({"Type": "SubscriptionConfirmation", "Message": "x"}),
+            "payload: unknown payload, an object with Type, Message; expected",
+        ),
+    ] {
+        let items = whole(&payload);
+        assert!(
+            message(&items[0]).starts_with(start),
+            "{payload}: {}",
+            message(&items[0])
+        );
+    }
+}
+
+#[test]
+fn wrapping_has_an_end() {
+    let mut payload = notification(KEY);
+    for _ in 0..20 {
+        payload = json!({"requestContext": {}, "requestPayload": payload});
+    }
+    assert!(message(&whole(&payload)[0]).ends_with("wrapped more than 8 times"));
+    let mut text = notification(KEY).to_string();
+    for _ in 0..12 {
+        text = Value::from(text).to_string();
+    }
+    assert!(
+        matches!(read(&sqs(&[text])), Invocation::Sqs(units) if matches!(units[0].items[0], Item::Bad(_)))
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_payload_panics(text in "[\\[\\]{}\",:\\\\ 1Recordsbodytasks3Snsdetail-]{0,80}") {
+        if let Ok(payload) = serde_json::from_str::<Value>(&text) {
+            let _ = read(&payload);
+        }
+        let _ = read(&sqs(&[text]));
+    }
+}

@@ -1,0 +1,282 @@
+//! What to do now: the text a rule carries for the person who gets the alert, with the record's values
+//! put into its placeholders.
+//!
+//! A placeholder is `{name}` or `{name|text for when the record does not say}`. The person will paste
+//! commands out of this text into a shell, and a record's values are the caller's words; so a value is
+//! put in only if it is harmless there ([`is_shell_safe`]), and otherwise counts as not said. No
+//! placeholder ever reaches a person: without a fallback the name in capitals stands in, as in AWS's
+//! documentation (`CLUSTER_ID`).
+
+use std::sync::LazyLock;
+
+use jiff::{SignedDuration, Timestamp};
+use regex::{Captures, Regex};
+use serde_json::Value;
+
+use crate::{
+    actor::Actor,
+    record::{Outcome, Record},
+    text::is_shell_safe,
+};
+
+/// A rule's text by outcome of the call; `None`: nothing of its own to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Response {
+    success: Option<String>,
+    denied: Option<String>,
+    failed: Option<String>,
+    sms: Option<String>,
+}
+
+const NOTHING_CHANGED_DENIED: &str = "\
+Nothing was changed: the call was denied.
+1. Find out whether {actor|this identity} is meant to make this call. If so, its permissions are
+   missing; if not, treat it as an attempt on the HSM.
+2. See what else this identity did. By its access key, where the record names one:
+    aws cloudtrail lookup-events --region {region|REGION} --lookup-attributes AttributeKey=AccessKeyId,AttributeValue={userIdentity.accessKeyId|ACCESS_KEY_ID}";
+
+const NOTHING_CHANGED_FAILED: &str = "\
+The call failed; as far as CloudTrail tells, nothing was changed.
+1. Read the error above. A caller who repeats the call with other values is still at it.
+2. See what else this identity did. By its access key, where the record names one:
+    aws cloudtrail lookup-events --region {region|REGION} --lookup-attributes AttributeKey=AccessKeyId,AttributeValue={userIdentity.accessKeyId|ACCESS_KEY_ID}";
+
+const NOTHING_SAID: &str = "\
+This rule carries no instructions. Find out whether {actor|this identity} was meant to make this call.";
+
+/// `{name}`, `{name+7d}`, `{name|fallback}`. Anything else in braces (a JMESPath, say) is plain text.
+static PLACEHOLDER: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"\{([A-Za-z][A-Za-z0-9_.]*)(?:\+([0-9]{1,4})([dh]))?(?:\|([^{}\n]*))?\}").ok()
+});
+
+impl Response {
+    /// The rule's `response`: one text for every outcome, or a mapping from outcome to text, with
+    /// `sms` for the few words that an SMS about a call that succeeded has room for.
+    ///
+    /// # Errors
+    /// Another type, or a key that is no outcome.
+    pub fn read(value: &Value) -> Result<Response, String> {
+        match value {
+            Value::String(text) => Ok(Response {
+                success: Some(text.clone()),
+                denied: Some(text.clone()),
+                failed: Some(text.clone()),
+                sms: None,
+            }),
+            Value::Object(texts) => {
+                let mut response = Response::default();
+                for (outcome, text) in texts {
+                    let slot = match outcome.as_str() {
+                        "success" => &mut response.success,
+                        "denied" => &mut response.denied,
+                        "failed" => &mut response.failed,
+                        "sms" => &mut response.sms,
+                        other => {
+                            return Err(format!(
+                                "expected success, denied, failed or sms, found {other:?}"
+                            ));
+                        }
+                    };
+                    let text = text
+                        .as_str()
+                        .ok_or_else(|| format!("{outcome}: expected text, found {text}"))?;
+                    *slot = Some(text.to_owned());
+                }
+                Ok(response)
+            }
+            other => Err(format!(
+                "expected text or a mapping from outcome to text, found {other}"
+            )),
+        }
+    }
+
+    /// Whether the rule has words of its own for this outcome.
+    pub fn speaks_of(&self, outcome: Outcome) -> bool {
+        self.template(outcome).is_some()
+    }
+
+    fn template(&self, outcome: Outcome) -> Option<&str> {
+        match outcome {
+            Outcome::Success => self.success.as_deref(),
+            Outcome::Denied => self.denied.as_deref(),
+            Outcome::Failed => self.failed.as_deref(),
+        }
+    }
+
+    /// The text for this record; for a call that changed nothing, and of which the rule says nothing,
+    /// a general one.
+    pub fn render(&self, record: &Record, actor: &Actor) -> String {
+        let outcome = record.outcome();
+        let template = self.template(outcome).unwrap_or(match outcome {
+            Outcome::Success => NOTHING_SAID,
+            Outcome::Denied => NOTHING_CHANGED_DENIED,
+            Outcome::Failed => NOTHING_CHANGED_FAILED,
+        });
+        render(template, record, actor)
+    }
+
+    /// The few words for an SMS: the rule's own where the call succeeded.
+    pub fn render_sms(&self, record: &Record, actor: &Actor) -> Option<String> {
+        match record.outcome() {
+            Outcome::Success => self
+                .sms
+                .as_ref()
+                .map(|template| render(template, record, actor)),
+            Outcome::Denied => Some("Nothing changed".into()),
+            Outcome::Failed => None,
+        }
+    }
+}
+
+fn render(template: &str, record: &Record, actor: &Actor) -> String {
+    // The pattern is a constant that the tests compile; without it the text would stay as it is.
+    let Some(placeholder) = &*PLACEHOLDER else {
+        return template.to_owned();
+    };
+    placeholder
+        .replace_all(template.trim_end(), |found: &Captures<'_>| {
+            let name = &found[1];
+            let value = match (found.get(2), found.get(3)) {
+                (Some(count), Some(unit)) => later(record, name, count.as_str(), unit.as_str()),
+                _ => value(record, actor, name),
+            };
+            value.unwrap_or_else(|| {
+                found
+                    .get(4)
+                    .map_or_else(|| capitals(name), |fallback| fallback.as_str().to_owned())
+            })
+        })
+        .into_owned()
+}
+
+fn value(record: &Record, actor: &Actor, name: &str) -> Option<String> {
+    let value = match name {
+        "region" => record.region().map(str::to_owned),
+        "account" => record.account().map(str::to_owned),
+        "actor" => Some(actor.short.clone()),
+        "eventTime" => return record.event_time().map(minutes),
+        path if path.contains('.') => record.scalar(path),
+        name => record
+            .find(name)
+            .map(str::to_owned)
+            .or_else(|| record.scalar(name)),
+    };
+    value.filter(|value| is_shell_safe(value))
+}
+
+/// A point in time so long after the record's, to the minute: a deadline.
+fn later(record: &Record, name: &str, count: &str, unit: &str) -> Option<String> {
+    if name != "eventTime" {
+        return None;
+    }
+    let count: i64 = count.parse().ok()?;
+    let hours = if unit == "d" { count * 24 } else { count };
+    let deadline = record
+        .event_time()?
+        .checked_add(SignedDuration::from_hours(hours))
+        .ok()?;
+    Some(minutes(deadline))
+}
+
+/// `2026-11-30 03:41 UTC`.
+pub fn minutes(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// `requestParameters.clusterId` → `CLUSTER_ID`; only the actor stands in prose.
+fn capitals(name: &str) -> String {
+    if name == "actor" {
+        return "the identity named in this alert".into();
+    }
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let mut out = String::new();
+    for c in last.chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_uppercase());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn filled(template: &str, record: Value) -> String {
+        let Value::Object(fields) = record else {
+            unreachable!("objects below")
+        };
+        let record = Record::new(0, fields);
+        render(template, &record, &Actor::of(&record))
+    }
+
+    #[test]
+    fn placeholders() {
+        let record = json!({
+            "awsRegion": "us-west-2", "eventTime": "2026-11-23T03:41:07Z", "recipientAccountId": "111122223333",
+            "userIdentity": {"type": "IAMUser", "userName": "alice"},
+            "requestParameters": {"backupId": "backup-zxc7vbn2mas", "neverExpires": false, "clusterId": "$(curl evil)"},
+            "responseElements": {"backup": {"sourceCluster": "cluster-lk3jhgf4dsa"}},
+        });
+        for (template, expected) in [
+            (
+                "--region {region} --backup-id {backupId}",
+                "--region us-west-2 --backup-id backup-zxc7vbn2mas",
+            ),
+            (
+                "{sourceCluster} {account} {actor}",
+                "cluster-lk3jhgf4dsa 111122223333 alice",
+            ),
+            ("{requestParameters.neverExpires}", "false"),
+            (
+                "until {eventTime+7d}, not {eventTime}",
+                "until 2026-11-30 03:41 UTC, not 2026-11-23 03:41 UTC",
+            ),
+            ("{clusterId}", "CLUSTER_ID"),
+            ("{clusterId|the cluster}", "the cluster"),
+            ("{requestParameters.hsmId}", "HSM_ID"),
+            ("{awsRegion+7d}", "AWS_REGION"),
+            (
+                "--query 'Backups[].{Id:BackupId}' {} {a b}",
+                "--query 'Backups[].{Id:BackupId}' {} {a b}",
+            ),
+            ("text\n\n", "text"),
+        ] {
+            assert_eq!(filled(template, record.clone()), expected, "{template}");
+        }
+    }
+
+    #[test]
+    fn an_empty_record_leaves_no_placeholder() {
+        for text in [NOTHING_CHANGED_DENIED, NOTHING_CHANGED_FAILED, NOTHING_SAID] {
+            let filled = filled(text, json!({}));
+            assert!(!filled.contains('{'), "{filled}");
+        }
+    }
+
+    #[test]
+    fn what_a_response_may_be() {
+        let all = Response::read(&json!("x")).unwrap();
+        assert!(
+            all.speaks_of(Outcome::Success)
+                && all.speaks_of(Outcome::Denied)
+                && all.speaks_of(Outcome::Failed)
+        );
+        let some = Response::read(&json!({"success": "x"})).unwrap();
+        assert!(some.speaks_of(Outcome::Success) && !some.speaks_of(Outcome::Denied));
+        assert_eq!(
+            Response::read(&json!({"succeeded": "x"})).unwrap_err(),
+            "expected success, denied, failed or sms, found \"succeeded\""
+        );
+        assert_eq!(
+            Response::read(&json!({"denied": 1})).unwrap_err(),
+            "denied: expected text, found 1"
+        );
+        assert_eq!(
+            Response::read(&json!(1)).unwrap_err(),
+            "expected text or a mapping from outcome to text, found 1"
+        );
+    }
+}

@@ -1,0 +1,226 @@
+//! The function's environment variables, read and checked once at start. This is the only place that
+//! reads the environment; the SDK reads its own variables itself.
+
+use thiserror::Error;
+
+use crate::{alert::accounts::Accounts, severity::Severity};
+
+/// A variable that cannot be used.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[error("environment variable {name}: {message}")]
+pub struct SettingError {
+    /// Its name.
+    pub name: &'static str,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+/// What the environment says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `ALERT_TOPIC_ARN`: the topic to publish to.
+    pub topic: Topic,
+    /// `MIN_SEVERITY`: the lowest severity that is published.
+    pub min_severity: Severity,
+    /// `ACCOUNT_NAMES`: names of accounts.
+    pub accounts: Accounts,
+    /// `MAX_ALERTS`: alerts of one invocation that are sent one by one.
+    pub max_alerts: usize,
+}
+
+/// An SNS topic's ARN and the region in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// The whole ARN.
+    pub arn: String,
+    /// Its region, which may be another one than the function's.
+    pub region: String,
+}
+
+/// Variables whose work this version does not do. Set, they are refused: who sets a ledger counts on it.
+const NOT_YET: [(&str, &str); 3] = [
+    ("RULES_URI", "this version has the built-in rules only"),
+    (
+        "LEDGER_TABLE",
+        "this version remembers within one instance of the function only",
+    ),
+    (
+        "DIGEST_AUDIT",
+        "this version does not check CloudTrail digest files",
+    ),
+];
+
+impl Settings {
+    /// The settings of this process.
+    ///
+    /// # Errors
+    /// The first variable that is missing or malformed.
+    pub fn from_env() -> Result<Settings, SettingError> {
+        Settings::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// The settings from any source of variables; an empty value counts as none.
+    ///
+    /// # Errors
+    /// The first variable that is missing or malformed.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, SettingError> {
+        let lookup = |name: &str| {
+            lookup(name)
+                .map(|v| v.trim().to_owned())
+                .filter(|v| !v.is_empty())
+        };
+        for (name, reason) in NOT_YET {
+            let value = lookup(name).filter(|value| !(name == "DIGEST_AUDIT" && value == "off"));
+            if value.is_some() {
+                let message = format!("is set, but {reason}; remove it");
+                return Err(SettingError { name, message });
+            }
+        }
+        let error = |name| move |message| SettingError { name, message };
+        let topic = lookup("ALERT_TOPIC_ARN").ok_or_else(|| SettingError {
+            name: "ALERT_TOPIC_ARN",
+            message: "is missing; expected the ARN of the SNS topic to publish alerts to".into(),
+        })?;
+        Ok(Settings {
+            topic: Topic::parse(&topic).map_err(error("ALERT_TOPIC_ARN"))?,
+            min_severity: lookup("MIN_SEVERITY").map_or(Ok(Severity::Low), |text| {
+                text.parse().map_err(error("MIN_SEVERITY"))
+            })?,
+            accounts: Accounts::parse(&lookup("ACCOUNT_NAMES").unwrap_or_default())
+                .map_err(error("ACCOUNT_NAMES"))?,
+            max_alerts: lookup("MAX_ALERTS").map_or(Ok(10), |text| {
+                text.parse().map_err(|_| SettingError {
+                    name: "MAX_ALERTS",
+                    message: format!("expected a whole number from 0 up, found {text:?}"),
+                })
+            })?,
+        })
+    }
+}
+
+impl Topic {
+    /// From `arn:<partition>:sns:<region>:<account>:<name>`.
+    ///
+    /// # Errors
+    /// Another form, or a FIFO topic, which takes neither e-mail nor SMS subscriptions.
+    pub fn parse(arn: &str) -> Result<Topic, String> {
+        let parts: Vec<&str> = arn.split(':').collect();
+        match parts.as_slice() {
+            ["arn", partition, "sns", region, account, name]
+                if partition.starts_with("aws")
+                    && !region.is_empty()
+                    && !account.is_empty()
+                    && !name.is_empty() =>
+            {
+                if name.ends_with(".fifo") {
+                    return Err(format!(
+                        "{arn:?} is a FIFO topic, which takes no e-mail or SMS subscription; expected a standard topic"
+                    ));
+                }
+                Ok(Topic {
+                    arn: arn.to_owned(),
+                    region: (*region).to_owned(),
+                })
+            }
+            _ => Err(format!(
+                "expected arn:aws:sns:REGION:ACCOUNT:NAME, found {arn:?}"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOPIC: &str = "arn:aws:sns:us-west-2:111122223333:alerts";
+
+    fn read(variables: &[(&str, &str)]) -> Result<Settings, String> {
+        Settings::from_lookup(|name| {
+            variables
+                .iter()
+                .find(|(variable, _)| *variable == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
+        .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults() {
+        assert_eq!(
+            read(&[
+                ("ALERT_TOPIC_ARN", TOPIC),
+                ("MIN_SEVERITY", ""),
+                ("DIGEST_AUDIT", "off")
+            ]),
+            Ok(Settings {
+                topic: Topic {
+                    arn: TOPIC.into(),
+                    region: "us-west-2".into()
+                },
+                min_severity: Severity::Low,
+                accounts: Accounts::default(),
+                max_alerts: 10,
+            })
+        );
+    }
+
+    #[test]
+    fn all_set() {
+        let settings = read(&[
+            (
+                "ALERT_TOPIC_ARN",
+                " arn:aws-us-gov:sns:us-gov-west-1:111122223333:t ",
+            ),
+            ("MIN_SEVERITY", "High"),
+            ("ACCOUNT_NAMES", "111122223333=prod"),
+            ("MAX_ALERTS", "3"),
+        ])
+        .unwrap();
+        assert_eq!(settings.topic.region, "us-gov-west-1");
+        assert_eq!(
+            (settings.min_severity, settings.max_alerts),
+            (Severity::High, 3)
+        );
+        assert_eq!(settings.accounts.name("111122223333"), Some("prod"));
+    }
+
+    #[test]
+    fn wrong_ones_are_named() {
+        for (variables, message) in [
+            (
+                vec![],
+                "environment variable ALERT_TOPIC_ARN: is missing; expected the ARN of the SNS topic to publish alerts to",
+            ),
+            (
+                vec![("ALERT_TOPIC_ARN", "alerts")],
+                "environment variable ALERT_TOPIC_ARN: expected arn:aws:sns:REGION:ACCOUNT:NAME, found \"alerts\"",
+            ),
+            (
+                vec![(
+                    "ALERT_TOPIC_ARN",
+                    "arn:aws:sns:us-west-2:111122223333:a.fifo",
+                )],
+                "environment variable ALERT_TOPIC_ARN: \"arn:aws:sns:us-west-2:111122223333:a.fifo\" is a FIFO topic, which takes no e-mail or SMS subscription; expected a standard topic",
+            ),
+            (
+                vec![("ALERT_TOPIC_ARN", TOPIC), ("MIN_SEVERITY", "urgent")],
+                "environment variable MIN_SEVERITY: expected informational, low, medium, high or critical, found \"urgent\"",
+            ),
+            (
+                vec![("ALERT_TOPIC_ARN", TOPIC), ("MAX_ALERTS", "-1")],
+                "environment variable MAX_ALERTS: expected a whole number from 0 up, found \"-1\"",
+            ),
+            (
+                vec![("ALERT_TOPIC_ARN", TOPIC), ("ACCOUNT_NAMES", "prod")],
+                "environment variable ACCOUNT_NAMES: expected twelve digits, '=' and a name, such as 111122223333=prod, found \"prod\"",
+            ),
+            (
+                vec![("ALERT_TOPIC_ARN", TOPIC), ("LEDGER_TABLE", "t")],
+                "environment variable LEDGER_TABLE: is set, but this version remembers within one instance of the function only; remove it",
+            ),
+        ] {
+            assert_eq!(read(&variables), Err(message.to_owned()));
+        }
+    }
+}

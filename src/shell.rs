@@ -1,0 +1,40 @@
+//! What both programs need around the core: the SDK's configuration and the log.
+
+use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
+use std::time::Duration;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// Configuration of the SDK from its own variables (`AWS_REGION`, `AWS_ENDPOINT_URL`, credentials), with
+/// bounded waiting: a call that hangs must not eat the invocation.
+pub async fn sdk_config() -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(3))
+                .read_timeout(Duration::from_secs(20))
+                .build(),
+        )
+        .load()
+        .await
+}
+
+/// JSON lines on standard output, as Lambda's advanced logging has them: this crate's own and the
+/// runtime's from `info` up, the libraries' from `warn` up.
+pub fn log_json() {
+    let format = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_target(false)
+        .with_current_span(true)
+        .with_span_list(false)
+        .with_writer(std::io::stdout);
+    let targets = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("cloudhsm_alerts", LevelFilter::INFO)
+        .with_target("lambda_runtime", LevelFilter::INFO);
+    tracing_subscriber::registry()
+        .with(format)
+        .with(targets)
+        .init();
+}

@@ -1,0 +1,174 @@
+//! Text from a record, made safe to show to a person.
+//!
+//! User agents, names, error messages and object keys are written by whoever made the call. Here they
+//! become plain data: one line, of bounded length, without characters that hide, reorder or forge.
+//! What a message is made of (e-mail, SMS, subject) is decided in [`crate::alert`].
+
+use std::fmt::Write;
+
+/// `text` on one line of at most `limit` characters, longer text ending with `…`.
+///
+/// Control characters, line and paragraph separators, and characters that reorder or hide text
+/// (bidirectional controls, zero-width ones, tags) are shown as escapes, so that the evidence stays;
+/// a run of white space becomes one space, so that padding cannot push text onto a line of its own;
+/// `://` becomes `[://]`, so that no mail program offers an attacker's link for a click.
+pub fn one_line(text: &str, limit: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(limit) + 8);
+    let mut length = 0;
+    let mut last_was_space = false;
+    let mut rest = text.char_indices();
+    while let Some((at, c)) = rest.next() {
+        let before = line.len();
+        if c == ' ' || (c.is_whitespace() && !is_unsafe(c)) {
+            if last_was_space {
+                continue;
+            }
+            line.push(' ');
+        } else if is_unsafe(c) {
+            escape(c, &mut line);
+        } else if c == ':' && text[at..].starts_with("://") {
+            line.push_str("[://]");
+            rest.next();
+            rest.next();
+        } else {
+            line.push(c);
+        }
+        last_was_space = c.is_whitespace() && !is_unsafe(c);
+        length += line[before..].chars().count();
+        if length > limit {
+            let keep = limit.saturating_sub(1);
+            let end = line.char_indices().nth(keep).map_or(line.len(), |(i, _)| i);
+            line.truncate(end);
+            line.push('…');
+            return line;
+        }
+    }
+    line
+}
+
+/// Characters that may break a line, hide text or change its order.
+/// Source: Unicode Standard Annex 9 (bidirectional controls), Unicode Technical Report 36.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+fn escape(c: char, out: &mut String) {
+    match c {
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        c => {
+            // Writing into a String cannot fail.
+            let _ = write!(out, "\\u{{{:x}}}", c as u32);
+        }
+    }
+}
+
+/// `text` in quotation marks, as [`one_line`]; quotation marks inside become apostrophes, so that the
+/// reader sees where foreign words end.
+pub fn quoted(text: &str, limit: usize) -> String {
+    format!("\"{}\"", one_line(text, limit).replace('"', "'"))
+}
+
+/// `text` in printable ASCII (letters of other scripts transliterated), one line, at most `limit`
+/// characters, longer text ending with `..`.
+pub fn ascii(text: &str, limit: usize) -> String {
+    let line = one_line(text, limit.saturating_mul(2)).replace('…', "..");
+    let mut plain: String = deunicode::deunicode_with_tofu(&line, "?")
+        .chars()
+        .map(|c| {
+            if c == ' ' || c.is_ascii_graphic() {
+                c
+            } else {
+                '?'
+            }
+        })
+        .collect();
+    if plain.len() > limit {
+        plain.truncate(limit.saturating_sub(2));
+        plain.truncate(plain.trim_end().len());
+        plain.push_str("..");
+    }
+    plain
+}
+
+/// Whether `value` can stand in a command that a person will paste into a shell: letters, digits and
+/// `. _ : / @ = + , -` only, not starting with a dash or a tilde, at most 512 characters.
+///
+/// An identifier of a failed call is whatever the caller sent; `$(…)` in it must not reach a prompt.
+pub fn is_shell_safe(value: &str) -> bool {
+    let mut bytes = value.bytes();
+    value.len() <= 512
+        && bytes
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric() || b == b'/')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b"._:/@=+,-".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_table() {
+        for (input, limit, expected) in [
+            ("plain", 10, "plain"),
+            ("a  \u{a0}  b", 10, "a b"),
+            ("a\r\nOutcome: denied", 40, "a\\r\\nOutcome: denied"),
+            ("a\u{2028}b", 40, "a\\u{2028}b"),
+            ("\u{202e}evil", 40, "\\u{202e}evil"),
+            ("\u{1b}[31mred", 40, "\\u{1b}[31mred"),
+            (
+                "see https://evil.example/x",
+                40,
+                "see https[://]evil.example/x",
+            ),
+            ("exactly ten", 11, "exactly ten"),
+            ("one too many", 11, "one too ma…"),
+            ("日本語のテキスト", 5, "日本語の…"),
+            ("", 5, ""),
+            ("://", 40, "[://]"),
+        ] {
+            assert_eq!(one_line(input, limit), expected, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn quotation_marks_end_where_the_text_ends() {
+        assert_eq!(quoted("x\" OUTCOME \"y", 99), "\"x' OUTCOME 'y\"");
+    }
+
+    #[test]
+    fn ascii_table() {
+        for (input, limit, expected) in [
+            ("Zoë", 10, "Zoe"),
+            ("日本", 20, "Ri Ben"),
+            ("a\nb", 10, "a\\nb"),
+            ("abcdefghij", 6, "abcd.."),
+            ("\u{e000}", 6, "?"),
+        ] {
+            assert_eq!(ascii(input, limit), expected, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn shell_safety() {
+        for safe in [
+            "backup-zxc7vbn2mas",
+            "us-west-2",
+            "arn:aws:iam::111122223333:role/A+b=c,d@e",
+            "/aws/x",
+        ] {
+            assert!(is_shell_safe(safe), "{safe}");
+        }
+        for unsafe_ in [
+            "", "-x", "~root", "a b", "$(id)", "a;b", "a\nb", "`id`", "a'b", "é", "a|b", "a>b", "*",
+        ] {
+            assert!(!is_shell_safe(unsafe_), "{unsafe_}");
+        }
+    }
+}

@@ -3,6 +3,10 @@
 
 use std::{env, fs, io, path::Path};
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo tells a build script by variables"
+)]
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=rules");
     let mut files = Vec::new();

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 
-use lambda_runtime::Diagnostic;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
@@ -16,7 +15,7 @@ use crate::{
     finding::{Finding, Scan},
     ledger::Ledger,
     object::{ObjectRef, Skip},
-    outcome::{self, Counts, Failure},
+    outcome::{self, Counts, Failed, Failure},
     payload::{self, Invocation, Item, Unit},
     rules::RuleSet,
     s3,
@@ -59,7 +58,7 @@ impl Function {
     ///
     /// # Errors
     /// What makes Lambda count the invocation as failed, with a stable `errorType`.
-    pub async fn handle(&self, payload: &Value) -> Result<Value, Diagnostic> {
+    pub async fn handle(&self, payload: &Value) -> Result<Value, Failed> {
         let mut ledger = self.ledger.lock().await;
         let mut run = Run::new(self, &mut ledger);
         match payload::read(payload) {
@@ -73,7 +72,7 @@ impl Function {
                 if failures.is_empty() {
                     outcome::json(&run.counts)
                 } else {
-                    Err(outcome::diagnostic(&failures))
+                    Err(outcome::failed(&failures))
                 }
             }
             Invocation::Sqs(units) => {

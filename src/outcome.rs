@@ -1,6 +1,6 @@
 //! What became of an invocation: the counts, the failures, and the reply that the sender wants.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use aws_lambda_events::{
     s3::batch_job::{S3BatchJobResponse, S3BatchJobResult},
@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::{
     log_file::LogFileError, object::ObjectRef, payload::PayloadError, s3::FetchError,
-    sns::PublishError, text::one_line,
+    sns::PublishError,
 };
 
 /// Lambda keeps error messages to a bounded size; so many failures are named, the rest is counted.
@@ -104,9 +104,29 @@ impl Failure {
     }
 }
 
-/// A failed invocation: what Lambda shows as `errorType` and `errorMessage`. The type is that of the
+/// A failed invocation, as the runtime hands it to Lambda. The runtime also logs the Debug form of what a
+/// handler returns; every failure has its own line in the log by then, so that form only says so.
+pub struct Failed(pub Diagnostic);
+
+impl fmt::Debug for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the invocation failed with {}; each failure has its own line above",
+            self.0.error_type
+        )
+    }
+}
+
+impl From<Failed> for Diagnostic {
+    fn from(failed: Failed) -> Diagnostic {
+        failed.0
+    }
+}
+
+/// What Lambda shows of a failed invocation as `errorType` and `errorMessage`. The type is that of the
 /// failures where they agree, else `SeveralFailures`.
-pub fn diagnostic(failures: &[Failure]) -> Diagnostic {
+pub fn failed(failures: &[Failure]) -> Failed {
     let first = failures.first().map_or("Unknown", Failure::error_type);
     let agree = failures.iter().all(|failure| failure.error_type() == first);
     let named: Vec<String> = failures
@@ -118,26 +138,26 @@ pub fn diagnostic(failures: &[Failure]) -> Diagnostic {
     if failures.len() > FAILURES_NAMED {
         message.push_str(&format!("; and {} more", failures.len() - FAILURES_NAMED));
     }
-    Diagnostic {
+    Failed(Diagnostic {
         error_type: if agree { first } else { "SeveralFailures" }.to_owned(),
-        error_message: one_line_keeping_addresses(&message),
-    }
+        error_message: bounded(&message, 16_000),
+    })
 }
 
-/// The parts are one line each already; only the length is bounded here.
-fn one_line_keeping_addresses(message: &str) -> String {
-    message.chars().take(16_000).collect()
+/// At most so many characters. The parts are one line each already.
+fn bounded(message: &str, limit: usize) -> String {
+    message.chars().take(limit).collect()
 }
 
 /// Reply to SQS: the messages that failed come back.
 ///
 /// # Errors
 /// A failed message without an id cannot be named, so that the whole batch has to come back.
-pub fn sqs_reply(results: &[(String, Vec<Failure>)]) -> Result<Value, Diagnostic> {
+pub fn sqs_reply(results: &[(String, Vec<Failure>)]) -> Result<Value, Failed> {
     let mut reply = SqsBatchResponse::default();
     for (id, failures) in results.iter().filter(|(_, failures)| !failures.is_empty()) {
         if id.is_empty() {
-            return Err(diagnostic(failures));
+            return Err(failed(failures));
         }
         reply.add_failure(id);
     }
@@ -152,7 +172,7 @@ pub fn batch_reply(
     schema_version: &str,
     invocation_id: &str,
     results: &[(String, Vec<Failure>, String)],
-) -> Result<Value, Diagnostic> {
+) -> Result<Value, Failed> {
     let mut reply = S3BatchJobResponse::default();
     reply.invocation_schema_version = Some(schema_version.to_owned());
     reply.invocation_id = Some(invocation_id.to_owned());
@@ -172,7 +192,7 @@ pub fn batch_reply(
             let mut result = S3BatchJobResult::default();
             result.task_id = Some(id.clone());
             result.result_code = Some(code.to_owned());
-            result.result_string = Some(one_line(&text, 1000));
+            result.result_string = Some(bounded(&text, 1000));
             result
         })
         .collect();
@@ -183,9 +203,11 @@ pub fn batch_reply(
 ///
 /// # Errors
 /// The value has no JSON form; the types of this module have.
-pub fn json(reply: &impl Serialize) -> Result<Value, Diagnostic> {
-    serde_json::to_value(reply).map_err(|error| Diagnostic {
-        error_type: "Reply.NotJson".into(),
-        error_message: error.to_string(),
+pub fn json(reply: &impl Serialize) -> Result<Value, Failed> {
+    serde_json::to_value(reply).map_err(|error| {
+        Failed(Diagnostic {
+            error_type: "Reply.NotJson".into(),
+            error_message: error.to_string(),
+        })
     })
 }

@@ -55,6 +55,7 @@ impl Settings {
     ///
     /// # Errors
     /// The first variable that is missing or malformed.
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub fn from_env() -> Result<Settings, SettingError> {
         Settings::from_lookup(|name| std::env::var(name).ok())
     }

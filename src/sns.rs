@@ -74,6 +74,7 @@ impl Publisher {
     ///
     /// # Errors
     /// SNS refused it or could not be reached; the SDK has retried what is worth it.
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub async fn publish(&mut self, message: &Message) -> Result<(), PublishError> {
         if let Some(next) = self.next.filter(|_| self.sent >= BURST) {
             sleep_until(next).await;

@@ -133,6 +133,7 @@ impl Inflate {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
     fn enter_member(
         &mut self,
         held: Option<u8>,

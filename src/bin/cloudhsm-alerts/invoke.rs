@@ -5,7 +5,7 @@ use std::{fs, io::Read, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use cloudhsm_alerts::{
-    function::Function, rules::RuleSet, settings::Settings, shell, text::one_line,
+    function::Function, outcome::Failed, rules::RuleSet, settings::Settings, shell, text::one_line,
 };
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
             println!("{reply:#}");
             Ok(ExitCode::SUCCESS)
         }
-        Err(error) => {
+        Err(Failed(error)) => {
             let reply =
                 json!({ "errorType": error.error_type, "errorMessage": error.error_message });
             println!("{reply:#}");

@@ -295,26 +295,44 @@ impl Report {
 
     fn print(&self, min_severity: Severity) {
         let mut line = format!(
-            "{} files, {} of JSON, {} records: {} calls met a rule, {} told",
-            self.files,
+            "{}, {} of JSON, {}: {} met a rule, {} told",
+            counted(self.files, "file"),
             HumanBytes(self.bytes),
-            self.records,
-            self.matched,
+            counted(self.records, "record"),
+            counted(self.matched, "call"),
             self.printed
         );
         for (count, what) in [
-            (self.below_minimum, format!("below {min_severity}")),
-            (self.already_told, "recorded more than once".to_owned()),
-            (self.unreadable, "records unreadable".to_owned()),
-            (self.problems, "problems, shown above".to_owned()),
+            (
+                self.below_minimum,
+                format!("{} below {min_severity}", self.below_minimum),
+            ),
+            (
+                self.already_told,
+                format!("{} recorded more than once", self.already_told),
+            ),
+            (
+                self.unreadable,
+                format!("{} unreadable", counted(self.unreadable, "record")),
+            ),
+            (
+                self.problems,
+                format!("{}, shown above", counted(self.problems, "problem")),
+            ),
         ] {
             if count > 0 {
-                line.push_str(&format!(", {count} {what}"));
+                line.push_str(&format!(", {what}"));
             }
         }
         eprintln!("{line}");
         for (reason, count) in &self.skipped {
-            eprintln!("skipped: {count} files, {reason}");
+            eprintln!("skipped: {}, {reason}", counted(*count, "file"));
         }
     }
+}
+
+/// `1 file`, `2 files`.
+fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }

@@ -1,0 +1,255 @@
+//! The command line, as a person uses it: what it prints where, and how it exits.
+
+mod common;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use common::{Aws, REGION, call, gzip, log_file, log_file_key, project, records};
+use serde_json::{Value, json};
+
+fn run(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cloudhsm-alerts"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .output()
+        .expect("the program runs")
+}
+
+fn shown(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+/// A folder with sound and broken files.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, bytes: Vec<u8>| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    put(
+        "logs/a.json.gz",
+        gzip(&records(&[call("DeleteHsm", "1"), call("ListTags", "2")])),
+    );
+    put(
+        "logs/b/b.json",
+        records(&[
+            call("DeleteHsm", "1"),
+            call("TagResource", "3"),
+            call("CreateHsm", "4"),
+        ]),
+    );
+    put("logs/b/notes.txt", b"not a log file".to_vec());
+    put("logs/empty.json.gz", Vec::new());
+    put(
+        "logs/AWSLogs/111122223333/CloudTrail-Digest/x.json.gz",
+        b"{}".to_vec(),
+    );
+    put(
+        "broken/cut.json.gz",
+        gzip(&records(&[call("DeleteHsm", "1")]))[..60].to_vec(),
+    );
+    put(
+        "broken/mixed.json",
+        records(&[json!(1), call("DeleteCluster", "5")]),
+    );
+    folder
+}
+
+const AT: &str =
+    "in account 111122223333, us-west-2, on 2026-11-23 at 03:50:00 UTC. The call SUCCEEDED.";
+
+#[test]
+fn a_folder_as_text() {
+    let folder = folder();
+    let (code, out, err) = shown(&run(
+        &["scan", "logs", "--min-severity", "medium"],
+        folder.path(),
+    ));
+    assert_eq!(
+        out,
+        format!(
+            "CRITICAL IAM user alice called DeleteHsm on cluster cluster-lk3jhgf4dsa {AT}\n    hsm-deleted · event 1 · logs/a.json.gz\n\
+             MEDIUM IAM user alice called CreateHsm on cluster cluster-lk3jhgf4dsa {AT}\n    hsm-created · event 4 · logs/b/b.json\n"
+        )
+    );
+    assert_eq!(
+        err,
+        "2 files, 2.28 KiB of JSON, 5 records: 4 calls met a rule, 2 told, 1 below medium, 1 recorded more than once\n\
+         skipped: 1 file, digest\nskipped: 1 file, empty\nskipped: 1 file, neither .json nor .json.gz\n"
+    );
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn each_format() {
+    let folder = folder();
+    let of = |format: &str| {
+        shown(&run(
+            &[
+                "scan",
+                "logs/a.json.gz",
+                "--format",
+                format,
+                "--account-names",
+                "111122223333=prod",
+            ],
+            folder.path(),
+        ))
+        .1
+    };
+    assert_eq!(
+        of("sms"),
+        "CRITICAL DeleteHsm SUCCEEDED: cluster-lk3jhgf4dsa, prod us-west-2, 23 Nov 03:50Z, by alice. Check that the cluster has HSMs left\n"
+    );
+    let finding: Value = serde_json::from_str(&of("ocsf")).unwrap();
+    assert_eq!(
+        (
+            &finding["finding_info"]["uid"],
+            &finding["cloud"]["account"]["name"]
+        ),
+        (&json!("1"), &json!("prod"))
+    );
+    let email = of("email");
+    assert!(email.starts_with("Subject: CRITICAL: DeleteHsm SUCCEEDED in prod us-west-2, cluster-lk3jhgf4dsa\n\nCRITICAL: "), "{email}");
+    assert!(email.contains("\nWHAT TO DO NOW\n"), "{email}");
+}
+
+#[test]
+fn a_broken_input_is_named_and_the_others_are_done() {
+    let folder = folder();
+    let (code, out, err) = shown(&run(
+        &["scan", "broken", "missing.json", "logs/a.json.gz"],
+        folder.path(),
+    ));
+    assert_eq!(
+        out,
+        format!(
+            "CRITICAL IAM user alice called DeleteCluster on cluster cluster-lk3jhgf4dsa {AT}\n    hsm-cluster-deleted · event 5 · broken/mixed.json\n\
+             CRITICAL IAM user alice called DeleteHsm on cluster cluster-lk3jhgf4dsa {AT}\n    hsm-deleted · event 1 · logs/a.json.gz\n"
+        )
+    );
+    let lines: Vec<&str> = err.lines().collect();
+    assert_eq!(
+        lines[..3],
+        [
+            "error: missing.json: No such file or directory (os error 2)",
+            "error: broken/cut.json.gz: the gzip stream ends in the middle, after 60 compressed bytes: the object is truncated; restore it or wait for CloudTrail to deliver it again",
+            "error: broken/mixed.json: record 0 (byte 12) cannot be read: expected a JSON object, found a number",
+        ],
+        "{err}"
+    );
+    assert!(
+        lines[3].ends_with(
+            ": 2 calls met a rule, 2 told, 1 record unreadable, 3 problems, shown above"
+        ),
+        "{err}"
+    );
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    let folder = folder();
+    for arguments in [
+        vec![],
+        vec!["scan"],
+        vec!["scan", "logs", "--format", "pdf"],
+        vec!["scan", "logs", "--min-severity", "urgent"],
+        vec!["scan", "logs", "--account-names", "prod"],
+        vec!["nonsense"],
+    ] {
+        let (code, out, err) = shown(&run(&arguments, folder.path()));
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(err.contains("Usage") || err.contains("error:"), "{err}");
+    }
+    for arguments in [
+        vec!["--help"],
+        vec!["scan", "--help"],
+        vec!["invoke", "--help"],
+    ] {
+        let (code, out, _) = shown(&run(&arguments, folder.path()));
+        assert_eq!(code, Some(0));
+        assert!(out.contains("Exit codes:\n  0  done\n  1  "), "{out}");
+    }
+}
+
+#[test]
+fn what_an_attacker_writes_does_not_reach_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut record = call("DeleteHsm", "\u{1b}]0;title\u{7}");
+    record["userIdentity"] = json!({"type": "IAMUser", "userName": "\u{1b}[2Jmallory\r\nCRITICAL"});
+    record["userAgent"] = "\u{1b}[31m".into();
+    fs::write(folder.path().join("a\u{1b}[31m.json"), records(&[record])).unwrap();
+    for format in ["text", "email", "sms", "ocsf"] {
+        let (code, out, err) = shown(&run(&["scan", ".", "--format", format], folder.path()));
+        assert_eq!(code, Some(0));
+        for text in [out, err] {
+            assert!(
+                text.chars().all(|c| c == '\n' || !c.is_control()),
+                "{format}: {text:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn invoke_runs_the_functions_pipeline_in_process() {
+    let aws = Aws::start();
+    aws.put(&log_file_key(), log_file());
+    let topic = aws.topic("t");
+    let invoke = |event: &str, topic: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_cloudhsm-alerts"))
+            .args(["invoke", event])
+            .current_dir(project())
+            .env_clear()
+            .env("ALERT_TOPIC_ARN", topic)
+            .env("AWS_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_ENDPOINT_URL", &aws.endpoint)
+            .output()
+            .expect("the program runs");
+        shown(&output)
+    };
+    let (code, out, _) = invoke("events/s3-put.json", &topic);
+    let reply: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &reply["published"]), (Some(0), &json!(5)), "{out}");
+    assert_eq!(aws.published(&topic).len(), 5);
+
+    let (code, out, _) = invoke(
+        "events/s3-put.json",
+        "arn:aws:sns:us-west-2:111122223333:nowhere",
+    );
+    let reply: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &reply["errorType"]),
+        (Some(1), &json!("Publish.TopicNotFound")),
+        "{out}"
+    );
+
+    let (code, _, err) = invoke("events/README.md", &topic);
+    assert_eq!(code, Some(1));
+    assert!(
+        err.starts_with("cloudhsm-alerts: events/README.md: expected JSON: "),
+        "{err}"
+    );
+    let (code, _, err) = invoke("events/s3-put.json", "");
+    assert_eq!(
+        (code, err.as_str()),
+        (
+            Some(1),
+            "cloudhsm-alerts: environment variable ALERT_TOPIC_ARN: is missing; expected the ARN of the SNS topic to publish alerts to\n"
+        )
+    );
+}

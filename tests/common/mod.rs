@@ -1,0 +1,462 @@
+//! The surroundings of the real programs: moto as AWS on loopback, and AWS's Runtime Interface Emulator
+//! in front of `bootstrap`, both as processes of their own, spoken to over HTTP.
+//!
+//! A test that needs them fails where they are missing; `make tools` installs them.
+
+// Each test file uses its own part of this.
+#![allow(
+    dead_code,
+    reason = "shared by several test programs, none of which uses all of it"
+)]
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use flate2::{Compression, write::GzEncoder};
+use serde_json::{Value, json};
+
+pub const REGION: &str = "us-west-2";
+pub const BUCKET: &str = "cloudhsm-alerts-trail-111122223333";
+pub const FOLDER: &str = "AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23";
+
+/// The key of the log file that every payload in `events/` names.
+pub fn log_file_key() -> String {
+    format!("{FOLDER}/111122223333_CloudTrail_us-west-2_20261123T0355Z_Kd83hFq0aPzW61Lm.json.gz")
+}
+
+/// A second key that some of them name.
+pub fn second_key() -> String {
+    format!("{FOLDER}/111122223333_CloudTrail_us-west-2_20261123T0400Z_Vb72mRt5QxLd90Ns.json.gz")
+}
+
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn tool(path: &str) -> PathBuf {
+    let tool = project().join("target/tools").join(path);
+    assert!(
+        tool.exists(),
+        "{} is missing: run `make tools`",
+        tool.display()
+    );
+    tool
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).expect("writing into a Vec");
+    encoder.finish().expect("writing into a Vec")
+}
+
+/// A process and all it started, ended with this value.
+struct Process {
+    child: Child,
+    output: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Starts a program in a process group of its own; what it prints is collected.
+    fn start(command: &mut Command) -> Process {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let output = Arc::new(Mutex::new(String::new()));
+        let streams: [Option<Box<dyn Read + Send>>; 2] = [
+            child.stdout.take().map(|stream| Box::new(stream) as _),
+            child.stderr.take().map(|stream| Box::new(stream) as _),
+        ];
+        for stream in streams.into_iter().flatten() {
+            let output = Arc::clone(&output);
+            thread::spawn(move || {
+                for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                    let mut output = output.lock().expect("no holder panics");
+                    output.push_str(&String::from_utf8_lossy(&line));
+                    output.push('\n');
+                }
+            });
+        }
+        Process { child, output }
+    }
+
+    fn output(&self) -> String {
+        self.output.lock().expect("no holder panics").clone()
+    }
+
+    /// Asks until there is an answer; the program's own output explains where there is none.
+    fn wait_for<T>(&self, what: &str, mut ask: impl FnMut(&str) -> Option<T>) -> T {
+        for _ in 0..1200 {
+            if let Some(answer) = ask(&self.output()) {
+                return answer;
+            }
+            thread::sleep(Duration::from_millis(25));
+        }
+        panic!(
+            "no {what} within 30 seconds; its output:\n{}",
+            self.output()
+        );
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// AWS on loopback: S3, SNS and SQS.
+pub struct Aws {
+    process: Process,
+    pub endpoint: String,
+    runtime: tokio::runtime::Runtime,
+    sdk: SdkConfig,
+}
+
+impl Aws {
+    pub fn start() -> Aws {
+        let process = Process::start(
+            Command::new(tool("moto/bin/moto_server"))
+                .args(["-H", "127.0.0.1", "-p", "0"])
+                .env("PYTHONUNBUFFERED", "1"),
+        );
+        let endpoint = process.wait_for("address of moto", |output| {
+            let (_, rest) = output.split_once("Running on ")?;
+            Some(rest.lines().next()?.trim().to_owned())
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let sdk = runtime.block_on(
+            aws_config::defaults(BehaviorVersion::latest())
+                .endpoint_url(&endpoint)
+                .region(Region::new(REGION))
+                .credentials_provider(aws_sdk_s3::config::Credentials::new(
+                    "test", "test", None, None, "test",
+                ))
+                .load(),
+        );
+        let aws = Aws {
+            process,
+            endpoint,
+            runtime,
+            sdk,
+        };
+        aws.make_bucket();
+        aws
+    }
+
+    fn s3(&self) -> aws_sdk_s3::Client {
+        aws_sdk_s3::Client::new(&self.sdk)
+    }
+
+    fn sns(&self) -> aws_sdk_sns::Client {
+        aws_sdk_sns::Client::new(&self.sdk)
+    }
+
+    /// The trail bucket, versioned.
+    fn make_bucket(&self) {
+        use aws_sdk_s3::types::{
+            BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration,
+            VersioningConfiguration,
+        };
+        let place = CreateBucketConfiguration::builder()
+            .location_constraint(BucketLocationConstraint::UsWest2)
+            .build();
+        let versioned = VersioningConfiguration::builder()
+            .status(BucketVersioningStatus::Enabled)
+            .build();
+        self.runtime.block_on(async {
+            self.s3()
+                .create_bucket()
+                .bucket(BUCKET)
+                .create_bucket_configuration(place)
+                .send()
+                .await
+                .expect("a bucket");
+            self.s3()
+                .put_bucket_versioning()
+                .bucket(BUCKET)
+                .versioning_configuration(versioned)
+                .send()
+                .await
+                .expect("a versioned bucket");
+        });
+    }
+
+    /// Puts an object into the trail bucket; gives its version.
+    pub fn put(&self, key: &str, body: Vec<u8>) -> String {
+        self.runtime
+            .block_on(
+                self.s3()
+                    .put_object()
+                    .bucket(BUCKET)
+                    .key(key)
+                    .body(body.into())
+                    .send(),
+            )
+            .expect("an object")
+            .version_id
+            .expect("the bucket is versioned")
+    }
+
+    /// A topic with an e-mail and an SMS subscriber; gives its ARN.
+    pub fn topic(&self, name: &str) -> String {
+        let sns = self.sns();
+        self.runtime.block_on(async {
+            let arn = sns
+                .create_topic()
+                .name(name)
+                .send()
+                .await
+                .expect("a topic")
+                .topic_arn
+                .expect("its ARN");
+            for (protocol, endpoint) in [("email", "oncall@example.com"), ("sms", "+12065550100")] {
+                sns.subscribe()
+                    .topic_arn(&arn)
+                    .protocol(protocol)
+                    .endpoint(endpoint)
+                    .send()
+                    .await
+                    .expect("a subscription");
+            }
+            arn
+        })
+    }
+
+    pub fn delete_topic(&self, arn: &str) {
+        self.runtime
+            .block_on(self.sns().delete_topic().topic_arn(arn).send())
+            .expect("deleted");
+    }
+
+    /// What subscribers of a topic got, in the order of publishing.
+    pub fn published(&self, arn: &str) -> Vec<Published> {
+        let data: Value = ureq::get(format!("{}/moto-api/data.json", self.endpoint))
+            .call()
+            .expect("moto answers")
+            .body_mut()
+            .with_config()
+            .limit(1 << 30)
+            .read_json()
+            .expect("JSON");
+        let topics = data["sns"]["Topic"].as_array().cloned().unwrap_or_default();
+        // A topic that was deleted and made again is there twice.
+        topics
+            .iter()
+            .filter(|topic| topic["arn"] == arn)
+            .flat_map(|topic| {
+                topic["sent_notifications"]
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_default()
+            })
+            .map(|notification| Published::read(&notification))
+            .collect()
+    }
+}
+
+/// One published message, as subscribers of each protocol get it.
+#[derive(Debug, Clone)]
+pub struct Published {
+    pub subject: String,
+    pub body: Value,
+    pub attributes: Value,
+}
+
+impl Published {
+    /// moto keeps a notification as a tuple: (message id, message, subject, attributes, group id).
+    fn read(notification: &Value) -> Published {
+        let message = notification[1].as_str().expect("a message");
+        Published {
+            subject: notification[2].as_str().expect("a subject").to_owned(),
+            body: serde_json::from_str(message).expect("MessageStructure=json"),
+            attributes: notification[3].clone(),
+        }
+    }
+
+    pub fn text(&self, protocol: &str) -> &str {
+        self.body[protocol].as_str().unwrap_or_default()
+    }
+
+    pub fn finding(&self) -> Value {
+        serde_json::from_str(self.text("default")).expect("the finding is JSON")
+    }
+
+    /// `severity EventName outcome`, from the attributes.
+    pub fn summary(&self) -> String {
+        let value = |name: &str| {
+            let attribute = &self.attributes[name];
+            attribute["Value"]
+                .as_str()
+                .or(attribute["StringValue"].as_str())
+                .unwrap_or("?")
+        };
+        format!(
+            "{} {} {}",
+            value("severity"),
+            value("event_name"),
+            value("outcome")
+        )
+    }
+}
+
+/// The real `bootstrap` behind the Runtime Interface Emulator.
+pub struct Lambda {
+    process: Process,
+    address: String,
+}
+
+impl Lambda {
+    pub fn start(aws: &Aws, variables: &[(&str, &str)]) -> Lambda {
+        let [address, runtime_api] = [free_address(), free_address()];
+        let mut command = Command::new(tool("rie"));
+        command
+            .args([
+                "--log-level",
+                "info",
+                "--runtime-interface-emulator-address",
+            ])
+            .arg(&address)
+            .arg("--runtime-api-address")
+            .arg(&runtime_api)
+            .arg(env!("CARGO_BIN_EXE_bootstrap"))
+            .env_clear()
+            .envs(variables.iter().copied())
+            .env("AWS_LAMBDA_FUNCTION_NAME", "cloudhsm-alerts")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+            .env("AWS_LAMBDA_FUNCTION_TIMEOUT", "300")
+            .env("AWS_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_ENDPOINT_URL", &aws.endpoint);
+        let process = Process::start(&mut command);
+        process.wait_for("listening emulator", |_| TcpStream::connect(&address).ok());
+        Lambda { process, address }
+    }
+
+    /// Invokes the function and gives its reply; a failure is `{"errorType": …, "errorMessage": …}`.
+    pub fn invoke(&self, payload: &Value) -> Value {
+        let url = format!(
+            "http://{}/2015-03-31/functions/function/invocations",
+            self.address
+        );
+        let mut response = ureq::post(url)
+            .config()
+            .http_status_as_error(false)
+            .build()
+            .send_json(payload)
+            .unwrap_or_else(|error| panic!("{error}; output:\n{}", self.log()));
+        let text = response.body_mut().read_to_string().expect("text");
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{error}: {text:?}; output:\n{}", self.log()))
+    }
+
+    /// What emulator and function have printed.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// The function's largest resident size so far, in KiB, as Linux counts it.
+    pub fn peak_resident_kib(&self) -> u64 {
+        // The emulator puts the function into a process group of its own; it stays the emulator's child.
+        let emulator = self.process.child.id().to_string();
+        let found = Command::new("pgrep")
+            .args(["-P", &emulator, "-x", "bootstrap"])
+            .output()
+            .expect("pgrep runs");
+        let pid = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
+            .unwrap_or_else(|error| panic!("bootstrap's process {pid:?}: {error}"));
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+            .expect("VmHWM in kB")
+    }
+}
+
+/// A free address on loopback, at the moment of asking.
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .to_string()
+}
+
+pub fn event(name: &str) -> Value {
+    let path = project().join("events").join(name);
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The log file of `events/`, gzipped as CloudTrail delivers it.
+pub fn log_file() -> Vec<u8> {
+    let path = project().join("events/log-files/cloudhsm-calls.json");
+    gzip(&std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+/// A call to CloudHSM with an event ID.
+pub fn call(event_name: &str, event_id: &str) -> Value {
+    json!({
+        "eventVersion": "1.11",
+        "userIdentity": {"type": "IAMUser", "userName": "alice", "accountId": "111122223333", "arn": "arn:aws:iam::111122223333:user/alice"},
+        "eventTime": "2026-11-23T03:50:00Z",
+        "eventSource": "cloudhsm.amazonaws.com",
+        "eventName": event_name,
+        "awsRegion": REGION,
+        "sourceIPAddress": "203.0.113.7",
+        "userAgent": "aws-cli/2.31.0",
+        "requestParameters": {"clusterId": "cluster-lk3jhgf4dsa"},
+        "responseElements": null,
+        "eventID": event_id,
+        "recipientAccountId": "111122223333",
+    })
+}
+
+/// A log file of records, not compressed.
+pub fn records(records: &[Value]) -> Vec<u8> {
+    json!({ "Records": records }).to_string().into_bytes()
+}
+
+/// An S3 notification for keys of the trail bucket, encoded as S3 does.
+pub fn notification(keys: &[&str]) -> Value {
+    let records: Vec<Value> = keys
+        .iter()
+        .map(|key| {
+            let encoded = percent_encoding::utf8_percent_encode(key, percent_encoding::NON_ALPHANUMERIC);
+            json!({
+                "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+                "s3": {"bucket": {"name": BUCKET}, "object": {"key": encoded.to_string(), "size": 1}},
+            })
+        })
+        .collect();
+    json!({ "Records": records })
+}
+
+/// An SQS event with one body for each message.
+pub fn sqs(bodies: &[Value]) -> Value {
+    let messages: Vec<Value> = bodies
+        .iter()
+        .enumerate()
+        .map(|(n, body)| json!({"messageId": format!("m{n}"), "body": body.to_string(), "eventSource": "aws:sqs"}))
+        .collect();
+    json!({ "Records": messages })
+}

@@ -1,0 +1,315 @@
+//! What goes wrong costs itself and nothing else of its batch, is named, and fails what has to be retried.
+
+mod common;
+
+use std::process::Command;
+
+use common::{Aws, BUCKET, FOLDER, Lambda, call, gzip, notification, records, sqs};
+use serde_json::{Value, json};
+
+fn key(name: &str) -> String {
+    format!("{FOLDER}/111122223333_CloudTrail_us-west-2_20261123T0355Z_{name}.json.gz")
+}
+
+/// A bucket with sound and broken log files, and the keys of the latter with the failures they make.
+fn put_all(aws: &Aws) -> Vec<(String, &'static str, String)> {
+    aws.put(
+        &key("sound"),
+        gzip(&records(&[
+            call("DeleteHsm", "sound-1"),
+            call("CreateHsm", "sound-2"),
+        ])),
+    );
+    let whole = gzip(&records(&[
+        call("DeleteCluster", "cut-1"),
+        json!({"pad": noise(200_000)}),
+        call("DeleteHsm", "cut-2"),
+    ]));
+    let cut = whole.len() / 2;
+    aws.put(&key("cut"), whole[..cut].to_vec());
+    let broken = br#"{"Records":[{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteHapg","eventID":"syntax-1"},{"eventSource":]}"#;
+    aws.put(&key("syntax"), gzip(broken));
+    aws.put(&key("other"), br#"{"configurationItems":[]}"#.to_vec());
+    [
+        ("missing", "Object.NotFound", "object s3://BUCKET/KEY: there is no such object (NoSuchKey: The specified key does not exist.); it may have been moved or expired: restore it and put this event through again".to_owned()),
+        ("cut", "LogFile.Truncated", format!("log file s3://BUCKET/KEY: the gzip stream ends in the middle, after {cut} compressed bytes: the object is truncated; restore it or wait for CloudTrail to deliver it again")),
+        ("syntax", "LogFile.Syntax", "log file s3://BUCKET/KEY: not valid JSON of a log file at byte 99, behind 1 records: record 1: expected value at line 1 column 16".to_owned()),
+        ("other", "LogFile.Syntax", "log file s3://BUCKET/KEY: not valid JSON of a log file at byte 25, behind 0 records: this is not a CloudTrail log file: its top level has no member \"Records\"".to_owned()),
+    ]
+    .into_iter()
+    .map(|(name, error_type, message)| (key(name), error_type, message.replace("BUCKET", BUCKET).replace("KEY", &key(name))))
+    .collect()
+}
+
+/// Text that does not compress well.
+fn noise(length: usize) -> String {
+    let mut state = 1_u32;
+    (0..length)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from(b'a' + (state >> 24) as u8 % 26)
+        })
+        .collect()
+}
+
+#[test]
+fn one_bad_object_fails_alone_with_its_type_after_the_rest_was_told() {
+    let aws = Aws::start();
+    let all = put_all(&aws);
+    for (n, (broken, error_type, message)) in all.iter().enumerate() {
+        let topic = aws.topic(&format!("t{n}"));
+        let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
+        let reply = lambda.invoke(&notification(&[broken, &key("sound")]));
+        assert_eq!(
+            (&reply["errorType"], &reply["errorMessage"]),
+            (&json!(error_type), &json!(message)),
+            "log:\n{}",
+            lambda.log()
+        );
+        let told: Vec<String> = aws.published(&topic).iter().map(|m| m.summary()).collect();
+        // What stood before the damage was told too.
+        let mut expected = match n {
+            1 => vec!["critical DeleteCluster success"],
+            _ => vec![],
+        };
+        expected.push("critical DeleteHsm success");
+        if n == 2 {
+            expected.push("high DeleteHapg success");
+        }
+        expected.push("medium CreateHsm success");
+        assert_eq!(told, expected, "{broken}");
+    }
+
+    let topic = aws.topic("several");
+    let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
+    let keys: Vec<&str> = all.iter().map(|(key, ..)| key.as_str()).collect();
+    let reply = lambda.invoke(&notification(&keys));
+    let messages: Vec<&str> = all.iter().map(|(.., message)| message.as_str()).collect();
+    assert_eq!(reply["errorType"], "SeveralFailures");
+    assert_eq!(reply["errorMessage"], messages.join("; "));
+}
+
+#[test]
+fn only_the_messages_that_failed_come_back() {
+    let aws = Aws::start();
+    let all = put_all(&aws);
+    let topic = aws.topic("t");
+    let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
+    let reply = lambda.invoke(&sqs(&[
+        notification(&[&key("sound")]),
+        notification(&[&all[0].0]),
+        json!("no JSON in here"),
+        notification(&[&all[1].0, &key("sound")]),
+        json!({"Event": "s3:TestEvent"}),
+        json!({}),
+    ]));
+    let failed: Vec<Value> = ["m1", "m2", "m3", "m5"]
+        .iter()
+        .map(|id| json!({ "itemIdentifier": id }))
+        .collect();
+    assert_eq!(
+        reply,
+        json!({ "batchItemFailures": failed }),
+        "log:\n{}",
+        lambda.log()
+    );
+    assert_eq!(aws.published(&topic).len(), 3);
+}
+
+#[test]
+fn batch_tasks_get_a_result_each() {
+    let aws = Aws::start();
+    let all = put_all(&aws);
+    let topic = aws.topic("t");
+    let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
+    let task = |id: &str, key: &str| json!({"taskId": id, "s3Key": key, "s3VersionId": null, "s3BucketArn": format!("arn:aws:s3:::{BUCKET}")});
+    let reply = lambda.invoke(&json!({
+        "invocationSchemaVersion": "1.0", "invocationId": "i", "job": {"id": "j"},
+        "tasks": [
+            task("a", &key("sound")), task("b", &all[0].0), task("c", &all[1].0),
+            task("d", "AWSLogs/111122223333/CloudTrail-Digest/us-west-2/x.json.gz"), task("e", &key("sound")), {"taskId": "f"},
+        ],
+    }));
+    let result = |id: &str, code: &str, text: &str| json!({"taskId": id, "resultCode": code, "resultString": text});
+    let shown = |n: usize| format!("{}: {}", all[n].1, all[n].2);
+    assert_eq!(
+        reply,
+        json!({
+            "invocationSchemaVersion": "1.0", "treatMissingKeysAs": "PermanentFailure", "invocationId": "i",
+            "results": [
+                result("a", "Succeeded", "2 records, 2 matched"),
+                result("b", "PermanentFailure", &shown(0)),
+                result("c", "PermanentFailure", &shown(1)),
+                result("d", "Succeeded", "skipped: digest"),
+                result("e", "Succeeded", "the same object as another task"),
+                result("f", "PermanentFailure", "Payload.Unknown: tasks[5]: a task without s3Key and s3Bucket or s3BucketArn"),
+            ],
+        })
+    );
+}
+
+#[test]
+fn what_cannot_be_published_fails_what_it_belongs_to() {
+    let aws = Aws::start();
+    put_all(&aws);
+    aws.put(&key("quiet"), records(&[call("DescribeClusters", "quiet")]));
+    let topic = aws.topic("gone");
+    aws.delete_topic(&topic);
+    let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
+
+    let reply = lambda.invoke(&notification(&[&key("sound")]));
+    assert_eq!(reply["errorType"], "Publish.TopicNotFound", "{reply}");
+    assert_eq!(
+        reply["errorMessage"],
+        "alert for event sound-1: there is no such topic (NotFound: Endpoint does not exist); deploy the stack again or correct ALERT_TOPIC_ARN; \
+         alert for event sound-2: there is no such topic (NotFound: Endpoint does not exist); deploy the stack again or correct ALERT_TOPIC_ARN"
+    );
+    let reply = lambda.invoke(&sqs(&[
+        notification(&[&key("sound")]),
+        notification(&[&key("quiet")]),
+        notification(&[&key("sound")]),
+    ]));
+    assert_eq!(
+        reply,
+        json!({"batchItemFailures": [{"itemIdentifier": "m0"}, {"itemIdentifier": "m2"}]})
+    );
+
+    // Mended, the retry tells what was not told.
+    aws.topic("gone");
+    let reply = lambda.invoke(&notification(&[&key("sound")]));
+    assert_eq!(
+        (&reply["published"], &reply["already_told"]),
+        (&json!(2), &json!(0))
+    );
+    assert_eq!(aws.published(&topic).len(), 2);
+}
+
+#[test]
+fn an_unknown_payload_is_an_error_that_says_what_was_expected() {
+    let aws = Aws::start();
+    let topic = aws.topic("t");
+    let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
+    for payload in [
+        json!({"hello": "world"}),
+        json!([]),
+        json!("text"),
+        json!(null),
+    ] {
+        let reply = lambda.invoke(&payload);
+        assert_eq!(reply["errorType"], "Payload.Unknown", "{payload}");
+        let message = reply["errorMessage"].as_str().unwrap();
+        assert!(
+            message.starts_with("payload: unknown payload, "),
+            "{message}"
+        );
+        assert!(
+            message.contains("expected an S3 notification, "),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_record_costs_itself_and_is_counted() {
+    let aws = Aws::start();
+    let topic = aws.topic("t");
+    aws.put(
+        &key("mixed"),
+        gzip(&records(&[
+            json!(7),
+            call("DeleteHsm", "a"),
+            json!(null),
+            call("ListTags", "b"),
+        ])),
+    );
+    let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
+    let reply = lambda.invoke(&notification(&[&key("mixed")]));
+    let expected =
+        json!({"records": 4, "evaluated": 2, "unreadable": 2, "matched": 1, "published": 1});
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(&reply[name], value, "{name} of {reply}");
+    }
+    assert!(
+        lambda
+            .log()
+            .contains("record 0 (byte 12) cannot be read: expected a JSON object, found a number")
+    );
+}
+
+#[test]
+fn a_storm_becomes_digests_and_nothing_is_dropped() {
+    let aws = Aws::start();
+    let topic = aws.topic("t");
+    let calls: Vec<Value> = (0..400)
+        .map(|n| {
+            call(
+                if n == 399 {
+                    "DeleteCluster"
+                } else {
+                    "TagResource"
+                },
+                &format!("storm-{n}"),
+            )
+        })
+        .collect();
+    aws.put(&key("storm"), gzip(&records(&calls)));
+    let lambda = Lambda::start(
+        &aws,
+        &[
+            ("ALERT_TOPIC_ARN", &topic),
+            ("MAX_ALERTS", "3"),
+            ("MIN_SEVERITY", "low"),
+        ],
+    );
+    let reply = lambda.invoke(&notification(&[&key("storm")]));
+    assert_eq!(
+        (&reply["matched"], &reply["published"], &reply["digested"]),
+        (&json!(400), &json!(3), &json!(397))
+    );
+
+    let published = aws.published(&topic);
+    assert_eq!(published[0].summary(), "critical DeleteCluster success");
+    let mut ids: Vec<String> = Vec::new();
+    for message in &published {
+        let finding = message.finding();
+        if finding["unmapped"]["digest"] == true {
+            let evidences = finding["evidences"].as_array().unwrap();
+            ids.extend(
+                evidences
+                    .iter()
+                    .map(|evidence| evidence["uid"].as_str().unwrap().to_owned()),
+            );
+        } else {
+            ids.push(finding["finding_info"]["uid"].as_str().unwrap().to_owned());
+        }
+    }
+    ids.sort();
+    let mut expected: Vec<String> = (0..400).map(|n| format!("storm-{n}")).collect();
+    expected.sort();
+    assert_eq!(ids, expected);
+}
+
+#[test]
+fn a_wrong_variable_ends_the_start_with_one_clear_line() {
+    for (variables, line) in [
+        (
+            vec![],
+            "cloudhsm-alerts: environment variable ALERT_TOPIC_ARN: is missing; expected the ARN of the SNS topic to publish alerts to\n",
+        ),
+        (
+            vec![
+                ("ALERT_TOPIC_ARN", "arn:aws:sns:us-west-2:111122223333:t"),
+                ("MIN_SEVERITY", "urgent"),
+            ],
+            "cloudhsm-alerts: environment variable MIN_SEVERITY: expected informational, low, medium, high or critical, found \"urgent\"\n",
+        ),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
+            .env_clear()
+            .envs(variables)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), line);
+    }
+}

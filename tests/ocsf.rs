@@ -1,0 +1,225 @@
+//! Every kind of finding against OCSF 1.5.0: no attribute that the schema does not have, none missing that
+//! it requires, each of the type it says. The facts are in `data/ocsf_1_5_0.json`.
+
+mod common;
+
+use cloudhsm_alerts::{
+    alert::{Alert, Source, accounts::Accounts, digest, message::Message, ocsf},
+    finding::Finding,
+    record::Record,
+    rules::RuleSet,
+};
+use common::{call, project};
+use serde_json::{Value, json};
+
+struct Schema(Value);
+
+impl Schema {
+    fn load() -> Schema {
+        let text = std::fs::read_to_string(project().join("tests/data/ocsf_1_5_0.json")).unwrap();
+        Schema(serde_json::from_str(&text).unwrap())
+    }
+
+    /// What is wrong with a value as the named object, each with its place.
+    fn check(&self, value: &Value, object: &str, at: &str, wrong: &mut Vec<String>) {
+        let attributes = self.0["objects"][object].as_object().unwrap();
+        let Some(fields) = value.as_object() else {
+            return wrong.push(format!("{at}: expected {object}, found {value}"));
+        };
+        for (name, facts) in attributes {
+            let kind = facts.as_str().or(facts[0].as_str()).unwrap();
+            if kind.ends_with('*') && !fields.contains_key(name) && name != "osint" {
+                wrong.push(format!("{at}.{name}: required and missing"));
+            }
+        }
+        if let Some(any) = self.0["at_least_one"][object].as_array()
+            && !any
+                .iter()
+                .any(|name| fields.contains_key(name.as_str().unwrap()))
+        {
+            wrong.push(format!("{at}: has none of {any:?}"));
+        }
+        for (name, inner) in fields {
+            let at = format!("{at}.{name}");
+            let Some(facts) = attributes.get(name) else {
+                wrong.push(format!("{at}: unknown"));
+                continue;
+            };
+            let kind = facts
+                .as_str()
+                .or(facts[0].as_str())
+                .unwrap()
+                .trim_end_matches('*');
+            let allowed = facts.as_array().map(|list| &list[1..]);
+            match (kind.strip_suffix("[]"), inner) {
+                (Some(_), Value::Array(items)) if items.is_empty() => {
+                    wrong.push(format!("{at}: empty"))
+                }
+                (Some(kind), Value::Array(items)) => {
+                    for (n, item) in items.iter().enumerate() {
+                        self.check_one(item, kind, allowed, &format!("{at}[{n}]"), wrong);
+                    }
+                }
+                (None, inner) => self.check_one(inner, kind, allowed, &at, wrong),
+                (Some(_), _) => wrong.push(format!("{at}: expected a list")),
+            }
+        }
+    }
+
+    fn check_one(
+        &self,
+        value: &Value,
+        kind: &str,
+        allowed: Option<&[Value]>,
+        at: &str,
+        wrong: &mut Vec<String>,
+    ) {
+        let fits = match kind {
+            "integer_t" | "long_t" | "timestamp_t" | "port_t" => value.is_i64() || value.is_u64(),
+            "boolean_t" => value.is_boolean(),
+            "float_t" => value.is_number(),
+            "object" => value.is_object(),
+            "json_t" => true,
+            "ip_t" => value
+                .as_str()
+                .is_some_and(|text| text.parse::<std::net::IpAddr>().is_ok()),
+            kind if kind.ends_with("_t") => value.is_string(),
+            object => return self.check(value, object, at, wrong),
+        };
+        if !fits {
+            wrong.push(format!("{at}: expected {kind}, found {value}"));
+        }
+        if allowed.is_some_and(|allowed| !allowed.contains(value)) {
+            wrong.push(format!("{at}: {value} is not one of its values"));
+        }
+    }
+}
+
+fn identities() -> Vec<Value> {
+    let session = json!({"attributes": {"mfaAuthenticated": "true", "creationDate": "2026-11-23T03:00:00Z"},
+        "sessionIssuer": {"type": "Role", "userName": "R", "arn": "arn:aws:iam::1:role/R"}, "webIdFederationData": {"federatedProvider": "p"}});
+    let mut all: Vec<Value> = [
+        "Root", "IAMUser", "AssumedRole", "Role", "FederatedUser", "Directory", "AWSAccount", "AWSService",
+        "IdentityCenterUser", "SAMLUser", "WebIdentityUser", "Unknown", "Other",
+    ]
+    .iter()
+    .map(|kind| json!({"type": kind, "accountId": "111122223333", "arn": "arn:aws:sts::1:assumed-role/R/s", "principalId": "p:s",
+        "accessKeyId": "ASIA", "invokedBy": "cloudhsm.amazonaws.com", "identityProvider": "idp", "sessionContext": session}))
+    .collect();
+    all.extend([
+        json!({"type": "AWSService", "invokedBy": "x.amazonaws.com"}),
+        json!({}),
+        Value::Null,
+    ]);
+    all
+}
+
+#[test]
+fn every_kind_of_finding_is_valid() {
+    let schema = Schema::load();
+    let rules = RuleSet::builtin().unwrap();
+    let names = [
+        "DeleteBackup",
+        "CreateCluster",
+        "TagResource",
+        "PutResourcePolicy",
+        "DeleteHapg",
+        "ModifyHsm",
+    ];
+    let errors = [
+        json!({}),
+        json!({"errorCode": "AccessDenied", "errorMessage": "no"}),
+        json!({"errorCode": "X"}),
+    ];
+    let sources = [
+        json!("203.0.113.7"),
+        json!("2001:db8::1"),
+        json!("cloudformation.amazonaws.com"),
+        json!("AWS Internal"),
+        Value::Null,
+    ];
+    let mut alerts = Vec::new();
+    for identity in identities() {
+        for (n, name) in names.iter().enumerate() {
+            let mut record = call(name, &format!("{n}"));
+            record["userIdentity"] = identity.clone();
+            record["sourceIPAddress"] = sources[n % sources.len()].clone();
+            record["requestID"] = "r".into();
+            record["requestParameters"] = json!({"clusterId": "cluster-a", "backupId": "backup-b", "sourceBackupId": "backup-c", "hapgArn": "arn:x"});
+            for (field, value) in errors[n % errors.len()].as_object().unwrap() {
+                record[field] = value.clone();
+            }
+            alerts.push(record);
+        }
+    }
+    // A record with next to nothing in it.
+    alerts.push(json!({"eventSource": "cloudhsm.amazonaws.com", "eventName": "DeleteHsm"}));
+
+    let alerts: Vec<Alert> = alerts
+        .into_iter()
+        .map(|record| {
+            let Value::Object(fields) = record else {
+                unreachable!("objects above")
+            };
+            let finding = Finding::of(Record::new(0, fields), &rules).expect("a rule meets it");
+            Alert::new(
+                &finding,
+                &Source::Event("e".into()),
+                &Accounts::parse("111122223333=prod").unwrap(),
+            )
+        })
+        .collect();
+    let mut findings: Vec<Value> = alerts
+        .iter()
+        .flat_map(|alert| [ocsf::finding(alert, true), ocsf::finding(alert, false)])
+        .collect();
+    for (message, _) in digest::digests(alerts.clone()) {
+        findings.push(default_of(&message));
+    }
+    findings.extend(
+        alerts
+            .iter()
+            .take(3)
+            .map(|alert| default_of(&Message::of(alert))),
+    );
+    for finding in findings {
+        let mut wrong = Vec::new();
+        schema.check(&finding, "detection_finding", "", &mut wrong);
+        assert!(wrong.is_empty(), "{wrong:#?}\n{finding:#}");
+    }
+}
+
+fn default_of(message: &Message) -> Value {
+    let body: Value = serde_json::from_str(&message.body).unwrap();
+    serde_json::from_str(body["default"].as_str().unwrap()).unwrap()
+}
+
+#[test]
+fn the_check_sees_what_is_wrong() {
+    let schema = Schema::load();
+    let mut wrong = Vec::new();
+    let broken = json!({"class_uid": "2004", "severity_id": 7, "nonsense": 1, "metadata": {"version": "1.5.0"},
+        "evidences": [{"src_endpoint": {"ip": "AWS Internal"}}, {"http_request": {"user_agent": "x"}}], "resources": []});
+    schema.check(&broken, "detection_finding", "", &mut wrong);
+    for expected in [
+        ".time: required and missing",
+        ".cloud: required and missing",
+        ".metadata.product: required and missing",
+        ".class_uid: expected integer_t, found \"2004\"",
+        ".severity_id: 7 is not one of its values",
+        ".nonsense: unknown",
+        ".evidences[0].src_endpoint.ip: expected ip_t, found \"AWS Internal\"",
+        ".resources: empty",
+    ] {
+        assert!(
+            wrong.iter().any(|line| line == expected),
+            "{expected} is not in {wrong:#?}"
+        );
+    }
+    assert!(
+        wrong
+            .iter()
+            .any(|line| line.starts_with(".evidences[1]: has none of")),
+        "{wrong:#?}"
+    );
+}

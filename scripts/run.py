@@ -129,7 +129,9 @@ def build():
     if shutil.which("cargo") is None:
         raise RunError("cargo is not installed or not on PATH: see https://rustup.rs")
     say("building the function (some minutes the first time, then seconds) ...")
-    command = ["cargo", "build", "--locked", "--bin", "bootstrap"]
+    # With the tests, as `make test` builds it: alone, cargo would choose other features of
+    # shared dependencies, and each command would compile them anew for itself.
+    command = ["cargo", "build", "--locked", "--bins", "--tests"]
     # Its progress goes to the terminal, the path of what it built to us. A group of its
     # own, so that no compiler of it outlives an interrupted run.
     cargo = subprocess.Popen(

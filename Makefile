@@ -33,7 +33,7 @@ run: ## the whole product on this machine: a log file in, the alerts out (FILE=â
 ##@ Check it
 .PHONY: test
 test: tools-moto tools-sam ## every test, then the template's checks
-	cargo test --locked
+	INSTA_UPDATE=no cargo test --locked
 	@$(MAKE) --no-print-directory lint-template
 
 .PHONY: lint

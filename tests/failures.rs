@@ -174,6 +174,21 @@ fn what_cannot_be_published_fails_what_it_belongs_to() {
         json!({"batchItemFailures": [{"itemIdentifier": "m0"}, {"itemIdentifier": "m2"}]})
     );
 
+    // The same call in the file of another trail: it belongs to both messages.
+    aws.put(
+        &key("twin"),
+        records(&[call("DeleteHsm", "sound-1"), call("ListTags", "x")]),
+    );
+    let reply = lambda.invoke(&sqs(&[
+        notification(&[&key("quiet")]),
+        notification(&[&key("sound")]),
+        notification(&[&key("twin")]),
+    ]));
+    assert_eq!(
+        reply,
+        json!({"batchItemFailures": [{"itemIdentifier": "m1"}, {"itemIdentifier": "m2"}]})
+    );
+
     // Mended, the retry tells what was not told.
     aws.topic("gone");
     let reply = lambda.invoke(&notification(&[&key("sound")]));

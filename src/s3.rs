@@ -2,7 +2,7 @@
 
 use aws_sdk_s3::{
     Client,
-    error::{DisplayErrorContext, ProvideErrorMetadata},
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
 };
 use thiserror::Error;
@@ -19,7 +19,7 @@ pub enum FetchError {
     NotFound(String),
     /// S3, or the key the object is encrypted with, does not let the function read.
     #[error(
-        "the function may not read it ({0}); expected s3:GetObject (with a version: s3:GetObjectVersion) and, where it is encrypted with a KMS key, kms:Decrypt in the function's role"
+        "reading it is not allowed ({0}); expected a role with s3:GetObject (with a version: s3:GetObjectVersion; to list: s3:ListBucket) and, where it is encrypted with a KMS key, kms:Decrypt"
     )]
     Denied(String),
     /// The object is archived.
@@ -56,30 +56,7 @@ pub async fn open(client: &Client, object: &ObjectRef) -> Result<ByteStream, Fet
         .send()
         .await
         .map(|output| output.body)
-        .map_err(|error| {
-            let status = error
-                .raw_response()
-                .map(|response| response.status().as_u16());
-            let message = match (error.code(), error.message()) {
-                (Some(code), Some(message)) => format!("{code}: {message}"),
-                (Some(code), None) => code.to_owned(),
-                _ => DisplayErrorContext(&error).to_string(),
-            };
-            let message = one_line(&message, 500);
-            match (error.code(), status) {
-                (Some("NoSuchKey" | "NoSuchVersion" | "NoSuchBucket"), _) | (_, Some(404)) => {
-                    FetchError::NotFound(message)
-                }
-                (Some("InvalidObjectState"), _) => FetchError::Archived(message),
-                (Some("RequestTimeTooSkewed" | "ExpiredToken"), _) => {
-                    FetchError::Unavailable(message)
-                }
-                (Some("AccessDenied" | "KMS.DisabledException"), _) | (_, Some(403)) => {
-                    FetchError::Denied(message)
-                }
-                _ => FetchError::Unavailable(message),
-            }
-        })
+        .map_err(|error| fetch_error(&error))
 }
 
 /// The next chunk of a body; `None` at its end.
@@ -93,4 +70,75 @@ pub async fn next_chunk(
         let message = DisplayErrorContext(&error).to_string();
         FetchError::Unavailable(format!("the body broke off: {}", one_line(&message, 500)))
     })
+}
+
+/// One page of the objects under a prefix, with their sizes in bytes, in order of their keys.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The objects, at most 1,000.
+    pub objects: Vec<(ObjectRef, u64)>,
+    /// What to ask the next page with; `None` on the last one.
+    pub next: Option<String>,
+}
+
+/// Lists a page of the objects whose keys begin with `prefix`.
+///
+/// # Errors
+/// As [`open`]; the permission to list is s3:ListBucket on the bucket.
+pub async fn list(
+    client: &Client,
+    bucket: &str,
+    prefix: &str,
+    page: Option<String>,
+) -> Result<Page, FetchError> {
+    let output = client
+        .list_objects_v2()
+        .bucket(bucket)
+        .prefix(prefix)
+        .set_continuation_token(page)
+        .send()
+        .await
+        .map_err(|error| fetch_error(&error))?;
+    let objects = output
+        .contents()
+        .iter()
+        .filter_map(|entry| {
+            let object = ObjectRef {
+                bucket: bucket.to_owned(),
+                key: entry.key()?.to_owned(),
+                version_id: None,
+            };
+            Some((object, entry.size().unwrap_or(0).try_into().unwrap_or(0)))
+        })
+        .collect();
+    Ok(Page {
+        objects,
+        next: output.next_continuation_token,
+    })
+}
+
+fn fetch_error<E>(error: &SdkError<E>) -> FetchError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let status = error
+        .raw_response()
+        .map(|response| response.status().as_u16());
+    let message = match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        _ => DisplayErrorContext(error).to_string(),
+    };
+    let message = one_line(&message, 500);
+    match (error.code(), status) {
+        (Some("NoSuchKey" | "NoSuchVersion" | "NoSuchBucket"), _) | (_, Some(404)) => {
+            FetchError::NotFound(message)
+        }
+        (Some("InvalidObjectState"), _) => FetchError::Archived(message),
+        (Some("RequestTimeTooSkewed" | "ExpiredToken"), _) => FetchError::Unavailable(message),
+        (Some("AccessDenied" | "KMS.DisabledException"), _) | (_, Some(403)) => {
+            FetchError::Denied(message)
+        }
+        _ => FetchError::Unavailable(message),
+    }
 }

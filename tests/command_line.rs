@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output},
 };
 
-use common::{Aws, REGION, call, gzip, log_file, log_file_key, project, records};
+use common::{Aws, BUCKET, REGION, call, gzip, log_file, log_file_key, project, records};
 use serde_json::{Value, json};
 
 fn run(arguments: &[&str], folder: &Path) -> Output {
@@ -143,9 +143,9 @@ fn a_broken_input_is_named_and_the_others_are_done() {
     assert_eq!(
         lines[..3],
         [
-            "error: missing.json: No such file or directory (os error 2)",
             "error: broken/cut.json.gz: the gzip stream ends in the middle, after 60 compressed bytes: the object is truncated; restore it or wait for CloudTrail to deliver it again",
             "error: broken/mixed.json: record 0 (byte 12) cannot be read: expected a JSON object, found a number",
+            "error: missing.json: No such file or directory (os error 2)",
         ],
         "{err}"
     );
@@ -201,6 +201,61 @@ fn what_an_attacker_writes_does_not_reach_the_terminal() {
             );
         }
     }
+}
+
+#[test]
+fn a_prefix_in_s3() {
+    let aws = Aws::start();
+    aws.put(&log_file_key(), log_file());
+    aws.put(
+        "AWSLogs/111122223333/CloudTrail-Digest/x.json.gz",
+        b"{}".to_vec(),
+    );
+    aws.put("AWSLogs/111122223333/CloudTrail/marker/", Vec::new());
+    aws.put("other/named.log", records(&[call("DeleteHsm", "s3-1")]));
+    let scan = |path: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_cloudhsm-alerts"))
+            .args(["scan", "--format", "ocsf", path])
+            .env_clear()
+            .env("AWS_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_ENDPOINT_URL", &aws.endpoint)
+            .output()
+            .expect("the program runs");
+        shown(&output)
+    };
+
+    let (code, out, err) = scan(&format!("s3://{BUCKET}/AWSLogs/"));
+    assert_eq!((code, out.lines().count()), (Some(0), 5), "{err}");
+    let first: Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        first["unmapped"]["object"],
+        format!("s3://{BUCKET}/{}", log_file_key())
+    );
+    assert!(
+        err.ends_with("skipped: 1 file, digest\nskipped: 1 file, directory\n"),
+        "{err}"
+    );
+
+    // An object that is named itself is read whatever its name.
+    let (code, out, _) = scan(&format!("s3://{BUCKET}/other/named.log"));
+    assert_eq!((code, out.lines().count()), (Some(0), 1));
+
+    let (code, _, err) = scan("s3://no-such-bucket/");
+    assert_eq!(code, Some(1));
+    assert!(
+        err.starts_with("error: s3://no-such-bucket: there is no such object (NoSuchBucket"),
+        "{err}"
+    );
+    let (code, _, err) = scan(&format!("s3://{BUCKET}/nothing/"));
+    assert_eq!(code, Some(1));
+    assert!(
+        err.starts_with(&format!(
+            "error: s3://{BUCKET}/nothing/: no object has a key that begins so\n"
+        )),
+        "{err}"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The command line: the same core and the same rules as the function, on files of this machine
-//! ([`scan`]), and the function's own pipeline in this process ([`invoke`]).
+//! The command line: the same core and the same rules as the function, on log files at rest ([`scan`]), and
+//! the function's own pipeline in this process ([`invoke`]).
 
 mod invoke;
 mod scan;
@@ -24,7 +24,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Read log files and folders on this machine and print the alerts
+    /// Read log files, in folders or in S3, and print the alerts
     #[command(after_help = AFTER_HELP)]
     Scan(scan::Arguments),
     /// Handle one invocation payload as the function does, against the configured AWS endpoint

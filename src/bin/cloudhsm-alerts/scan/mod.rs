@@ -1,13 +1,13 @@
-//! `scan`: log files of this machine through the core, alerts on standard output, talk on standard error.
-//!
-//! A file named on the command line is always read; in a folder, files ending in `.json` and `.json.gz`
-//! are, but for those whose names say that they hold no management calls (digest files and the like).
+//! `scan`: log files through the core, alerts on standard output, talk on standard error. Where the files
+//! come from is the business of [`local`] and [`bucket`].
+
+mod bucket;
+mod local;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs::File,
     io::{self, BufWriter, IsTerminal, Read, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
 };
 
@@ -21,15 +21,14 @@ use cloudhsm_alerts::{
     text::one_line,
 };
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use walkdir::WalkDir;
 
 const CHUNK: usize = 128 * 1024;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Log files (JSON, gzip or not) and folders of them
+    /// Log files (JSON, gzip or not), folders of them, and s3://bucket/prefix
     #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
+    paths: Vec<String>,
     /// What to print of each alert
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -55,22 +54,21 @@ enum Format {
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let rules = RuleSet::builtin()?;
-    let mut report = Report::default();
-    let files = files(&arguments.paths, &mut report);
-    let progress = progress(files.iter().map(|file| file.size).sum());
+    let progress = progress();
     let mut session = Session {
         arguments,
         rules: &rules,
         output: BufWriter::new(io::stdout().lock()),
         progress: &progress,
         told: HashSet::new(),
-        report,
+        report: Report::default(),
         broken_pipe: false,
     };
-    for file in &files {
-        session.scan(&file.path)?;
-        if session.broken_pipe {
-            break;
+    for path in &arguments.paths {
+        if path.starts_with("s3://") {
+            bucket::scan(path, &mut session)?;
+        } else {
+            local::scan(Path::new(path), &mut session)?;
         }
     }
     session.flush()?;
@@ -84,54 +82,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
     })
 }
 
-struct LogFilePath {
-    path: PathBuf,
-    size: u64,
-}
-
-/// What there is to read, in the order given; folders in order of their names.
-fn files(paths: &[PathBuf], report: &mut Report) -> Vec<LogFilePath> {
-    let mut files = Vec::new();
-    for path in paths {
-        for entry in WalkDir::new(path).sort_by_file_name() {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    let at = error.path().unwrap_or(path).display().to_string();
-                    let reason = error
-                        .io_error()
-                        .map_or_else(|| "a loop of links".to_owned(), ToString::to_string);
-                    report.problem(&format!("{}: {reason}", one_line(&at, 500)));
-                    continue;
-                }
-            };
-            let metadata = std::fs::metadata(entry.path());
-            if metadata.as_ref().is_ok_and(std::fs::Metadata::is_dir) {
-                continue;
-            }
-            let size = metadata.map_or(0, |metadata| metadata.len());
-            if entry.depth() > 0 {
-                let name = entry.path().to_string_lossy().replace('\\', "/");
-                let is_json = name.ends_with(".json") || name.ends_with(".json.gz");
-                let reason = if is_json {
-                    Skip::by_name(&name, None).map(Skip::as_str)
-                } else {
-                    Some("neither .json nor .json.gz")
-                };
-                if let Some(reason) = reason {
-                    *report.skipped.entry(reason).or_default() += 1;
-                    continue;
-                }
-            }
-            files.push(LogFilePath {
-                path: entry.into_path(),
-                size,
-            });
-        }
-    }
-    files
-}
-
 struct Session<'a, W: Write> {
     arguments: &'a Arguments,
     rules: &'a RuleSet,
@@ -143,15 +93,25 @@ struct Session<'a, W: Write> {
 }
 
 impl<W: Write> Session<'_, W> {
-    fn scan(&mut self, path: &Path) -> io::Result<()> {
-        let source = Source::File(path.to_owned());
-        let mut file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) => {
-                self.report.problem(&format!("{source}: {error}"));
-                return Ok(());
-            }
+    /// Whether a file found in a folder or under a prefix is to be read; if not, it is counted with the
+    /// reason. A file that is named itself is always read.
+    fn wants(&mut self, name: &str, size: u64) -> bool {
+        let is_json = name.ends_with(".json") || name.ends_with(".json.gz");
+        let reason = match Skip::by_name(name, Some(size)) {
+            Some(skip) => skip.as_str(),
+            None if is_json => return true,
+            None => "neither .json nor .json.gz",
         };
+        *self.report.skipped.entry(reason).or_default() += 1;
+        false
+    }
+
+    fn problem(&mut self, message: &str) {
+        self.progress.suspend(|| self.report.problem(message));
+    }
+
+    /// Reads one log file to its end.
+    fn scan(&mut self, source: &Source, file: &mut impl Read) -> io::Result<()> {
         let mut scan = Scan::new(self.rules);
         let mut chunk = vec![0; CHUNK];
         let mut written = Ok(());
@@ -164,7 +124,7 @@ impl<W: Write> Session<'_, W> {
             self.progress.inc(length as u64);
             let mut take = |finding: Finding| {
                 if written.is_ok() {
-                    written = self.take(&finding, &source);
+                    written = self.take(&finding, source);
                 }
             };
             let step = if length == 0 {
@@ -197,8 +157,7 @@ impl<W: Write> Session<'_, W> {
             .chain(failure)
             .collect();
         for problem in problems {
-            self.progress
-                .suspend(|| self.report.problem(&format!("{source}: {problem}")));
+            self.problem(&format!("{source}: {problem}"));
         }
         self.end_of(written)
     }
@@ -258,11 +217,11 @@ fn text(alert: &Alert) -> String {
     )
 }
 
-fn progress(bytes: u64) -> ProgressBar {
+fn progress() -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(bytes);
+    let bar = ProgressBar::new(0);
     // The template is a constant; were it wrong, the default style would do.
     if let Ok(style) =
         ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}")

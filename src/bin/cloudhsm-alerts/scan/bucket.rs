@@ -1,0 +1,94 @@
+//! Log files in S3: the objects whose keys begin with a prefix, page by page, each streamed.
+
+use std::io::{self, Read, Write};
+
+use cloudhsm_alerts::{
+    alert::Source,
+    s3::{self, FetchError},
+    shell,
+    text::one_line,
+};
+use tokio::runtime::Runtime;
+
+use super::Session;
+
+/// Scans `s3://bucket/prefix`.
+pub(super) fn scan(address: &str, session: &mut Session<'_, impl Write>) -> io::Result<()> {
+    let (bucket, prefix) = address
+        .trim_start_matches("s3://")
+        .split_once('/')
+        .unwrap_or((address.trim_start_matches("s3://"), ""));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let client = aws_sdk_s3::Client::new(&runtime.block_on(shell::sdk_config()));
+    let mut page = None;
+    let mut found = false;
+    loop {
+        let listed = match runtime.block_on(s3::list(&client, bucket, prefix, page)) {
+            Ok(listed) => listed,
+            Err(error) => {
+                session.problem(&format!("s3://{}: {error}", one_line(bucket, 256)));
+                return Ok(());
+            }
+        };
+        for (object, size) in listed.objects {
+            found = true;
+            if object.key != prefix && !session.wants(&object.key, size) {
+                continue;
+            }
+            session.progress.inc_length(size);
+            let source = Source::Object(object.clone());
+            match runtime.block_on(s3::open(&client, &object)) {
+                Ok(body) => session.scan(
+                    &source,
+                    &mut Body {
+                        runtime: &runtime,
+                        body,
+                        rest: Vec::new(),
+                    },
+                )?,
+                Err(error) => session.problem(&format!("{source}: {error}")),
+            }
+            if session.broken_pipe {
+                return Ok(());
+            }
+        }
+        page = listed.next;
+        if page.is_none() {
+            break;
+        }
+    }
+    if !found {
+        session.problem(&format!(
+            "s3://{}/{}: no object has a key that begins so",
+            one_line(bucket, 256),
+            one_line(prefix, 1024)
+        ));
+    }
+    Ok(())
+}
+
+/// An object's body as a reader.
+struct Body<'r> {
+    runtime: &'r Runtime,
+    body: aws_sdk_s3::primitives::ByteStream,
+    /// What of the last chunk was not taken yet.
+    rest: Vec<u8>,
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            let chunk = self.runtime.block_on(s3::next_chunk(&mut self.body));
+            match chunk.map_err(|error: FetchError| io::Error::other(error.to_string()))? {
+                Some(chunk) => self.rest.extend_from_slice(chunk.as_ref()),
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.rest.len());
+        buffer[..length].copy_from_slice(&self.rest[..length]);
+        self.rest.drain(..length);
+        Ok(length)
+    }
+}

@@ -1,0 +1,52 @@
+//! Log files of this machine: a file, or a folder with all below it in order of names. In a folder, files
+//! ending in `.json` and `.json.gz` are read, but for those whose names say that they hold no management
+//! calls (digest files and the like).
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use cloudhsm_alerts::{alert::Source, text::one_line};
+use walkdir::WalkDir;
+
+use super::Session;
+
+pub(super) fn scan(path: &Path, session: &mut Session<'_, impl Write>) -> io::Result<()> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in WalkDir::new(path).sort_by_file_name() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let at = error.path().unwrap_or(path).display().to_string();
+                let reason = error
+                    .io_error()
+                    .map_or_else(|| "a loop of links".to_owned(), ToString::to_string);
+                session.problem(&format!("{}: {reason}", one_line(&at, 500)));
+                continue;
+            }
+        };
+        let metadata = fs::metadata(entry.path());
+        if metadata.as_ref().is_ok_and(fs::Metadata::is_dir) {
+            continue;
+        }
+        let size = metadata.map_or(0, |metadata| metadata.len());
+        let name = entry.path().to_string_lossy().replace('\\', "/");
+        if entry.depth() == 0 || session.wants(&name, size) {
+            session.progress.inc_length(size);
+            files.push(entry.into_path());
+        }
+    }
+    for file in files {
+        if session.broken_pipe {
+            break;
+        }
+        let source = Source::File(file.clone());
+        match File::open(&file) {
+            Ok(mut file) => session.scan(&source, &mut file)?,
+            Err(error) => session.problem(&format!("{source}: {error}")),
+        }
+    }
+    Ok(())
+}

@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::record::Record;
+use crate::record::{Record, json_kind};
 use inflate::Inflate;
 use split::{Element, SplitError, Splitter};
 
@@ -212,23 +212,12 @@ fn read(bytes: &[u8], index: u64) -> Result<Result<Record, String>, String> {
         Ok(Value::Object(fields)) => Ok(Ok(Record::new(index, fields))),
         Ok(other) => Ok(Err(format!(
             "expected a JSON object, found {}",
-            kind(&other)
+            json_kind(&other)
         ))),
         Err(error) => match serde_json::from_slice(bytes) {
             Ok(IgnoredAny) => Ok(Err(format!("its JSON cannot be represented: {error}"))),
             Err(_) => Err(format!("record {index}: {error}")),
         },
-    }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }
 

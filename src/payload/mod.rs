@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use crate::{
     object::{ObjectRef, Skip},
-    record::Record,
+    record::{Record, json_kind},
     text::one_line,
 };
 
@@ -379,7 +379,7 @@ fn cloudtrail_notification(bucket: &str, keys: &Value, at: &str) -> Vec<Item> {
             Some(key) => object(bucket.to_owned(), key.to_owned(), None, None),
             None => bad(
                 &format!("{at}.s3ObjectKey[{index}]"),
-                &format!("expected a key as text, found {}", kind(key)),
+                &format!("expected a key as text, found {}", json_kind(key)),
             ),
         })
         .collect()
@@ -430,23 +430,12 @@ fn unknown(payload: &Value, at: &str) -> Item {
                 .collect();
             format!("an object with {}", names.join(", "))
         }
-        other => kind(other).to_owned(),
+        other => json_kind(other).to_owned(),
     };
     bad(
         at,
         &format!("unknown payload, {found}; expected {RECOGNISED}"),
     )
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,12 @@ fn collect(folder: &Path, files: &mut Vec<String>) -> io::Result<()> {
             collect(&path, files)?;
         } else if path.extension().is_some_and(|e| e == "yml") {
             files.push(path.to_string_lossy().into_owned());
+        } else {
+            let message = format!(
+                "{} is no rule: expected a name ending in .yml",
+                path.display()
+            );
+            return Err(io::Error::other(message));
         }
     }
     Ok(())

@@ -86,8 +86,10 @@ fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
     let user_name = field("userName");
     // The part behind the last `/` of the ARN, or behind the `:` of the principal: what is left of a
     // name where userName is not recorded.
-    let tail = field("arn")
-        .and_then(|arn| arn.rsplit('/').next().map(str::to_owned))
+    let tail = record
+        .text("userIdentity.arn")
+        .and_then(|arn| arn.rsplit('/').next())
+        .map(|name| one_line(name, NAME))
         .or_else(|| field("principalId"));
     let name = user_name.clone().or_else(|| tail.clone());
     let or_unnamed =
@@ -108,7 +110,7 @@ fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
             let name = or_unnamed(name);
             (format!("IAM user {name}"), name)
         }
-        Some("AssumedRole") => assumed_role(record, field("arn"), field("principalId")),
+        Some("AssumedRole") => assumed_role(record),
         Some("Role") => {
             let name = or_unnamed(name);
             (format!("role {name}"), name)
@@ -175,48 +177,36 @@ fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
     }
 }
 
-/// `arn:aws:sts::<account>:assumed-role/<role>/<session>`; the issuer's userName is the role's name.
-fn assumed_role(
-    record: &Record,
-    arn: Option<String>,
-    principal: Option<String>,
-) -> (String, String) {
-    let mut parts = arn
-        .as_deref()
-        .and_then(|a| a.split_once(":assumed-role/"))
-        .map(|(_, rest)| rest.rsplitn(2, '/'));
-    let (session, role) = match &mut parts {
-        Some(parts) => (
-            parts.next().map(str::to_owned),
-            parts.next().map(str::to_owned),
-        ),
-        None => (None, None),
-    };
-    let session = session.or_else(|| {
-        principal
-            .as_deref()
-            .and_then(|p| p.split_once(':'))
-            .map(|(_, s)| s.to_owned())
-    });
-    let role = record
-        .text("userIdentity.sessionContext.sessionIssuer.userName")
-        .map(|name| one_line(name, NAME))
-        .or(role);
+/// `arn:aws:sts::<account>:assumed-role/<role>/<session>`; the issuer's userName is the role's name. The
+/// session is often a person's e-mail address: it is split off before anything is cut short.
+fn assumed_role(record: &Record) -> (String, String) {
+    let identity = |name: &str| record.text(&format!("userIdentity.{name}"));
+    let (role, session) = identity("arn")
+        .and_then(|arn| arn.split_once(":assumed-role/"))
+        .map_or((None, None), |(_, rest)| match rest.rsplit_once('/') {
+            Some((role, session)) => (Some(role), Some(session)),
+            None => (Some(rest), None),
+        });
+    let session = session
+        .or_else(|| {
+            identity("principalId").and_then(|principal| Some(principal.split_once(':')?.1))
+        })
+        .map(|name| one_line(name, NAME));
+    let role = identity("sessionContext.sessionIssuer.userName")
+        .or(role)
+        .map(|name| one_line(name, NAME));
 
-    let who = match &role {
-        // IAM Identity Center names its roles AWSReservedSSO_<permission set>_<16 hex digits>.
-        Some(role) if role.starts_with("AWSReservedSSO_") => {
-            let set = role.trim_start_matches("AWSReservedSSO_");
-            let set = set.rsplit_once('_').map_or(set, |(set, _)| set);
-            format!("IAM Identity Center permission set {set}")
-        }
-        Some(role) => format!("role {role}"),
-        None => "a role (not named in the record)".to_owned(),
+    // IAM Identity Center names its roles AWSReservedSSO_<permission set>_<16 hex digits>.
+    let permission_set = role
+        .as_deref()
+        .and_then(|role| role.strip_prefix("AWSReservedSSO_"))
+        .map(|set| set.rsplit_once('_').map_or(set, |(set, _)| set).to_owned());
+    let who = match (&permission_set, &role) {
+        (Some(set), _) => format!("IAM Identity Center permission set {set}"),
+        (None, Some(role)) => format!("role {role}"),
+        (None, None) => "a role (not named in the record)".to_owned(),
     };
-    let caller = record.text("userIdentity.accountId");
-    let home = record
-        .text("userIdentity.sessionContext.sessionIssuer.accountId")
-        .or(caller);
+    let home = identity("sessionContext.sessionIssuer.accountId").or(identity("accountId"));
     let foreign = match (home, record.text("recipientAccountId")) {
         (Some(home), Some(here)) if home != here => format!(" of account {}", one_line(home, NAME)),
         _ => String::new(),
@@ -225,7 +215,7 @@ fn assumed_role(
         Some(session) => format!("{who}{foreign} (session {session})"),
         None => format!("{who}{foreign}"),
     };
-    let role = role.unwrap_or_else(|| "role".into());
+    let role = permission_set.or(role).unwrap_or_else(|| "role".into());
     let short = session.map_or_else(|| role.clone(), |session| format!("{role}/{session}"));
     (description, short)
 }
@@ -333,7 +323,7 @@ mod tests {
                 json!({"type": "AssumedRole", "accountId": "444455556666",
                     "arn": "arn:aws:sts::444455556666:assumed-role/AWSReservedSSO_Hsm_Admins_0123456789abcdef/alice@example.com"}),
                 "IAM Identity Center permission set Hsm_Admins of account 444455556666 (session alice@example.com)",
-                "AWSReservedSSO_Hsm_Admins_0123456789abcdef/alice@example.com",
+                "Hsm_Admins/alice@example.com",
             ),
             (
                 json!({"type": "Role", "arn": "arn:aws:iam::111122223333:role/Batch"}),

@@ -4,23 +4,26 @@
 //! lost because of something else in it. An alert belongs to the units (SQS messages, batch tasks, or the
 //! whole invocation) whose objects held its call; if it cannot be published, they fail.
 
-use std::collections::HashMap;
+use std::{cmp::Reverse, collections::HashMap};
 
 use serde_json::Value;
 use tokio::sync::Mutex;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::{
     alert::{Alert, Source, digest, message::Message},
     finding::{Finding, Scan},
+    json,
     ledger::Ledger,
     object::{ObjectRef, Skip},
     outcome::{self, Counts, Failed, Failure},
-    payload::{self, Invocation, Item, Unit},
+    payload::{self, Invocation, Item, PayloadError, Unit},
     rules::RuleSet,
     s3,
     settings::Settings,
-    sns::Publisher,
+    severity::Severity,
+    sns::{PublishError, Publisher},
+    text::one_line,
 };
 
 /// Memory for alerts that wait to be published, in bytes. When it is used up they go out at once, most
@@ -33,8 +36,14 @@ pub struct Function {
     settings: Settings,
     rules: RuleSet,
     s3: aws_sdk_s3::Client,
-    sns: aws_sdk_sns::Client,
-    ledger: Mutex<Ledger>,
+    /// What one invocation leaves to the next. Lambda runs one at a time in an instance.
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    ledger: Ledger,
+    publisher: Publisher,
 }
 
 impl Function {
@@ -47,10 +56,29 @@ impl Function {
             .build();
         Function {
             s3: aws_sdk_s3::Client::new(sdk),
-            sns: aws_sdk_sns::Client::from_conf(sns),
+            kept: Mutex::new(Kept {
+                ledger: Ledger::default(),
+                publisher: Publisher::new(
+                    aws_sdk_sns::Client::from_conf(sns),
+                    settings.topic.clone(),
+                ),
+            }),
             settings,
             rules,
-            ledger: Mutex::new(Ledger::default()),
+        }
+    }
+
+    /// Handles one invocation whose payload has not been parsed.
+    ///
+    /// # Errors
+    /// As [`Function::handle`], or the text is not JSON.
+    pub async fn handle_text(&self, payload: &str) -> Result<Value, Failed> {
+        match json::parse(payload.as_bytes()) {
+            Ok(payload) => self.handle(&payload).await,
+            Err(error) => Err(outcome::failed(&[Failure::Payload(PayloadError {
+                at: "payload".into(),
+                message: format!("expected JSON: {error}"),
+            })])),
         }
     }
 
@@ -59,8 +87,8 @@ impl Function {
     /// # Errors
     /// What makes Lambda count the invocation as failed, with a stable `errorType`.
     pub async fn handle(&self, payload: &Value) -> Result<Value, Failed> {
-        let mut ledger = self.ledger.lock().await;
-        let mut run = Run::new(self, &mut ledger);
+        let mut kept = self.kept.lock().await;
+        let mut run = Run::new(self, &mut kept);
         match payload::read(payload) {
             Invocation::Whole(unit) => {
                 let results = run.units(vec![unit]).await;
@@ -101,8 +129,7 @@ impl Function {
 /// One invocation on its way.
 struct Run<'f> {
     function: &'f Function,
-    ledger: &'f mut Ledger,
-    publisher: Publisher,
+    kept: &'f mut Kept,
     counts: Counts,
     /// Single alerts that may still be sent.
     singles: usize,
@@ -125,9 +152,8 @@ struct Waiting {
 }
 
 impl<'f> Run<'f> {
-    fn new(function: &'f Function, ledger: &'f mut Ledger) -> Run<'f> {
+    fn new(function: &'f Function, kept: &'f mut Kept) -> Run<'f> {
         Run {
-            publisher: Publisher::new(function.sns.clone(), function.settings.topic.clone()),
             counts: Counts::default(),
             singles: function.settings.max_alerts,
             waiting: Vec::new(),
@@ -137,7 +163,7 @@ impl<'f> Run<'f> {
             failures: Vec::new(),
             notes: Vec::new(),
             function,
-            ledger,
+            kept,
         }
     }
 
@@ -163,7 +189,7 @@ impl<'f> Run<'f> {
                         self.counts.records += 1;
                         self.counts.evaluated += 1;
                         if let Some(finding) = Finding::of(record, &self.function.rules) {
-                            self.take(&finding, &Source::Event(event), number);
+                            self.take(finding, &Source::Event(event), number);
                         }
                     }
                     Item::Skipped(skip, what) => self.skip(skip, &what, number),
@@ -171,7 +197,7 @@ impl<'f> Run<'f> {
                 }
             }
         }
-        self.publish().await;
+        self.publish(true).await;
         // The same object named twice was read once: whoever named it again shares the result.
         for (number, first) in repeats {
             let shared = self.failures[first].clone();
@@ -201,7 +227,7 @@ impl<'f> Run<'f> {
                     });
                 }
             };
-            let mut take = |finding: Finding| self.take(&finding, &source, unit);
+            let mut take = |finding: Finding| self.take(finding, &source, unit);
             let step = match &chunk {
                 Some(chunk) => scan.push(chunk.as_ref(), &mut take),
                 None => scan.finish(&mut take),
@@ -216,7 +242,7 @@ impl<'f> Run<'f> {
                 break None;
             }
             if self.weight > WAITING {
-                self.publish().await;
+                self.publish(false).await;
             }
         };
 
@@ -248,10 +274,22 @@ impl<'f> Run<'f> {
         if let Some(failure) = failure {
             self.fail(failure, &[unit]);
         }
+        // Whatever it was, it may have been a call: nobody would look at a line in a log.
+        if let Some(first) = scan.unreadable().first() {
+            let (count, first) = (counts.unreadable, first.clone());
+            self.fail(
+                Failure::Unreadable {
+                    object,
+                    count,
+                    first,
+                },
+                &[unit],
+            );
+        }
     }
 
     /// Decides what becomes of a finding.
-    fn take(&mut self, finding: &Finding, source: &Source, unit: usize) {
+    fn take(&mut self, finding: Finding, source: &Source, unit: usize) {
         let settings = &self.function.settings;
         self.counts.matched += 1;
         if finding.severity() < settings.min_severity {
@@ -259,7 +297,7 @@ impl<'f> Run<'f> {
             return;
         }
         let event_id = finding.record.event_id();
-        if self.ledger.contains(&event_id) {
+        if self.kept.ledger.contains(&event_id) {
             self.counts.already_told += 1;
             return;
         }
@@ -280,53 +318,72 @@ impl<'f> Run<'f> {
         });
     }
 
-    /// Publishes what waits: the most severe one by one, the rest in digests.
-    async fn publish(&mut self) {
+    /// Publishes what waits: the most severe one by one, the rest in digests. Of equals, a call that
+    /// succeeded goes before refused ones, which anybody without permissions can make in any number. While
+    /// there is more to read, only critical calls may use up the single messages.
+    async fn publish(&mut self, all_is_read: bool) {
         let mut waiting = std::mem::take(&mut self.waiting);
         self.places.clear();
         self.weight = 0;
-        waiting.sort_by_key(|waiting| std::cmp::Reverse(waiting.alert.severity));
-        let rest = waiting.split_off(self.singles.min(waiting.len()));
+        waiting.sort_by_key(|waiting| (Reverse(waiting.alert.severity), waiting.alert.outcome));
+        let eligible = waiting
+            .iter()
+            .take_while(|waiting| all_is_read || waiting.alert.severity == Severity::Critical)
+            .count();
+        let rest = waiting.split_off(self.singles.min(eligible));
         self.singles -= waiting.len();
-
-        for Waiting { alert, units } in waiting {
-            let result = self.publisher.publish(&Message::of(&alert)).await;
-            match result {
-                Ok(()) => {
-                    self.counts.published += 1;
-                    self.told(&alert, false);
-                }
-                Err(error) => self.not_told(&alert, &units, error),
-            }
+        for waiting in waiting {
+            self.publish_single(&waiting.alert, &waiting.units).await;
         }
 
         let units_of: HashMap<String, Vec<usize>> = rest
             .iter()
             .map(|waiting| (waiting.alert.event_id.clone(), waiting.units.clone()))
             .collect();
+        let units_of = |alert: &Alert| units_of.get(&alert.event_id).cloned().unwrap_or_default();
         let rest = rest.into_iter().map(|waiting| waiting.alert).collect();
         for (message, alerts) in digest::digests(rest) {
-            let result = self.publisher.publish(&message).await;
-            for alert in &alerts {
-                match &result {
-                    Ok(()) => {
+            if let [alone] = alerts.as_slice() {
+                self.publish_single(alone, &units_of(alone)).await;
+                continue;
+            }
+            match self.kept.publisher.publish(&message).await {
+                Ok(()) => {
+                    for alert in &alerts {
                         self.counts.digested += 1;
                         self.told(alert, true);
                     }
-                    Err(error) => {
-                        let units = units_of.get(&alert.event_id).cloned().unwrap_or_default();
-                        self.not_told(alert, &units, error.clone());
+                }
+                // What SNS refuses it refuses again: one call in it may be the reason, so each goes alone.
+                Err(PublishError::Refused(_)) => {
+                    for alert in &alerts {
+                        self.publish_single(alert, &units_of(alert)).await;
+                    }
+                }
+                Err(error) => {
+                    for alert in &alerts {
+                        self.not_told(alert, &units_of(alert), error.clone());
                     }
                 }
             }
         }
     }
 
+    async fn publish_single(&mut self, alert: &Alert, units: &[usize]) {
+        match self.kept.publisher.publish(&Message::of(alert)).await {
+            Ok(()) => {
+                self.counts.published += 1;
+                self.told(alert, false);
+            }
+            Err(error) => self.not_told(alert, units, error),
+        }
+    }
+
     fn told(&mut self, alert: &Alert, digest: bool) {
-        self.ledger.insert(&alert.event_id);
+        self.kept.ledger.insert(&alert.event_id);
         info!(
-            event_id = %alert.event_id,
-            event_name = %alert.event_name,
+            event_id = one_line(&alert.event_id, 256),
+            event_name = one_line(&alert.event_name, 128),
             severity = alert.severity.as_str(),
             outcome = alert.outcome.as_str(),
             rule = alert.rules.first().map(|rule| rule.name.as_str()),
@@ -336,15 +393,15 @@ impl<'f> Run<'f> {
         );
     }
 
-    fn not_told(&mut self, alert: &Alert, units: &[usize], error: crate::sns::PublishError) {
+    fn not_told(&mut self, alert: &Alert, units: &[usize], error: PublishError) {
         self.counts.failed += 1;
-        let event_id = crate::text::one_line(&alert.event_id, 256);
+        let event_id = one_line(&alert.event_id, 256);
         self.fail(Failure::Publish { event_id, error }, units);
     }
 
     fn skip(&mut self, skip: Skip, what: &str, unit: usize) {
         *self.counts.skipped.entry(skip.as_str()).or_default() += 1;
-        warn!(
+        info!(
             what,
             reason = skip.as_str(),
             "skipped: holds no records of management calls"

@@ -18,6 +18,7 @@ pub mod actor;
 pub mod alert;
 pub mod finding;
 pub mod function;
+pub mod json;
 pub mod ledger;
 pub mod log_file;
 pub mod object;

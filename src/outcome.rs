@@ -12,7 +12,10 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
-    log_file::LogFileError, object::ObjectRef, payload::PayloadError, s3::FetchError,
+    log_file::{LogFileError, Unreadable},
+    object::ObjectRef,
+    payload::PayloadError,
+    s3::FetchError,
     sns::PublishError,
 };
 
@@ -73,6 +76,16 @@ pub enum Failure {
         /// Why.
         error: LogFileError,
     },
+    /// A log file that was read to its end, but for records that are none.
+    #[error("log file {object}: {first}{}; all else of the file was done", and_more(*count))]
+    Unreadable {
+        /// Which.
+        object: ObjectRef,
+        /// How many.
+        count: u64,
+        /// The first of them.
+        first: Unreadable,
+    },
     /// An alert that could not be published.
     #[error("alert for event {event_id}: {error}")]
     Publish {
@@ -83,6 +96,13 @@ pub enum Failure {
     },
 }
 
+fn and_more(count: u64) -> String {
+    match count {
+        0 | 1 => String::new(),
+        count => format!(", and {} more", count - 1),
+    }
+}
+
 impl Failure {
     /// The stable name in `errorType`.
     pub fn error_type(&self) -> &'static str {
@@ -90,6 +110,7 @@ impl Failure {
             Failure::Payload(_) => "Payload.Unknown",
             Failure::Object { error, .. } => error.error_type(),
             Failure::LogFile { error, .. } => error.error_type(),
+            Failure::Unreadable { .. } => "LogFile.UnreadableRecord",
             Failure::Publish { error, .. } => error.error_type(),
         }
     }
@@ -97,7 +118,7 @@ impl Failure {
     /// Whether the same work may succeed when it is done again without anybody mending anything.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Failure::Payload(_) | Failure::LogFile { .. } => false,
+            Failure::Payload(_) | Failure::LogFile { .. } | Failure::Unreadable { .. } => false,
             Failure::Object { error, .. } => matches!(error, FetchError::Unavailable(_)),
             Failure::Publish { error, .. } => matches!(error, PublishError::Unavailable(_)),
         }

@@ -38,9 +38,10 @@ impl Record {
         &self.value
     }
 
-    /// The record as JSON with every secret taken out, for `raw_data`.
-    pub fn redacted(&self) -> Value {
-        redact::redacted(&self.value)
+    /// The record with every secret taken out.
+    pub fn redacted(mut self) -> Record {
+        redact::redact(&mut self.value);
+        self
     }
 
     /// The value at a dotted path such as `userIdentity.sessionContext.sessionIssuer.arn`. A name is
@@ -195,6 +196,15 @@ impl Outcome {
         }
     }
 
+    /// In a count: `24 DENIED`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Success => "SUCCEEDED",
+            Outcome::Denied => "DENIED",
+            Outcome::Failed => "FAILED",
+        }
+    }
+
     /// As a person says it.
     pub fn verb(self) -> &'static str {
         match self {
@@ -202,18 +212,6 @@ impl Outcome {
             Outcome::Denied => "was DENIED",
             Outcome::Failed => "FAILED",
         }
-    }
-}
-
-/// What sort of JSON a value is, for messages that say what was found.
-pub(crate) fn json_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }
 

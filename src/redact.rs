@@ -7,7 +7,7 @@
 
 use std::sync::LazyLock;
 
-use regex::Regex;
+use regex::{Captures, Regex};
 use serde_json::Value;
 
 /// Compared without regard to case.
@@ -20,61 +20,104 @@ const SECRET_NAMES: &[&str] = &[
     "configCred",
     "configFile",
     "keyStorePassword",
-    "password",
-    "secretAccessKey",
-    "sessionToken",
+    "trustAnchorCertificate",
 ];
+
+/// Endings of such names, in small letters: `keyStorePassword`, `rawSecretAccessKey`.
+const SECRET_ENDINGS: &[&str] = &["password", "secretaccesskey", "sessiontoken"];
+
+/// Names that are ordinary words of error messages, too.
+const WORDS: &[&str] = &["policy"];
 
 /// What stands in place of a secret.
 pub const REDACTED: &str = "[redacted]";
 
-/// A validation error quotes the refused value: `Value '…' at 'trustAnchor' failed to satisfy …`.
-static QUOTED_VALUE: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"(?is)value\s*'.*'\s*at\s*'([A-Za-z0-9.]+)'").ok());
+/// What of an error message is cut: from a quoted value (`Value '…' at 'trustAnchor' failed to satisfy …`)
+/// to the name of its member, or to the end where the message was cut off before it; and from where a PEM block, a
+/// policy or another document begins.
+static QUOTED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"(?is)(?<value>\bvalue\s*['\x22])(?:.*['\x22](?<member>\s*at\s*['\x22][A-Za-z0-9.]+['\x22])|.*)|-----BEGIN.*|\{.*",
+    )
+    .ok()
+});
 
-/// A copy of `value` without secrets, at any depth.
-pub fn redacted(value: &Value) -> Value {
+/// Takes the secrets out of a value, at any depth, and out of JSON that stands in it as text.
+pub fn redact(value: &mut Value) {
     match value {
-        Value::Object(fields) => Value::Object(
-            fields
-                .iter()
-                .map(|(name, inner)| {
-                    let clean = if is_secret(name) && !inner.is_null() {
-                        Value::from(REDACTED)
-                    } else if let Some(message) = inner.as_str().filter(|_| is_message(name)) {
-                        Value::from(message_without_secrets(message))
-                    } else {
-                        redacted(inner)
-                    };
-                    (name.clone(), clean)
-                })
-                .collect(),
-        ),
-        Value::Array(items) => Value::Array(items.iter().map(redacted).collect()),
-        other => other.clone(),
+        Value::Object(fields) => {
+            for (name, inner) in fields {
+                if is_secret(name) && !inner.is_null() {
+                    *inner = Value::from(REDACTED);
+                } else if let (true, Value::String(message)) = (is_message(name), &mut *inner) {
+                    *message = message_without_secrets(message);
+                } else {
+                    redact(inner);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(redact),
+        Value::String(text) if text.starts_with(['{', '[']) => {
+            if let Ok(mut document) = serde_json::from_str(text) {
+                redact(&mut document);
+                let clean = document.to_string();
+                // Only a text that held a secret is written anew.
+                if clean.contains(REDACTED) {
+                    *text = clean;
+                }
+            }
+        }
+        _ => {}
     }
 }
 
-/// An error message without the refused value, where the message quotes that of a secret member.
+/// An error message without secrets. Where it names a member that holds one, or looks like a document, the
+/// quoted part goes; where nothing is quoted behind such a name, the whole message does: what it says about
+/// a secret cannot be told from the secret.
 pub fn message_without_secrets(message: &str) -> String {
     let lower = message.to_ascii_lowercase();
+    // "policy" and "password" are ordinary words of error messages.
     let names_secret = SECRET_NAMES
         .iter()
+        .filter(|name| !WORDS.contains(name))
         .any(|name| lower.contains(&name.to_ascii_lowercase()));
-    match &*QUOTED_VALUE {
-        Some(quoted) if names_secret => quoted
-            .replace_all(message, format!("Value '{REDACTED}' at '$1'"))
-            .into_owned(),
-        // The pattern is a constant and a test compiles it; without it, nothing of the message stays.
-        None if names_secret => REDACTED.to_owned(),
-        _ => message.to_owned(),
+    let is_suspicious = names_secret
+        || WORDS.iter().any(|word| lower.contains(word))
+        || lower.contains("value '")
+        || lower.contains("-----begin");
+    // The pattern is a constant that the tests compile.
+    let Some(quoted) = QUOTED.as_ref().filter(|_| is_suspicious) else {
+        return message.to_owned();
+    };
+    let cut = quoted.replace_all(message, |found: &Captures<'_>| {
+        let text = |name| found.name(name).map_or("", |part| part.as_str());
+        let member = text("member");
+        let names_harmless = !member.is_empty()
+            && !SECRET_NAMES.iter().any(|name| {
+                found[0]
+                    .to_ascii_lowercase()
+                    .contains(&name.to_ascii_lowercase())
+            });
+        if names_harmless {
+            return found[0].to_owned();
+        }
+        let end = if member.is_empty() { "" } else { "'" };
+        format!("{}{REDACTED}{end}{member}", text("value"))
+    });
+    if names_secret && cut == message {
+        return REDACTED.to_owned();
     }
+    cut.into_owned()
 }
 
 fn is_secret(name: &str) -> bool {
+    // `trust_anchor` and `Trust-Anchor` are spellings of the same name.
+    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    let lower = name.to_ascii_lowercase();
     SECRET_NAMES
         .iter()
-        .any(|secret| secret.eq_ignore_ascii_case(name))
+        .any(|secret| secret.eq_ignore_ascii_case(&name))
+        || SECRET_ENDINGS.iter().any(|ending| lower.ends_with(ending))
 }
 
 fn is_message(name: &str) -> bool {
@@ -86,12 +129,19 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn redacted(value: &Value) -> Value {
+        let mut value = value.clone();
+        redact(&mut value);
+        value
+    }
+
     #[test]
     fn secrets_go_at_any_depth_and_in_any_case() {
         let record = json!({
             "requestParameters": {"clusterId": "c", "SignedCert": "S3CRET", "trustAnchor": ["S3CRET"], "policy": "{\"S3CRET\":1}"},
             "responseElements": {"cluster": {"preCoPassword": "S3CRET", "hsms": [{"configCred": "S3CRET", "hsmId": "h"}]}},
             "errorMessage": "1 validation error detected: Value 'S3CRET it's long' at 'keyStorePassword' failed to satisfy constraint",
+            "trust_anchor": "S3CRET", "text": "{\"a\":[{\"signedCert\":\"S3CRET\"}]}", "other": "{ \"a\": 1 }",
             "nothing": null, "password": null,
         });
         assert_eq!(
@@ -100,14 +150,50 @@ mod tests {
                 "requestParameters": {"clusterId": "c", "SignedCert": REDACTED, "trustAnchor": REDACTED, "policy": REDACTED},
                 "responseElements": {"cluster": {"preCoPassword": REDACTED, "hsms": [{"configCred": REDACTED, "hsmId": "h"}]}},
                 "errorMessage": "1 validation error detected: Value '[redacted]' at 'keyStorePassword' failed to satisfy constraint",
+                "trust_anchor": REDACTED, "text": "{\"a\":[{\"signedCert\":\"[redacted]\"}]}", "other": "{ \"a\": 1 }",
                 "nothing": null, "password": null,
             })
         );
     }
 
     #[test]
+    fn secrets_in_messages_go_however_they_are_quoted() {
+        for (message, expected) in [
+            (
+                "2 validation errors detected: Value 'a' at 'clusterId' failed; Value 'S3CRET' at 'trustAnchor' failed",
+                "2 validation errors detected: Value '[redacted]' at 'trustAnchor' failed",
+            ),
+            (
+                "1 validation error detected: Value '-----BEGIN CERTIFICATE-----\nS3CRET",
+                "1 validation error detected: Value '[redacted]",
+            ),
+            (
+                "Bad certificate -----BEGIN CERTIFICATE-----\nS3CRET\n-----END CERTIFICATE----- here",
+                "Bad certificate [redacted]",
+            ),
+            (
+                "The trustAnchor is not a valid certificate: S3CRET",
+                "[redacted]",
+            ),
+            ("keyStorePassword S3CRET is too short", "[redacted]"),
+            (
+                "Invalid policy: {\"Statement\":[\"S3CRET\"]}",
+                "Invalid policy: [redacted]",
+            ),
+        ] {
+            assert_eq!(message_without_secrets(message), expected, "{message}");
+        }
+    }
+
+    #[test]
     fn other_messages_stay_as_they_are() {
-        let message = "Value 'x' at 'clusterId' failed to satisfy constraint";
-        assert_eq!(message_without_secrets(message), message);
+        for message in [
+            "Value 'x' at 'clusterId' failed to satisfy constraint",
+            "User: arn:aws:iam::1:user/a is not authorized to perform: cloudhsm:DeleteBackup because no identity-based policy allows the cloudhsm:DeleteBackup action",
+            "Rate exceeded",
+            "",
+        ] {
+            assert_eq!(message_without_secrets(message), message);
+        }
     }
 }

@@ -2,12 +2,15 @@
 
 use aws_sdk_s3::{
     Client,
-    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    error::{ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
 };
 use thiserror::Error;
 
-use crate::{object::ObjectRef, text::one_line};
+use crate::{
+    object::ObjectRef,
+    text::{chain, one_line},
+};
 
 /// Why an object could not be fetched.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -17,14 +20,18 @@ pub enum FetchError {
         "there is no such object ({0}); it may have been moved or expired: restore it and put this event through again"
     )]
     NotFound(String),
-    /// S3, or the key the object is encrypted with, does not let the function read.
+    /// S3, or the key the object is encrypted with, does not let the caller read. Without s3:ListBucket, S3
+    /// gives the same answer for an object that is not there.
     #[error(
-        "reading it is not allowed ({0}); expected a role with s3:GetObject (with a version: s3:GetObjectVersion; to list: s3:ListBucket) and, where it is encrypted with a KMS key, kms:Decrypt"
+        "reading it is not allowed, or it is not there ({0}); expected a role with s3:GetObject (with a version: s3:GetObjectVersion; to list: s3:ListBucket) and, where it is encrypted with a KMS key, kms:Decrypt"
     )]
     Denied(String),
     /// The object is archived.
     #[error("it is archived ({0}): restore it from the archive and put this event through again")]
     Archived(String),
+    /// The bucket is in another region.
+    #[error("its bucket is in another region ({0}): deploy the function there")]
+    WrongRegion(String),
     /// Anything else: throttling, a broken connection, a service error. A retry can mend it.
     #[error("S3 did not deliver it: {0}")]
     Unavailable(String),
@@ -37,6 +44,7 @@ impl FetchError {
             FetchError::NotFound(_) => "Object.NotFound",
             FetchError::Denied(_) => "Object.Denied",
             FetchError::Archived(_) => "Object.Archived",
+            FetchError::WrongRegion(_) => "Object.WrongRegion",
             FetchError::Unavailable(_) => "Object.Unavailable",
         }
     }
@@ -66,10 +74,9 @@ pub async fn open(client: &Client, object: &ObjectRef) -> Result<ByteStream, Fet
 pub async fn next_chunk(
     body: &mut ByteStream,
 ) -> Result<Option<impl AsRef<[u8]> + use<>>, FetchError> {
-    body.try_next().await.map_err(|error| {
-        let message = DisplayErrorContext(&error).to_string();
-        FetchError::Unavailable(format!("the body broke off: {}", one_line(&message, 500)))
-    })
+    body.try_next()
+        .await
+        .map_err(|error| FetchError::Unavailable(format!("the body broke off: {}", chain(&error))))
 }
 
 /// One page of the objects under a prefix, with their sizes in bytes, in order of their keys.
@@ -85,6 +92,7 @@ pub struct Page {
 ///
 /// # Errors
 /// As [`open`]; the permission to list is s3:ListBucket on the bucket.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub async fn list(
     client: &Client,
     bucket: &str,
@@ -127,12 +135,16 @@ where
     let message = match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
-        _ => DisplayErrorContext(error).to_string(),
+        _ => chain(error),
     };
     let message = one_line(&message, 500);
     match (error.code(), status) {
-        (Some("NoSuchKey" | "NoSuchVersion" | "NoSuchBucket"), _) | (_, Some(404)) => {
+        // 405: the version is a delete marker.
+        (Some("NoSuchKey" | "NoSuchVersion" | "NoSuchBucket"), _) | (_, Some(404 | 405)) => {
             FetchError::NotFound(message)
+        }
+        (Some("PermanentRedirect" | "AuthorizationHeaderMalformed"), _) | (_, Some(301)) => {
+            FetchError::WrongRegion(message)
         }
         (Some("InvalidObjectState"), _) => FetchError::Archived(message),
         (Some("RequestTimeTooSkewed" | "ExpiredToken"), _) => FetchError::Unavailable(message),

@@ -60,6 +60,13 @@ impl Settings {
         Settings::from_lookup(|name| std::env::var(name).ok())
     }
 
+    /// Whether this process was started by Lambda, or by something that stands in for it.
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    pub fn is_in_lambda() -> bool {
+        std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some()
+            && std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some()
+    }
+
     /// The settings from any source of variables; an empty value counts as none.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ pub async fn sdk_config() -> SdkConfig {
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(3))
                 .read_timeout(Duration::from_secs(20))
+                .operation_timeout(Duration::from_secs(60))
                 .build(),
         )
         .load()
@@ -29,12 +30,28 @@ pub fn log_json() {
         .with_current_span(true)
         .with_span_list(false)
         .with_writer(std::io::stdout);
-    let targets = Targets::new()
-        .with_default(LevelFilter::WARN)
-        .with_target("cloudhsm_alerts", LevelFilter::INFO)
-        .with_target("lambda_runtime", LevelFilter::INFO);
     tracing_subscriber::registry()
         .with(format)
-        .with(targets)
+        .with(targets())
         .init();
+}
+
+/// The same lines as text on standard error, for a person at a terminal.
+pub fn log_text() {
+    let format = tracing_subscriber::fmt::layer()
+        .without_time()
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(format)
+        .with(targets())
+        .init();
+}
+
+fn targets() -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("cloudhsm_alerts", LevelFilter::INFO)
+        .with_target("lambda_runtime", LevelFilter::INFO)
 }

@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use aws_sdk_sns::{
-    Client,
-    error::{DisplayErrorContext, ProvideErrorMetadata},
-    types::MessageAttributeValue,
-};
+use aws_sdk_sns::{Client, error::ProvideErrorMetadata, types::MessageAttributeValue};
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 
-use crate::{alert::message::Message, settings::Topic, text::one_line};
+use crate::{
+    alert::message::Message,
+    settings::Topic,
+    text::{chain, one_line},
+};
 
-/// SNS suspends an e-mail subscription that gets more than ten messages a second. So many go out at once …
-const BURST: u32 = 8;
-/// … and one in each of these after that. Source: Amazon SNS quotas.
-const PACE: Duration = Duration::from_millis(125);
+/// SNS suspends an e-mail subscription that gets more than ten messages a second (Amazon SNS quotas). So
+/// many may go out at once …
+const BURST: u32 = 4;
+/// … and one in each of these in the long run: at most eight in any second.
+const INTERVAL: Duration = Duration::from_millis(250);
 
 /// Why a message was not published.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -55,18 +56,33 @@ impl PublishError {
 pub struct Publisher {
     client: Client,
     topic: Topic,
-    sent: u32,
-    next: Option<Instant>,
+    pace: Pace,
+}
+
+/// When the next message may go out: the generic cell rate algorithm, which needs one time only.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the messages sent so far will have been paid for, one interval each.
+    paid: Option<Instant>,
+}
+
+impl Pace {
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    async fn wait(&mut self) {
+        let now = Instant::now();
+        let due = self.paid.map_or(now, |paid| paid.max(now)) + INTERVAL;
+        sleep_until(due - INTERVAL * BURST).await;
+        self.paid = Some(due);
+    }
 }
 
 impl Publisher {
-    /// A publisher for one invocation.
+    /// A publisher for as long as the function's instance lives.
     pub fn new(client: Client, topic: Topic) -> Publisher {
         Publisher {
             client,
             topic,
-            sent: 0,
-            next: None,
+            pace: Pace::default(),
         }
     }
 
@@ -76,12 +92,7 @@ impl Publisher {
     /// SNS refused it or could not be reached; the SDK has retried what is worth it.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub async fn publish(&mut self, message: &Message) -> Result<(), PublishError> {
-        if let Some(next) = self.next.filter(|_| self.sent >= BURST) {
-            sleep_until(next).await;
-        }
-        self.sent = self.sent.saturating_add(1);
-        self.next = Some(Instant::now() + PACE);
-
+        self.pace.wait().await;
         let mut request = self
             .client
             .publish()
@@ -91,8 +102,8 @@ impl Publisher {
             .message_structure("json");
         for (name, value) in &message.attributes {
             let attribute = MessageAttributeValue::builder()
-                .data_type("String")
-                .string_value(value)
+                .data_type(value.data_type())
+                .string_value(value.value())
                 .build()
                 .map_err(|error| PublishError::Refused(format!("attribute {name}: {error}")))?;
             request = request.message_attributes(*name, attribute);
@@ -101,7 +112,7 @@ impl Publisher {
             let message = match (error.code(), error.message()) {
                 (Some(code), Some(message)) => format!("{code}: {message}"),
                 (Some(code), None) => code.to_owned(),
-                _ => DisplayErrorContext(&error).to_string(),
+                _ => chain(&error),
             };
             let message = one_line(&message, 500);
             match error.code() {
@@ -121,5 +132,34 @@ impl Publisher {
                 _ => PublishError::Unavailable(message),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    #[expect(clippy::disallowed_methods, reason = "the clock is paused")]
+    async fn never_more_than_eight_in_a_second() {
+        let mut pace = Pace::default();
+        let start = Instant::now();
+        let mut sent = Vec::new();
+        for n in 0..60 {
+            // A pause in between, as between two invocations.
+            if n == 30 {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+            pace.wait().await;
+            sent.push(start.elapsed());
+        }
+        for (n, first) in sent.iter().enumerate() {
+            let within = sent[n..]
+                .iter()
+                .take_while(|at| **at - *first < Duration::from_secs(1));
+            assert!(within.count() <= 8, "{sent:?}");
+        }
+        assert_eq!(sent[..4], [Duration::ZERO; 4]);
+        assert_eq!(sent[29], INTERVAL * 26);
     }
 }

@@ -68,6 +68,23 @@ fn escape(c: char, out: &mut String) {
     }
 }
 
+/// An error with its causes, `this: because of that: because of …`, on one line. The SDK's outermost error
+/// says only "service error".
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        // Some errors repeat their cause's words.
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    one_line(&text, 500)
+}
+
 /// `text` in quotation marks, as [`one_line`]; quotation marks inside become apostrophes, so that the
 /// reader sees where foreign words end.
 pub fn quoted(text: &str, limit: usize) -> String {
@@ -97,16 +114,19 @@ pub fn ascii(text: &str, limit: usize) -> String {
 }
 
 /// Whether `value` can stand in a command that a person will paste into a shell: letters, digits and
-/// `. _ : / @ = + , -` only, not starting with a dash or a tilde, at most 512 characters.
+/// `. _ : / @ + -` only, starting with a letter, a digit or a slash, without `//`, at most 512 characters.
 ///
-/// An identifier of a failed call is whatever the caller sent; `$(…)` in it must not reach a prompt.
+/// An identifier of a failed call is whatever the caller sent. `$(…)` in it must not reach a prompt, nor
+/// `https://…` a reader, nor `file://…` the AWS CLI, which would read that file; a comma or an equals sign
+/// would begin another member of a CLI filter.
 pub fn is_shell_safe(value: &str) -> bool {
     let mut bytes = value.bytes();
     value.len() <= 512
+        && !value.contains("//")
         && bytes
             .next()
             .is_some_and(|b| b.is_ascii_alphanumeric() || b == b'/')
-        && bytes.all(|b| b.is_ascii_alphanumeric() || b"._:/@=+,-".contains(&b))
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b"._:/@+-".contains(&b))
 }
 
 #[cfg(test)]
@@ -160,13 +180,28 @@ mod tests {
         for safe in [
             "backup-zxc7vbn2mas",
             "us-west-2",
-            "arn:aws:iam::111122223333:role/A+b=c,d@e",
+            "arn:aws:iam::111122223333:role/A+b.c_d@e",
             "/aws/x",
         ] {
             assert!(is_shell_safe(safe), "{safe}");
         }
         for unsafe_ in [
-            "", "-x", "~root", "a b", "$(id)", "a;b", "a\nb", "`id`", "a'b", "é", "a|b", "a>b", "*",
+            "",
+            "-x",
+            "~root",
+            "a b",
+            "$(id)",
+            "a;b",
+            "a\nb",
+            "`id`",
+            "a'b",
+            "é",
+            "a|b",
+            "a>b",
+            "*",
+            "https://evil.example/x",
+            "file:///etc/passwd",
+            "backup-x,states=READY",
         ] {
             assert!(!is_shell_safe(unsafe_), "{unsafe_}");
         }

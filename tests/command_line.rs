@@ -80,7 +80,7 @@ fn a_folder_as_text() {
         out,
         format!(
             "CRITICAL IAM user alice called DeleteHsm on cluster cluster-lk3jhgf4dsa {AT}\n    hsm-deleted · event 1 · logs/a.json.gz\n\
-             MEDIUM IAM user alice called CreateHsm on cluster cluster-lk3jhgf4dsa {AT}\n    hsm-created · event 4 · logs/b/b.json\n"
+             MEDIUM IAM user alice called CreateHsm for cluster cluster-lk3jhgf4dsa {AT}\n    hsm-created · event 4 · logs/b/b.json\n"
         )
     );
     assert_eq!(
@@ -126,6 +126,43 @@ fn each_format() {
 }
 
 #[test]
+fn the_readme_shows_what_is_printed() {
+    let readme = fs::read_to_string(project().join("README.md")).unwrap();
+    let block = |start: &str| {
+        let (_, rest) = readme.split_once(start).unwrap();
+        rest.split_once("\n```").unwrap().0.to_owned()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let record: Value = serde_json::from_str(&block("```json\n")).unwrap();
+    fs::write(folder.path().join("log.json"), records(&[record])).unwrap();
+    let of = |format: &str| {
+        let names = "111122223333=prod";
+        let arguments = [
+            "scan",
+            "log.json",
+            "--format",
+            format,
+            "--account-names",
+            names,
+        ];
+        shown(&run(&arguments, folder.path())).1
+    };
+    assert_eq!(of("sms").trim_end(), block("140 characters:\n\n```text\n"));
+    let printed = of("email");
+    let without_place = |text: &str| {
+        let lines = text
+            .lines()
+            .filter(|line| !line.starts_with("  Recorded in"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let shown = without_place(&block("The e-mail:\n\n```text\n"));
+    assert!(
+        without_place(&printed).starts_with(&format!("{shown}\n")),
+        "{printed}"
+    );
+}
+
+#[test]
 fn a_broken_input_is_named_and_the_others_are_done() {
     let folder = folder();
     let (code, out, err) = shown(&run(
@@ -156,6 +193,22 @@ fn a_broken_input_is_named_and_the_others_are_done() {
         "{err}"
     );
     assert_eq!(code, Some(1));
+}
+
+#[test]
+fn links_are_followed_and_a_dangling_one_is_an_error() {
+    use std::os::unix::fs::symlink;
+    let folder = folder();
+    let links = folder.path().join("links");
+    fs::create_dir(&links).unwrap();
+    symlink("../logs/b", links.join("folder")).unwrap();
+    symlink("nowhere.json.gz", links.join("dangling.json.gz")).unwrap();
+    let (code, out, err) = shown(&run(&["scan", "links", "--format", "sms"], folder.path()));
+    assert_eq!((code, out.lines().count()), (Some(1), 3), "{err}");
+    assert!(
+        err.starts_with("error: links/dangling.json.gz: No such file or directory (os error 2)\n"),
+        "{err}"
+    );
 }
 
 #[test]

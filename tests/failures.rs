@@ -4,7 +4,7 @@ mod common;
 
 use std::process::Command;
 
-use common::{Aws, BUCKET, FOLDER, Lambda, call, gzip, notification, records, sqs};
+use common::{Aws, BUCKET, FOLDER, Lambda, Published, call, gzip, notification, records, sqs};
 use serde_json::{Value, json};
 
 fn key(name: &str) -> String {
@@ -225,30 +225,99 @@ fn an_unknown_payload_is_an_error_that_says_what_was_expected() {
 }
 
 #[test]
-fn what_is_no_record_costs_itself_and_is_counted() {
+fn what_is_no_record_costs_itself_and_is_not_left_to_the_log() {
     let aws = Aws::start();
     let topic = aws.topic("t");
-    aws.put(
-        &key("mixed"),
-        gzip(&records(&[
-            json!(7),
-            call("DeleteHsm", "a"),
-            json!(null),
-            call("ListTags", "b"),
-        ])),
-    );
+    let mixed = [
+        json!(7),
+        call("DeleteHsm", "a"),
+        json!(null),
+        call("ListTags", "b"),
+    ];
+    aws.put(&key("mixed"), gzip(&records(&mixed)));
     let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
     let reply = lambda.invoke(&notification(&[&key("mixed")]));
-    let expected =
-        json!({"records": 4, "evaluated": 2, "unreadable": 2, "matched": 1, "published": 1});
-    for (name, value) in expected.as_object().unwrap() {
-        assert_eq!(&reply[name], value, "{name} of {reply}");
-    }
+    assert_eq!(reply["errorType"], "LogFile.UnreadableRecord");
+    assert_eq!(
+        reply["errorMessage"],
+        format!(
+            "log file s3://{BUCKET}/{}: record 0 (byte 12) cannot be read: expected a JSON object, found a number, and 1 more; all else of the file was done",
+            key("mixed")
+        )
+    );
+    let told: Vec<String> = aws.published(&topic).iter().map(|m| m.summary()).collect();
+    assert_eq!(told, ["critical DeleteHsm success"]);
     assert!(
         lambda
             .log()
-            .contains("record 0 (byte 12) cannot be read: expected a JSON object, found a number")
+            .contains("\"records\":4,\"evaluated\":2,\"unreadable\":2,\"matched\":1")
     );
+}
+
+#[test]
+fn legal_but_awkward_json_is_a_call_like_any_other() {
+    let aws = Aws::start();
+    let topic = aws.topic("t");
+    let awkward = |id: &str| {
+        let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
+        let text = call("DeleteHsm", id).to_string();
+        let awkward = format!(
+            r#"{{"userAgent":"\ud83d","n":1e400,"deep":{deep},{}"#,
+            &text[1..]
+        );
+        awkward.replacen(r#""userAgent":"aws-cli/2.31.0","#, "", 1)
+    };
+    aws.put(
+        &key("awkward"),
+        format!(r#"{{"Records":[{}]}}"#, awkward("file")).into_bytes(),
+    );
+    let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
+    let reply = lambda.invoke(&notification(&[&key("awkward")]));
+    assert_eq!(reply["published"], 1, "{reply}");
+    let event = format!(
+        r#"{{"id":"e","source":"aws.cloudhsm","detail-type":"AWS API Call via CloudTrail","detail":{}}}"#,
+        awkward("event")
+    );
+    let reply = lambda.invoke_text(&event);
+    assert_eq!(reply["published"], 1, "{reply}");
+    let body = sqs(&[json!({})])
+        .to_string()
+        .replace("{}", &event.replace('\\', r"\\").replace('"', r#"\""#));
+    assert_eq!(lambda.invoke_text(&body), json!({"batchItemFailures": []}));
+    assert_eq!(aws.published(&topic).len(), 2);
+}
+
+#[test]
+fn a_record_without_an_event_id_is_told_once() {
+    let aws = Aws::start();
+    let topic = aws.topic("t");
+    let mut record = call("PutResourcePolicy", "x");
+    record.as_object_mut().unwrap().remove("eventID");
+    record["requestParameters"] = json!({"resourceArn": "arn:aws:cloudhsm:us-west-2:111122223333:backup/backup-a", "policy": "{}"});
+    aws.put(&key("nameless"), records(&[record]));
+    let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
+    for told in [1, 0] {
+        let reply = lambda.invoke(&notification(&[&key("nameless")]));
+        assert_eq!(
+            (&reply["published"], &reply["already_told"]),
+            (&json!(told), &json!(1 - told))
+        );
+    }
+}
+
+/// The event IDs that a message tells of.
+fn event_ids(message: &Published) -> Vec<String> {
+    let finding = message.finding();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    if finding["unmapped"]["digest"] == true {
+        let evidences = finding["evidences"].as_array().unwrap();
+        evidences
+            .iter()
+            .map(|evidence| text(&evidence["uid"]))
+            .collect()
+    } else {
+        vec![text(&finding["finding_info"]["uid"])]
+    }
 }
 
 #[test]
@@ -284,24 +353,102 @@ fn a_storm_becomes_digests_and_nothing_is_dropped() {
 
     let published = aws.published(&topic);
     assert_eq!(published[0].summary(), "critical DeleteCluster success");
-    let mut ids: Vec<String> = Vec::new();
-    for message in &published {
-        let finding = message.finding();
-        if finding["unmapped"]["digest"] == true {
-            let evidences = finding["evidences"].as_array().unwrap();
-            ids.extend(
-                evidences
-                    .iter()
-                    .map(|evidence| evidence["uid"].as_str().unwrap().to_owned()),
-            );
-        } else {
-            ids.push(finding["finding_info"]["uid"].as_str().unwrap().to_owned());
-        }
-    }
+    let mut ids: Vec<String> = published.iter().flat_map(event_ids).collect();
     ids.sort();
     let mut expected: Vec<String> = (0..400).map(|n| format!("storm-{n}")).collect();
     expected.sort();
     assert_eq!(ids, expected);
+}
+
+/// A denied copy of a call.
+fn denied(mut call: Value) -> Value {
+    call["errorCode"] = "AccessDenied".into();
+    call
+}
+
+#[test]
+fn refused_calls_do_not_bury_the_one_that_worked() {
+    let aws = Aws::start();
+    let topic = aws.topic("t");
+    let mut calls: Vec<Value> = (0..30)
+        .map(|n| denied(call("DeleteBackup", &format!("no-{n}"))))
+        .collect();
+    calls.push(call("DeleteHsm", "yes-1"));
+    calls.push(call("PutResourcePolicy", "yes-2"));
+    aws.put(&key("probing"), gzip(&records(&calls)));
+    let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic), ("MAX_ALERTS", "1")]);
+    let reply = lambda.invoke(&notification(&[&key("probing")]));
+    assert_eq!(
+        (&reply["published"], &reply["digested"]),
+        (&json!(1), &json!(31)),
+        "{reply}"
+    );
+    let published = aws.published(&topic);
+    assert_eq!(published[0].summary(), "critical DeleteHsm success");
+    let digest = &published[1];
+    assert_eq!(
+        digest.subject,
+        "CRITICAL: 31 calls, 1 SUCCEEDED, 30 DENIED in one digest: PutResourcePolicy, DeleteBackup"
+    );
+    assert_eq!(
+        digest.text("sms"),
+        "CRITICAL CloudHSM digest: 31 calls, 1 SUCCEEDED, 30 DENIED. First: PutResourcePolicy by alice SUCCEEDED. See the e-mail"
+    );
+    // Whoever filters by an attribute of any of its calls gets it.
+    assert_eq!(
+        digest.attribute("outcome"),
+        ("String.Array".into(), r#"["success","denied"]"#.into())
+    );
+    assert_eq!(
+        digest.attribute("event_name"),
+        (
+            "String.Array".into(),
+            r#"["PutResourcePolicy","DeleteBackup"]"#.into()
+        )
+    );
+    assert_eq!(
+        digest.attribute("severity"),
+        ("String".into(), "critical".into())
+    );
+}
+
+#[test]
+fn a_storm_larger_than_memory_holds_is_told_whole_and_critical_alone() {
+    let aws = Aws::start();
+    let topic = aws.topic("t");
+    let filler: Vec<Value> = (0..600)
+        .map(|n| json!({"key": format!("k{n}"), "value": "v"}))
+        .collect();
+    let mut calls: Vec<Value> = (0..400)
+        .map(|n| {
+            let mut record = call("TagResource", &format!("storm-{n}"));
+            record["requestParameters"]["tagList"] = filler.clone().into();
+            record
+        })
+        .collect();
+    calls.push(call("DeleteCluster", "storm-400"));
+    aws.put(&key("storm"), gzip(&records(&calls)));
+    let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic), ("MAX_ALERTS", "2")]);
+    let reply = lambda.invoke(&notification(&[&key("storm")]));
+    assert_eq!(
+        (&reply["matched"], &reply["failed"]),
+        (&json!(401), &json!(0)),
+        "{reply}"
+    );
+    let published = aws.published(&topic);
+    assert!(
+        published
+            .iter()
+            .any(|message| message.summary() == "critical DeleteCluster success"),
+        "the critical call has a message of its own"
+    );
+    let mut ids: Vec<String> = published.iter().flat_map(event_ids).collect();
+    ids.sort();
+    let mut expected: Vec<String> = (0..401).map(|n| format!("storm-{n}")).collect();
+    expected.sort();
+    assert_eq!(ids, expected);
+    let peak = lambda.peak_resident_kib();
+    assert!(peak < 128 * 1024, "{peak} KiB resident");
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn every_kind_of_finding_is_valid() {
             };
             let finding = Finding::of(Record::new(0, fields), &rules).expect("a rule meets it");
             Alert::new(
-                &finding,
+                finding,
                 &Source::Event("e".into()),
                 &Accounts::parse("111122223333=prod").unwrap(),
             )

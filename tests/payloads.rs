@@ -64,7 +64,7 @@ fn every_event_gets_its_reply_and_tells_its_calls() {
             ),
             {
                 let mut told = TOLD.to_vec();
-                told.insert(3, SECOND);
+                told.insert(2, SECOND);
                 told
             },
         ),

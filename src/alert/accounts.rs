@@ -10,23 +10,29 @@ impl Accounts {
     /// From `111122223333=prod,444455556666=dev`; an empty text names none.
     ///
     /// # Errors
-    /// A part that is not twelve digits, an equals sign and a name.
+    /// A part that is not twelve digits, an equals sign and a name, or an account named twice.
     pub fn parse(text: &str) -> Result<Accounts, String> {
-        text.split(',')
+        let mut names = HashMap::new();
+        for part in text
+            .split(',')
             .map(str::trim)
             .filter(|part| !part.is_empty())
-            .map(|part| {
-                let (id, name) = part.split_once('=').unwrap_or((part, ""));
-                let (id, name) = (id.trim(), name.trim());
-                let is_id = id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit());
-                if is_id && !name.is_empty() {
-                    Ok((id.to_owned(), name.to_owned()))
-                } else {
-                    Err(format!("expected twelve digits, '=' and a name, such as 111122223333=prod, found {part:?}"))
-                }
-            })
-            .collect::<Result<_, _>>()
-            .map(Accounts)
+        {
+            let (id, name) = part.split_once('=').unwrap_or((part, ""));
+            let (id, name) = (id.trim(), name.trim());
+            let is_id = id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit());
+            if !is_id || name.is_empty() {
+                return Err(format!(
+                    "expected twelve digits, '=' and a name, such as 111122223333=prod, found {part:?}"
+                ));
+            }
+            if let Some(other) = names.insert(id.to_owned(), name.to_owned()) {
+                return Err(format!(
+                    "account {id} has two names, {other:?} and {name:?}; expected one"
+                ));
+            }
+        }
+        Ok(Accounts(names))
     }
 
     /// The name of an account.
@@ -46,6 +52,10 @@ mod tests {
         assert_eq!(accounts.name("444455556666"), Some("dev east"));
         assert_eq!(accounts.name("777788889999"), None);
         assert_eq!(Accounts::parse("").unwrap(), Accounts::default());
+        assert_eq!(
+            Accounts::parse("111122223333=a,111122223333=b").unwrap_err(),
+            "account 111122223333 has two names, \"a\" and \"b\"; expected one"
+        );
         for wrong in [
             "prod",
             "1=prod",

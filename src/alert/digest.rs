@@ -2,66 +2,88 @@
 //! sent. SNS switches an e-mail subscription off above ten messages a second; a storm of alerts must not
 //! end the alerting.
 //!
-//! Every call is in it by its event ID. Calls are ordered by severity, rule and actor, so that those
-//! that belong together stand together.
+//! Every call is in it by its event ID, with the first command of what to do about it. Calls are ordered by
+//! severity, outcome, rule and actor, so that those that belong together stand together.
 
-use std::fmt::Write;
+use std::{cmp::Reverse, fmt::Write};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
     alert::{Alert, email, message::Message, ocsf, sms},
+    record::Outcome,
+    severity::Severity,
     text::{ascii, one_line},
 };
 
 /// Bytes of one digest's finding and e-mail together before they are put into the message, so that the
 /// escapes of two layers of JSON stay within SNS's limit.
 const BUDGET: usize = 90 * 1024;
+/// At most so many calls share a digest, so that its attributes, one value for each, stay small.
+const MOST: usize = 50;
 
-/// As few digests as hold all these alerts, the most severe first.
+/// As few digests as hold all these alerts, the most severe first, and of those the calls that succeeded:
+/// nobody must bury a call that worked under refused ones.
 pub fn digests(mut alerts: Vec<Alert>) -> Vec<(Message, Vec<Alert>)> {
     alerts.sort_by(|a, b| order(a).cmp(&order(b)));
     let mut groups: Vec<Vec<Alert>> = Vec::new();
-    let mut size = usize::MAX;
+    let mut size = 0;
     for alert in alerts {
-        let more = ocsf::pruned(ocsf::numbered_evidence(&alert))
-            .to_string()
-            .len()
-            + line(&alert).len();
-        match groups.last_mut() {
-            Some(group) if size.saturating_add(more) <= BUDGET => {
+        let evidence = ocsf::pruned(ocsf::numbered_evidence(&alert)).to_string();
+        let command = alert.first_command().map_or(0, |c| command_line(c).len());
+        let mut more = evidence.len() + call(&alert).len() + command;
+        let fits = groups.last().is_some_and(|group| {
+            if group.last().is_none_or(|last| kind(last) != kind(&alert)) {
+                more += heading(&alert).len();
+            }
+            group.len() < MOST && size + more <= BUDGET
+        });
+        match groups.last_mut().filter(|_| fits) {
+            Some(group) => {
                 size += more;
                 group.push(alert);
             }
-            _ => {
-                size = more;
+            None => {
+                size = more + heading(&alert).len();
                 groups.push(vec![alert]);
             }
         }
     }
     groups
         .into_iter()
-        .map(|group| (Message::of_digest(&group), group))
+        .map(|group| match group.as_slice() {
+            // One call needs no digest: its own message says more.
+            [alone] => (Message::of(alone), group),
+            several => (Message::of_digest(several), group),
+        })
         .collect()
 }
 
 type Order<'a> = (
-    std::cmp::Reverse<crate::severity::Severity>,
-    String,
+    Reverse<Severity>,
+    Outcome,
     &'a str,
-    Option<jiff::Timestamp>,
+    &'a str,
+    Option<Timestamp>,
 );
 
 fn order(alert: &Alert) -> Order<'_> {
     (
-        std::cmp::Reverse(alert.severity),
-        alert.headline(),
+        Reverse(alert.severity),
+        alert.outcome,
+        alert.title(),
         &alert.actor.short,
         alert.time,
     )
 }
 
-/// `12 calls` in words that fit a subject.
+/// Calls of one kind stand under one heading.
+fn kind(alert: &Alert) -> (Outcome, &str) {
+    (alert.outcome, alert.title())
+}
+
+/// What and how many, in words that fit a subject.
 pub(super) fn subject(alerts: &[Alert]) -> String {
     let Some(first) = alerts.first() else {
         return String::new();
@@ -74,9 +96,9 @@ pub(super) fn subject(alerts: &[Alert]) -> String {
     }
     ascii(
         &format!(
-            "{}: {} calls in one digest: {}",
+            "{}: {} in one digest: {}",
             first.severity.as_str().to_uppercase(),
-            alerts.len(),
+            tally(alerts),
             names.join(", ")
         ),
         email::MAX_SUBJECT,
@@ -85,61 +107,96 @@ pub(super) fn subject(alerts: &[Alert]) -> String {
 
 pub(super) fn email_text(alerts: &[Alert]) -> String {
     let mut mail = format!(
-        "{} calls in one message: more calls met rules than single alerts may be sent.\n\
-         The most severe come first. Each has its event ID; the JSON of this message has the details.\n",
-        alerts.len()
+        "{}: more calls met rules than single alerts may be sent.\n\
+         The most severe come first. Each has its event ID, and the first command of what to do; the\n\
+         JSON of this message has the details.\n",
+        tally(alerts)
     );
-    let mut title = String::new();
+    let mut last: Option<&Alert> = None;
     for alert in alerts {
-        if alert.headline() != title {
-            title = alert.headline();
-            // Writing into a String cannot fail; likewise below.
-            let _ = writeln!(
-                mail,
-                "\n{}: {}",
-                alert.severity.as_str().to_uppercase(),
-                title
-            );
-            if let Some(first) = alert.response.lines().next() {
-                let _ = writeln!(mail, "  What to do: {first}");
-            }
+        if last.is_none_or(|last| kind(last) != kind(alert)) {
+            mail.push_str(&heading(alert));
         }
-        let _ = writeln!(mail, "  {}", line(alert));
+        mail.push_str(&call(alert));
+        // A command that is the same for call after call is told once.
+        let command = alert.first_command();
+        if last.is_none_or(|last| last.first_command() != command) {
+            mail.push_str(&command.map_or_else(String::new, command_line));
+        }
+        last = Some(alert);
     }
     mail
 }
 
-fn line(alert: &Alert) -> String {
+/// `25 calls, 1 SUCCEEDED, 24 DENIED`: the figure that decides whether to get up.
+fn tally(alerts: &[Alert]) -> String {
+    let mut text = format!("{} calls", alerts.len());
+    for outcome in [Outcome::Success, Outcome::Denied, Outcome::Failed] {
+        let count = alerts
+            .iter()
+            .filter(|alert| alert.outcome == outcome)
+            .count();
+        if count > 0 {
+            // Writing into a String cannot fail; likewise below.
+            let _ = write!(text, ", {count} {}", outcome.word());
+        }
+    }
+    text
+}
+
+/// What calls of one kind have in common: the title, and what to do, told of the first of them.
+fn heading(alert: &Alert) -> String {
+    let mut text = format!(
+        "\n{}: {}\n  What to do, for the first of them; for the others likewise:\n",
+        alert.severity.as_str().to_uppercase(),
+        alert.headline()
+    );
+    for line in alert.response.lines().take(20) {
+        let _ = writeln!(text, "    {}", one_line_indented(line));
+    }
+    text.push('\n');
+    text
+}
+
+/// A line of a rule's own text with its indent, which tells commands from prose.
+fn one_line_indented(line: &str) -> String {
+    let indent = line.len() - line.trim_start().len();
+    format!("{:indent$}{}", "", ocsf::clip(line.trim(), 300))
+}
+
+/// One call.
+fn call(alert: &Alert) -> String {
     let thing = alert
         .main_resource()
         .map_or_else(String::new, |thing| format!(" on {}", thing.label()));
     format!(
-        "{} {} {}{thing} by {} in {}, {}, event ID {}",
+        "  {} by {}: {}{thing} {} in {}, {}, event ID {}\n",
         alert.time_label(),
+        alert.actor.short,
         one_line(&alert.event_name, 64),
         alert.outcome.verb(),
-        alert.actor.short,
         alert.account_label(),
         alert.region_label(),
         one_line(&alert.event_id, 256),
     )
 }
 
+/// The command for the call above it.
+fn command_line(command: &str) -> String {
+    format!("      {}\n", ocsf::clip(command, 300))
+}
+
 pub(super) fn sms_text(alerts: &[Alert]) -> String {
     let Some(first) = alerts.first() else {
         return String::new();
     };
-    let highest = alerts
-        .iter()
-        .filter(|alert| alert.severity == first.severity)
-        .count();
     let text = format!(
-        "{} CloudHSM calls in one digest, {highest} {}: {} {} by {}. See the e-mail",
-        alerts.len(),
+        "{} CloudHSM digest: {}. First: {} by {} {}. See the e-mail",
         first.severity.as_str().to_uppercase(),
+        tally(alerts),
         sms::gsm7(&first.event_name, 24),
+        sms::actor(&first.actor.short, 24),
         first.outcome.verb(),
-        sms::gsm7(&first.actor.short, 24),
     );
     sms::gsm7(&text, sms::MAX_SMS)
 }
@@ -148,14 +205,10 @@ pub(super) fn finding(alerts: &[Alert]) -> Value {
     let Some(first) = alerts.first() else {
         return Value::Null;
     };
-    let sentence = format!(
-        "{} calls, the most severe first: {}",
-        alerts.len(),
-        first.sentence()
-    );
+    let sentence = format!("{}; the first: {}", tally(alerts), first.sentence());
     let mut finding = ocsf::frame(
         first,
-        &format!("{} CloudHSM calls", alerts.len()),
+        &format!("{}: {}", tally(alerts), first.headline()),
         &sentence,
     );
     finding["count"] = Value::from(alerts.len());
@@ -165,13 +218,13 @@ pub(super) fn finding(alerts: &[Alert]) -> Value {
     finding["evidences"] = alerts.iter().map(ocsf::numbered_evidence).collect();
     finding["remediation"] = json!({ "desc": ocsf::clip(&first.response, 4096) });
     finding["unmapped"] = json!({
-        "object": first.source.to_string(),
+        "object": ocsf::clip(&first.source.address(), 4096),
         "outcome": ocsf::joint_outcome(alerts).as_str(),
         "digest": true,
     });
     ocsf::pruned(finding)
 }
 
-fn time(time: Option<jiff::Timestamp>) -> Value {
+fn time(time: Option<Timestamp>) -> Value {
     time.map_or(Value::Null, |time| time.as_millisecond().into())
 }

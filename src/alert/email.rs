@@ -6,8 +6,9 @@
 use std::fmt::Write;
 
 use crate::{
-    alert::{Alert, resource::Resource},
+    alert::{Alert, Source, resource::Resource},
     record::Record,
+    rules::response,
     text::{ascii, one_line, quoted},
 };
 
@@ -63,6 +64,12 @@ pub fn text(alert: &Alert) -> String {
     mail.paragraph(&alert.sentence());
 
     mail.heading("WHAT TO DO NOW");
+    if alert.first_command().is_some() {
+        mail.paragraph(&format!(
+            "The commands need credentials of account {}.",
+            alert.account_label()
+        ));
+    }
     for line in clipped(&alert.response, MAX_RESPONSE).lines() {
         mail.paragraph(line);
     }
@@ -103,10 +110,16 @@ pub fn text(alert: &Alert) -> String {
 
     mail.heading("EVIDENCE");
     mail.line("Event ID", &one_line(&alert.event_id, 256));
-    mail.line(
-        "Recorded in",
-        &format!("{}, Records[{}]", alert.source, alert.index),
-    );
+    // A second record of a call that was told already, or one that came late.
+    mail.field("Addendum", &alert.record, "addendum.reason");
+    mail.field("Corrects event", &alert.record, "addendum.originalEventID");
+    match alert.source {
+        Source::Event(_) => mail.line("Carried by", &alert.source.to_string()),
+        _ => mail.line(
+            "Recorded in",
+            &format!("{}, Records[{}]", alert.source, alert.index),
+        ),
+    }
     if let Some(link) = alert.console_link() {
         mail.line("In the console", &link);
     }
@@ -121,13 +134,18 @@ fn who(mail: &mut Mail, alert: &Alert) {
     mail.field("Principal", record, "userIdentity.principalId");
     mail.field("Access key", record, "userIdentity.accessKeyId");
     let session = "userIdentity.sessionContext";
-    mail.field(
-        "Session since",
-        record,
-        &format!("{session}.attributes.creationDate"),
-    );
+    if let Some(since) = record.text(&format!("{session}.attributes.creationDate")) {
+        let since = since
+            .parse()
+            .map_or_else(|_| one_line(since, 64), response::minutes);
+        mail.line("Session since", &since);
+    }
     let mfa = match alert.actor.mfa {
         Some(true) => "yes, the session was opened with multi-factor authentication",
+        // For a role, AWS records only its own MFA: an identity provider's is not in the record.
+        Some(false) if alert.actor.kind.as_deref() == Some("AssumedRole") => {
+            "not by AWS itself; a sign-in through an identity provider may have had its own"
+        }
         Some(false) => "NO, the session was opened without multi-factor authentication",
         None => "not recorded",
     };
@@ -145,6 +163,12 @@ fn who(mail: &mut Mail, alert: &Alert) {
     );
     mail.field("On behalf of", record, "userIdentity.onBehalfOf.userId");
     mail.field("Invoked by", record, "userIdentity.invokedBy");
+    if record.field(&format!("{session}.assumedRoot")).is_some() {
+        mail.line(
+            "Assumed root",
+            "yes, a short-lived root session opened by another account",
+        );
+    }
     mail.line("Made with", &alert.actor.means.describe());
     if let Some(agent) = record.text("userAgent") {
         mail.line("User agent", &quoted(agent, 400));

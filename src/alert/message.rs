@@ -11,8 +11,8 @@ use crate::{
     text::one_line,
 };
 
-/// Largest message in bytes, attributes included.
-pub const MAX_BYTES: usize = 262_144;
+/// Largest message in bytes, attributes included: SNS's 256 KiB, less a little for what it may count beside.
+pub const MAX_BYTES: usize = 262_144 - 2048;
 
 /// Protocols that get the finding, beside `default`, which stands for all that are not named.
 const JSON_PROTOCOLS: [&str; 6] = ["sqs", "lambda", "http", "https", "email-json", "firehose"];
@@ -24,8 +24,36 @@ pub struct Message {
     pub subject: String,
     /// `Message` for `MessageStructure=json`: a JSON object from protocol to text.
     pub body: String,
-    /// `MessageAttributes`, all of type `String`, for filter policies.
-    pub attributes: Vec<(&'static str, String)>,
+    /// `MessageAttributes`, for filter policies.
+    pub attributes: Vec<(&'static str, Attribute)>,
+}
+
+/// The value of a message attribute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attribute {
+    /// Of data type `String`.
+    One(String),
+    /// Of data type `String.Array`: the values of a digest's calls where they differ. A filter policy
+    /// that any of them matches gets the digest, so that no subscriber misses a call.
+    Many(Vec<String>),
+}
+
+impl Attribute {
+    /// SNS's name of the data type.
+    pub fn data_type(&self) -> &'static str {
+        match self {
+            Attribute::One(_) => "String",
+            Attribute::Many(_) => "String.Array",
+        }
+    }
+
+    /// The value as SNS takes it; a list is JSON.
+    pub fn value(&self) -> String {
+        match self {
+            Attribute::One(value) => value.clone(),
+            Attribute::Many(values) => Value::from(values.clone()).to_string(),
+        }
+    }
 }
 
 impl Message {
@@ -48,17 +76,11 @@ impl Message {
         }
     }
 
-    /// The message about several calls, the most severe one first. The attributes are those of the most
-    /// severe call where the calls differ.
+    /// The message about several calls, the most severe one first.
     pub(super) fn of_digest(alerts: &[Alert]) -> Message {
         let email = digest::email_text(alerts);
         let sms = digest::sms_text(alerts);
-        let mut attributes = alerts.first().map(attributes).unwrap_or_default();
-        for (name, value) in &mut attributes {
-            if *name == "outcome" {
-                *value = ocsf::joint_outcome(alerts).as_str().to_owned();
-            }
-        }
+        let attributes = joint_attributes(alerts);
         let finding = digest::finding(alerts).to_string();
         Message {
             subject: digest::subject(alerts),
@@ -77,7 +99,7 @@ impl Message {
 
 /// The JSON object from protocol to text, if it fits: with the finding under every protocol's own name, or
 /// under `default` alone, which reaches the same subscribers.
-fn body(finding: &str, email: &str, sms: &str, attributes: &[(&str, String)]) -> Option<String> {
+fn body(finding: &str, email: &str, sms: &str, attributes: &[(&str, Attribute)]) -> Option<String> {
     [true, false]
         .into_iter()
         .map(|spelled_out| compose(finding, email, sms, spelled_out))
@@ -97,21 +119,47 @@ fn compose(finding: &str, email: &str, sms: &str, spelled_out: bool) -> String {
     Value::Object(texts).to_string()
 }
 
-fn attribute_bytes(attributes: &[(&str, String)]) -> usize {
+fn attribute_bytes(attributes: &[(&str, Attribute)]) -> usize {
     attributes
         .iter()
-        .map(|(name, value)| name.len() + "String".len() + value.len())
+        .map(|(name, value)| name.len() + value.data_type().len() + value.value().len())
         .sum()
 }
 
-fn attributes(alert: &Alert) -> Vec<(&'static str, String)> {
+/// The attributes of all these calls, each once.
+fn joint_attributes(alerts: &[Alert]) -> Vec<(&'static str, Attribute)> {
+    let mut joint: Vec<(&'static str, Vec<String>)> = Vec::new();
+    for (name, value) in alerts.iter().flat_map(values) {
+        match joint.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, values)) if values.contains(&value) => {}
+            Some((_, values)) => values.push(value),
+            None => joint.push((name, vec![value])),
+        }
+    }
+    joint
+        .into_iter()
+        .map(|(name, mut values)| {
+            let attribute = match values.len() {
+                1 => Attribute::One(values.remove(0)),
+                _ => Attribute::Many(values),
+            };
+            (name, attribute)
+        })
+        .collect()
+}
+
+fn attributes(alert: &Alert) -> Vec<(&'static str, Attribute)> {
+    joint_attributes(std::slice::from_ref(alert))
+}
+
+fn values(alert: &Alert) -> Vec<(&'static str, String)> {
     // SNS refuses an empty value; what a record does not tell is "unknown".
     let value = |text: Option<&str>| {
         text.map(|text| one_line(text, 256))
             .filter(|text| !text.trim().is_empty())
             .unwrap_or_else(|| "unknown".into())
     };
-    let mut attributes = vec![
+    let mut values = vec![
         ("severity", alert.severity.as_str().to_owned()),
         ("event_name", value(Some(&alert.event_name))),
         ("outcome", alert.outcome.as_str().to_owned()),
@@ -120,10 +168,10 @@ fn attributes(alert: &Alert) -> Vec<(&'static str, String)> {
         ("actor_type", value(Some(alert.actor.kind_or_unknown()))),
     ];
     if let Some(cluster) = alert.cluster_id() {
-        attributes.push(("cluster_id", value(Some(cluster))));
+        values.push(("cluster_id", value(Some(cluster))));
     }
     if let Some(rule) = alert.rules.first() {
-        attributes.push(("rule", value(Some(&rule.name))));
+        values.push(("rule", value(Some(&rule.name))));
     }
-    attributes
+    values
 }

@@ -18,12 +18,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    actor::Actor,
+    actor::{Actor, Means},
     finding::Finding,
     object::ObjectRef,
     record::{Outcome, Record},
-    redact,
-    rules::Rule,
+    rules::{Rule, response},
     severity::Severity,
     text::{one_line, quoted},
 };
@@ -39,6 +38,35 @@ pub enum Source {
     File(PathBuf),
     /// An EventBridge event, which carries the record itself; the event's id.
     Event(String),
+}
+
+impl Source {
+    /// The address as it is, for machines; [`fmt::Display`] is for people.
+    pub fn address(&self) -> String {
+        match self {
+            Source::Object(object) => {
+                let version = object
+                    .version_id
+                    .as_ref()
+                    .map_or_else(String::new, |version| format!("?versionId={version}"));
+                format!("s3://{}/{}{version}", object.bucket, object.key)
+            }
+            Source::File(path) => path.to_string_lossy().into_owned(),
+            Source::Event(id) => format!("eventbridge:{id}"),
+        }
+    }
+
+    /// When CloudTrail delivered the log file, from the stamp in its name (`_20261123T0355Z_`).
+    /// Source: AWS CloudTrail User Guide, "CloudTrail log file name format".
+    fn delivered(&self) -> Option<Timestamp> {
+        let address = self.address();
+        let name = address.rsplit('/').next()?;
+        name.split('_').find_map(|part| {
+            let part = part.strip_suffix('Z')?;
+            let stamp = jiff::civil::DateTime::strptime("%Y%m%dT%H%M", part).ok()?;
+            Some(stamp.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+        })
+    }
 }
 
 impl fmt::Display for Source {
@@ -94,18 +122,17 @@ pub struct Alert {
 
 impl Alert {
     /// The alert for a finding.
-    pub fn new(finding: &Finding, source: &Source, accounts: &Accounts) -> Alert {
-        let record = match finding.record.redacted() {
-            Value::Object(fields) => Record::new(finding.record.index(), fields),
-            // A record is an object, and redaction keeps an object one.
-            _ => finding.record.clone(),
-        };
+    pub fn new(finding: Finding, source: &Source, accounts: &Accounts) -> Alert {
+        let severity = finding.severity();
+        // Before secrets go: a record without an eventID is known by the hash of all it says.
+        let event_id = finding.record.event_id();
+        let record = finding.record.redacted();
         let actor = Actor::of(&record);
         let outcome = record.outcome();
         let error = (outcome != Outcome::Success).then(|| {
             let code = record.scalar("errorCode").unwrap_or_default();
             let message = record.scalar("errorMessage").unwrap_or_default();
-            (code, redact::message_without_secrets(&message))
+            (code, message)
         });
         // The most severe rule that has something to say of this outcome speaks.
         let speaker = finding
@@ -113,14 +140,17 @@ impl Alert {
             .iter()
             .find(|rule| rule.response.speaks_of(outcome))
             .or(finding.rules.first());
-        let response =
+        let mut response =
             speaker.map_or_else(String::new, |rule| rule.response.render(&record, &actor));
         let response_sms = speaker.and_then(|rule| rule.response.render_sms(&record, &actor));
+        if let Some(step) = response::follow_the_actor(&record) {
+            response = format!("{}\n{step}", response.trim_end());
+        }
         let account = record.account().map(str::to_owned);
         Alert {
-            severity: finding.severity(),
-            rules: finding.rules.clone(),
-            event_id: record.event_id(),
+            severity,
+            rules: finding.rules,
+            event_id,
             event_name: record.event_name().to_owned(),
             event_source: record.event_source().to_owned(),
             time: record.event_time(),
@@ -203,11 +233,23 @@ impl Alert {
     /// The actor sentence: who called what on which thing, where and when, and what became of it.
     pub fn sentence(&self) -> String {
         let event_name = one_line(&self.event_name, 128);
+        // What a call creates was not there to be called on.
+        let word = if event_name.starts_with("Create") {
+            "for"
+        } else {
+            "on"
+        };
         let on = self
             .main_resource()
-            .map_or_else(String::new, |thing| format!(" on {}", thing.label()));
+            .map_or_else(String::new, |thing| format!(" {word} {}", thing.label()));
+        let through = match &self.actor.means {
+            Means::Service(service) if self.actor.kind.as_deref() != Some("AWSService") => {
+                format!(", through {service},")
+            }
+            _ => String::new(),
+        };
         let mut sentence = format!(
-            "{} called {event_name}{on} in {}, {}, {}. The call {}",
+            "{}{through} called {event_name}{on} in {}, {}, {}. The call {}",
             self.actor.description,
             self.account.as_ref().map_or_else(
                 || "an account that the record does not name".into(),
@@ -262,10 +304,37 @@ impl Alert {
         ))
     }
 
+    /// When the call was made, else when its record was delivered, for machines that sort by time; an alert
+    /// filed under 1970 would be found by nobody.
+    pub fn sort_time(&self) -> Option<Timestamp> {
+        self.time.or_else(|| self.source.delivered())
+    }
+
+    /// The first command of what to do now, which is about this very call.
+    pub fn first_command(&self) -> Option<&str> {
+        self.response
+            .lines()
+            .find(|line| line.starts_with("    "))
+            .map(str::trim)
+    }
+
     /// Roughly how many bytes this alert holds in memory.
     pub fn weight(&self) -> usize {
-        // A tree of JSON values takes several times the space of its text.
-        4096 + self.record.value().to_string().len() * 5
+        4096 + weight(self.record.value())
+    }
+}
+
+/// Bytes that a tree of JSON values takes, its nodes included.
+fn weight(value: &Value) -> usize {
+    const NODE: usize = 96;
+    NODE + match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(weight).sum(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, inner)| NODE + name.len() + weight(inner))
+            .sum(),
+        _ => 0,
     }
 }
 

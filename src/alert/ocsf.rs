@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    alert::{Alert, resource::Resource},
+    alert::{Alert, Source, resource::Resource},
     record::{Outcome, Record},
     rules::Rule,
 };
@@ -24,8 +24,8 @@ pub fn finding(alert: &Alert, with_record: bool) -> Value {
     let mut finding = frame(alert, &alert.headline(), &alert.sentence());
     let record = alert.record.value().to_string();
     let mut unmapped = json!({
-        "object": alert.source.to_string(),
-        "record_index": alert.index,
+        "object": clip(&alert.source.address(), 4 * MAX_TEXT),
+        "record_index": record_index(alert),
         "outcome": alert.outcome.as_str(),
     });
     if with_record {
@@ -47,7 +47,7 @@ pub fn finding(alert: &Alert, with_record: bool) -> Value {
 /// What every finding of this program has, in the order a reader looks for it. The values are those of
 /// `alert`, the most severe one where there are several.
 pub(super) fn frame(alert: &Alert, title: &str, sentence: &str) -> Value {
-    let time = alert.time.map_or(0, |time| time.as_millisecond());
+    let time = alert.sort_time().map_or(0, |time| time.as_millisecond());
     let techniques: Vec<Value> = techniques(alert);
     json!({
         "class_uid": 2004,
@@ -144,10 +144,15 @@ pub(super) fn numbered_evidence(alert: &Alert) -> Value {
         "time": alert.time.map(|time| time.as_millisecond()),
         "account": alert.account.as_deref().map(|id| clip(id, 64)),
         "region": alert.region.as_deref().map(|region| clip(region, 64)),
-        "object": alert.source.to_string(),
-        "record_index": alert.index,
+        "object": clip(&alert.source.address(), 4 * MAX_TEXT),
+        "record_index": record_index(alert),
     });
     evidence
+}
+
+/// Position in the log file; an EventBridge event has none.
+fn record_index(alert: &Alert) -> Option<u64> {
+    (!matches!(alert.source, Source::Event(_))).then_some(alert.index)
 }
 
 fn actor(record: &Record, alert: &Alert) -> Value {
@@ -223,7 +228,7 @@ fn analytic(rule: &Rule) -> Value {
     json!({
         "uid": clip(&rule.id, 64),
         "name": clip(&rule.name, 100),
-        "desc": clip(&rule.title, 256),
+        "desc": clip(rule.description.trim(), MAX_TEXT),
         "type_id": 1,
         "type": "Rule",
     })

@@ -16,7 +16,7 @@ pub const MAX_SMS: usize = 140;
 /// What, what became of it, on what, where and when always fit; then comes what to do, if the rule
 /// says it in few words, and who, in the room that is left.
 pub fn text(alert: &Alert) -> String {
-    let verb = alert.outcome.verb().trim_start_matches("was ");
+    let verb = alert.outcome.word();
     let mut base = format!(
         "{} {} {verb}",
         alert.severity.as_str().to_uppercase(),
@@ -50,10 +50,18 @@ pub fn text(alert: &Alert) -> String {
     // Less than a few letters of a name tell nothing.
     if room >= BY.len() + 8 {
         base.push_str(BY);
-        base.push_str(&gsm7(&alert.actor.short, room - BY.len()));
+        base.push_str(&actor(&alert.actor.short, room - BY.len()));
     }
     base.push_str(&hint);
     base
+}
+
+/// The actor in so many characters: of a role and a session that do not fit both, the session, which is
+/// the person's.
+pub(super) fn actor(short: &str, limit: usize) -> String {
+    let person = short.rsplit('/').next().unwrap_or(short);
+    let fits = short.chars().count() <= limit;
+    gsm7(if fits { short } else { person }, limit)
 }
 
 /// `text` in characters that GSM-7 has in its basic set, each of which counts as one: printable ASCII

@@ -17,7 +17,7 @@ fn alert_of(record: Value) -> Alert {
     let accounts = Accounts::parse("111122223333=prod").unwrap();
     let rules = RuleSet::builtin().unwrap();
     let finding = Finding::of(Record::new(3, fields), &rules).expect("a rule meets the record");
-    Alert::new(&finding, &source, &accounts)
+    Alert::new(finding, &source, &accounts)
 }
 
 fn delete_backup() -> Value {
@@ -63,8 +63,9 @@ fn the_email_of_a_deleted_backup() {
       Role AdminRole (session alice) called DeleteBackup on backup backup-zxc7vbn2mas in account prod (111122223333), us-west-2, on 2026-11-23 at 03:41:07 UTC. The call SUCCEEDED.
 
     WHAT TO DO NOW
+      The commands need credentials of account prod (111122223333).
       Backup backup-zxc7vbn2mas of cluster-lk3jhgf4dsa is now PENDING_DELETION.
-      It can be restored until 2026-11-30 03:41 UTC (7 days). After that its keys and users are lost.
+      It can be restored until 2026-11-30 03:41 UTC (7 days). After that, this backup is gone for good.
       1. Restore it now, unless you know that the deletion was planned:
           aws cloudhsmv2 restore-backup --region us-west-2 --backup-id backup-zxc7vbn2mas
       2. Keep the retention policy from purging it:
@@ -73,6 +74,8 @@ fn the_email_of_a_deleted_backup() {
           aws cloudhsmv2 describe-backups --region us-west-2 --filters backupIds=backup-zxc7vbn2mas
       4. Look for other backups deleted within the last 7 days:
           aws cloudhsmv2 describe-backups --region us-west-2 --filters states=PENDING_DELETION
+      To see what else was done with the same credentials:
+          aws cloudtrail lookup-events --region us-west-2 --lookup-attributes AttributeKey=AccessKeyId,AttributeValue=ASIAEXAMPLE
 
     WHO
       Identity          role AdminRole (session alice)
@@ -80,7 +83,7 @@ fn the_email_of_a_deleted_backup() {
       ARN               arn:aws:sts::111122223333:assumed-role/AdminRole/alice
       Principal         AROAEXAMPLE:alice
       Access key        ASIAEXAMPLE
-      Session since     2026-11-23T03:00:00Z
+      Session since     2026-11-23 03:00 UTC
       MFA               yes, the session was opened with multi-factor authentication
       Made with         AWS CLI (as its user agent claims)
       User agent        "aws-cli/2.31.0"
@@ -123,7 +126,7 @@ fn subjects_sms_and_attributes() {
         Message::of(alert)
             .attributes
             .iter()
-            .map(|(name, value)| format!("{name}={value}"))
+            .map(|(name, value)| format!("{name}={}", value.value()))
             .collect::<Vec<_>>()
             .join(" ")
     };
@@ -218,7 +221,7 @@ fn the_finding_of_a_deleted_backup() {
             },
             "finding_info": {
                 "uid": "e-1", "title": "CloudHSM backup deleted", "desc": sentence,
-                "analytic": {"uid": rule.id, "name": "hsm-backup-deleted", "desc": "CloudHSM backup deleted", "type_id": 1, "type": "Rule"},
+                "analytic": {"uid": rule.id, "name": "hsm-backup-deleted", "desc": rule.description.trim(), "type_id": 1, "type": "Rule"},
                 "attacks": [{"technique": {"uid": "T1485"}}, {"technique": {"uid": "T1490"}}],
                 "data_sources": ["AWS CloudTrail"],
                 "created_time": 1_795_405_267_000_i64,
@@ -443,7 +446,7 @@ fn alert_of_cheap(record: Value) -> Alert {
     };
     RULES.with(|rules| {
         let finding = Finding::of(Record::new(0, fields), rules).expect("a rule meets the record");
-        Alert::new(&finding, &Source::Event("e".into()), &Accounts::default())
+        Alert::new(finding, &Source::Event("e".into()), &Accounts::default())
     })
 }
 
@@ -497,6 +500,7 @@ proptest! {
             prop_assert_eq!(&finding["class_uid"], 2004);
             prop_assert!(message.attributes.len() <= 10);
             for (name, value) in &message.attributes {
+                let value = value.value();
                 prop_assert!(!value.is_empty() && value.chars().count() <= 256 && value.chars().all(|c| !c.is_control()), "{}", name);
             }
         }

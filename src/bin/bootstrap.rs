@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use cloudhsm_alerts::{function::Function, rules::RuleSet, settings::Settings, shell};
 use lambda_runtime::{LambdaEvent, run, service_fn};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -21,11 +21,17 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), lambda_runtime::Error> {
     let settings = Settings::from_env()?;
+    if !Settings::is_in_lambda() {
+        return Err("bootstrap is started by Lambda, which sets AWS_LAMBDA_RUNTIME_API and AWS_LAMBDA_FUNCTION_NAME; \
+            to handle one event here, use `cloudhsm-alerts invoke`".into());
+    }
     let rules = RuleSet::builtin()?;
     let function = Arc::new(Function::new(settings, rules, &shell::sdk_config().await));
-    run(service_fn(move |event: LambdaEvent<Value>| {
+    // The raw text, so that a payload is read here, as tolerantly as a log file.
+    run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let function = Arc::clone(&function);
-        async move { function.handle(&event.payload).await }
+        // Boxed, because the type of the whole nest of futures is too deep for the compiler.
+        async move { Box::pin(function.handle_text(event.payload.get())).await }
     }))
     .await
 }

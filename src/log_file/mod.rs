@@ -11,11 +11,10 @@
 mod inflate;
 mod split;
 
-use serde::de::IgnoredAny;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::record::{Record, json_kind};
+use crate::{json, record::Record};
 use inflate::Inflate;
 use split::{Element, SplitError, Splitter};
 
@@ -201,52 +200,15 @@ impl Records {
 }
 
 /// One element: a record, or the reason it is none; the outer error is a syntax error.
-///
-/// JSON allows what a Rust string or number cannot hold: half a surrogate pair (CloudTrail cuts long
-/// fields, and may cut a pair in two) and numbers beyond a double. The former is mended; whatever else
-/// is legal and still cannot be held costs its record, not the file.
 fn read(bytes: &[u8], index: u64) -> Result<Result<Record, String>, String> {
-    let parsed = serde_json::from_slice(bytes)
-        .or_else(|error| serde_json::from_slice(&mend_surrogates(bytes)).map_err(|_| error));
-    match parsed {
+    match json::parse(bytes) {
         Ok(Value::Object(fields)) => Ok(Ok(Record::new(index, fields))),
         Ok(other) => Ok(Err(format!(
             "expected a JSON object, found {}",
-            json_kind(&other)
+            json::kind(&other)
         ))),
-        Err(error) => match serde_json::from_slice(bytes) {
-            Ok(IgnoredAny) => Ok(Err(format!("its JSON cannot be represented: {error}"))),
-            Err(_) => Err(format!("record {index}: {error}")),
-        },
+        Err(error) => Err(format!("record {index}: {error}")),
     }
-}
-
-/// The same JSON with every lone `\ud800`–`\udfff` escape replaced by `\ufffd`.
-fn mend_surrogates(json: &[u8]) -> Vec<u8> {
-    let mut mended = json.to_vec();
-    let mut at = 0;
-    while let Some(found) = memchr::memchr(b'\\', &json[at..]) {
-        at += found;
-        match surrogate(json, at) {
-            Some(0xd800..=0xdbff) if matches!(surrogate(json, at + 6), Some(0xdc00..=0xdfff)) => {
-                at += 12;
-            }
-            Some(_) => {
-                mended[at..at + 6].copy_from_slice(b"\\ufffd");
-                at += 6;
-            }
-            // Any other escape: two bytes, so that the second of `\\` starts nothing.
-            None => at = (at + 2).min(json.len()),
-        }
-    }
-    mended
-}
-
-/// The value of a `\uXXXX` escape of a surrogate at this place.
-fn surrogate(json: &[u8], at: usize) -> Option<u16> {
-    let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
-    let code = u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    (0xd800..=0xdfff).contains(&code).then_some(code)
 }
 
 #[cfg(test)]

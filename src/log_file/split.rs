@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 
 /// An element larger than this is passed over without being kept. A record is at most 256 KB
 /// (AWS CloudTrail User Guide, "CloudTrail record contents"); its escapes may lengthen it.
-pub(super) const MAX_ELEMENT: usize = 4 * 1024 * 1024;
+pub(super) const MAX_ELEMENT: usize = 1024 * 1024;
 
 /// One element of `Records`.
 pub(super) enum Element<'a> {

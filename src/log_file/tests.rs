@@ -78,11 +78,7 @@ fn no_records_and_no_bytes() {
 
 #[test]
 fn what_is_no_record_costs_itself() {
-    let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
-    let text = format!(
-        r#"{{"Records":[1,{{"a":1}},"x",null,[{{}}],{{"d":{deep}}},{{"n":1e999}},{{"b":2}}]}}"#
-    );
-    let (seen, end) = read(text.as_bytes());
+    let (seen, end) = read(br#"{"Records":[1,{"a":1},"x",null,[{}],{"b":2}]}"#);
     assert_eq!(end, Ok(()));
     assert_eq!(
         seen,
@@ -92,11 +88,22 @@ fn what_is_no_record_costs_itself() {
             "!record 2 (byte 22) cannot be read: expected a JSON object, found a string",
             "!record 3 (byte 26) cannot be read: expected a JSON object, found null",
             "!record 4 (byte 31) cannot be read: expected a JSON object, found a list",
-            "!record 5 (byte 36) cannot be read: its JSON cannot be represented: recursion limit exceeded at line 1 column 132",
-            "!record 6 (byte 1043) cannot be read: its JSON cannot be represented: number out of range at line 1 column 10",
-            r#"7:{"b":2}"#,
+            r#"5:{"b":2}"#,
         ]
     );
+}
+
+#[test]
+fn what_is_legal_but_awkward_is_a_record() {
+    let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+    let text = format!(r#"{{"Records":[{{"d":{deep},"a":1}},{{"n":1e999}},{{"s":"\ud800"}}]}}"#);
+    let (seen, end) = read(text.as_bytes());
+    assert_eq!((seen.len(), end), (3, Ok(())));
+    assert!(
+        seen.iter().all(|record| !record.starts_with('!')),
+        "{seen:?}"
+    );
+    assert!(seen[0].ends_with(r#","a":1}"#), "{seen:?}");
 }
 
 #[test]
@@ -110,19 +117,9 @@ fn an_enormous_record_costs_itself() {
     assert_eq!(
         seen,
         [
-            "!record 0 (byte 12) cannot be read: it has 4194312 bytes; CloudTrail's limit is 256 KB",
+            "!record 0 (byte 12) cannot be read: it has 1048584 bytes; CloudTrail's limit is 256 KB",
             r#"1:{"b":2}"#,
         ]
-    );
-}
-
-#[test]
-fn half_a_surrogate_pair_is_mended() {
-    let text = r#"{"Records":[{"a":"\ud83d\ude00 \ud83d \\ud83d \ude00"}]}"#;
-    let expected = json!({"a": "\u{1f600} \u{fffd} \\ud83d \u{fffd}"});
-    assert_eq!(
-        read(text.as_bytes()),
-        (vec![format!("0:{expected}")], Ok(()))
     );
 }
 

@@ -17,8 +17,9 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::{
+    json,
     object::{ObjectRef, Skip},
-    record::{Record, json_kind},
+    record::Record,
     text::one_line,
 };
 
@@ -178,7 +179,7 @@ fn task_item(task: &Value, at: &str) -> Item {
             .filter(|text| !text.is_empty())
     };
     let bucket =
-        text("s3Bucket").or_else(|| text("s3BucketArn").and_then(|arn| arn.rsplit(":::").next()));
+        text("s3Bucket").or_else(|| text("s3BucketArn").and_then(|arn| arn.rsplit(':').next()));
     match (bucket, text("s3Key")) {
         (Some(bucket), Some(key)) => encoded_object(bucket, key, text("s3VersionId"), None, at),
         _ => bad(at, "a task without s3Key and s3Bucket or s3BucketArn"),
@@ -194,9 +195,7 @@ fn items(payload: &Value, at: &str, depth: u8) -> Vec<Item> {
     };
     let text_of = |name: &str| fields.get(name).and_then(Value::as_str);
 
-    if let Some(original) = fields.get("requestPayload")
-        && (fields.contains_key("requestContext") || fields.contains_key("responseContext"))
-    {
+    if let Some(original) = fields.get("requestPayload") {
         return items(original, &format!("{at}.requestPayload"), depth + 1);
     }
     if let Some(list) = records(payload) {
@@ -234,7 +233,7 @@ fn items(payload: &Value, at: &str, depth: u8) -> Vec<Item> {
 
 /// A payload that arrives as text: the message of SNS, the body of SQS.
 fn text(message: &str, at: &str, depth: u8) -> Vec<Item> {
-    match serde_json::from_str::<Value>(message) {
+    match json::parse(message.as_bytes()) {
         Ok(Value::String(inner)) if depth <= MAX_DEPTH => text(&inner, at, depth + 1),
         Ok(payload) => items(&payload, at, depth),
         Err(_) if message.trim().trim_end_matches('.') == "CloudTrail validation message" => {
@@ -342,7 +341,7 @@ fn event_bridge(fields: &Map<String, Value>, detail_type: &str, at: &str) -> Ite
                 .and_then(|object| object.get("size"))
                 .and_then(Value::as_u64);
             if detail_type == "Object Created" {
-                object(bucket, key, text_at("/object/version-id"), size)
+                object(bucket, key, text_at("/object/version-id"), size, at)
             } else {
                 Item::Skipped(
                     Skip::NotCreated,
@@ -376,10 +375,10 @@ fn cloudtrail_notification(bucket: &str, keys: &Value, at: &str) -> Vec<Item> {
     keys.iter()
         .enumerate()
         .map(|(index, key)| match key.as_str() {
-            Some(key) => object(bucket.to_owned(), key.to_owned(), None, None),
+            Some(key) => object(bucket.to_owned(), key.to_owned(), None, None, at),
             None => bad(
                 &format!("{at}.s3ObjectKey[{index}]"),
-                &format!("expected a key as text, found {}", json_kind(key)),
+                &format!("expected a key as text, found {}", json::kind(key)),
             ),
         })
         .collect()
@@ -393,12 +392,21 @@ fn encoded_object(
     at: &str,
 ) -> Item {
     match key::decode(key) {
-        Ok(key) => object(bucket.to_owned(), key, version.map(str::to_owned), size),
+        Ok(key) => object(bucket.to_owned(), key, version.map(str::to_owned), size, at),
         Err(message) => bad(at, &message),
     }
 }
 
-fn object(bucket: String, key: String, version_id: Option<String>, size: Option<u64>) -> Item {
+fn object(
+    bucket: String,
+    key: String,
+    version_id: Option<String>,
+    size: Option<u64>,
+    at: &str,
+) -> Item {
+    if bucket.is_empty() || key.is_empty() {
+        return bad(at, "an empty bucket name or object key");
+    }
     let skip = Skip::by_name(&key, size);
     let object = ObjectRef {
         bucket,
@@ -430,7 +438,7 @@ fn unknown(payload: &Value, at: &str) -> Item {
                 .collect();
             format!("an object with {}", names.join(", "))
         }
-        other => json_kind(other).to_owned(),
+        other => json::kind(other).to_owned(),
     };
     bad(
         at,

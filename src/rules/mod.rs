@@ -108,6 +108,12 @@ impl RuleSet {
                         rule.id, other.name
                     )));
                 }
+                if let Some(other) = rules.values().find(|other| other.name == rule.name) {
+                    return Err(error(format!(
+                        "name {} is already that of rule {}",
+                        rule.name, other.id
+                    )));
+                }
                 engine.add_rule(sigma).map_err(|e| error(e.to_string()))?;
                 rules.insert(rule.id.clone(), Arc::new(rule));
             }

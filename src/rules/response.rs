@@ -30,19 +30,27 @@ pub struct Response {
 
 const NOTHING_CHANGED_DENIED: &str = "\
 Nothing was changed: the call was denied.
-1. Find out whether {actor|this identity} is meant to make this call. If so, its permissions are
-   missing; if not, treat it as an attempt on the HSM.
-2. See what else this identity did. By its access key, where the record names one:
-    aws cloudtrail lookup-events --region {region|REGION} --lookup-attributes AttributeKey=AccessKeyId,AttributeValue={userIdentity.accessKeyId|ACCESS_KEY_ID}";
+Find out whether {actor} is meant to make this call. If so, a permission is missing; if not,
+treat it as an attempt on the HSM.";
 
 const NOTHING_CHANGED_FAILED: &str = "\
 The call failed; as far as CloudTrail tells, nothing was changed.
-1. Read the error above. A caller who repeats the call with other values is still at it.
-2. See what else this identity did. By its access key, where the record names one:
-    aws cloudtrail lookup-events --region {region|REGION} --lookup-attributes AttributeKey=AccessKeyId,AttributeValue={userIdentity.accessKeyId|ACCESS_KEY_ID}";
+Read the error above. A caller who repeats the call with other values is still at it.";
 
 const NOTHING_SAID: &str = "\
-This rule carries no instructions. Find out whether {actor|this identity} was meant to make this call.";
+This rule carries no instructions. Find out whether {actor} was meant to make this call.";
+
+/// The step that belongs to every alert: what else the same credentials did, where the record names them.
+pub fn follow_the_actor(record: &Record) -> Option<String> {
+    let region = record.region().filter(|region| is_shell_safe(region))?;
+    let key = record
+        .text("userIdentity.accessKeyId")
+        .filter(|key| is_shell_safe(key))?;
+    Some(format!(
+        "To see what else was done with the same credentials:\n    \
+         aws cloudtrail lookup-events --region {region} --lookup-attributes AttributeKey=AccessKeyId,AttributeValue={key}"
+    ))
+}
 
 /// `{name}`, `{name+7d}`, `{name|fallback}`. Anything else in braces (a JMESPath, say) is plain text.
 static PLACEHOLDER: LazyLock<Option<Regex>> = LazyLock::new(|| {

@@ -307,6 +307,10 @@ fn what_is_no_rule_is_refused_with_its_file() {
             "rule file r.yml: id 11111111-2222-4333-8444-555555555555 is already that of rule t",
         ),
         (
+            &format!("{RULE}---{}", RULE.replace("id: 1", "id: 2")),
+            "rule file r.yml: name t is already that of rule 11111111-2222-4333-8444-555555555555",
+        ),
+        (
             &format!("{RULE}response: 7\n"),
             "rule file r.yml: response: expected text or a mapping from outcome to text, found 7",
         ),

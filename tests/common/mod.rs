@@ -299,21 +299,18 @@ impl Published {
         serde_json::from_str(self.text("default")).expect("the finding is JSON")
     }
 
+    /// Data type and value of an attribute.
+    pub fn attribute(&self, name: &str) -> (String, String) {
+        let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+        let attribute = &self.attributes[name];
+        (text(&attribute["Type"]), text(&attribute["Value"]))
+    }
+
     /// `severity EventName outcome`, from the attributes.
     pub fn summary(&self) -> String {
-        let value = |name: &str| {
-            let attribute = &self.attributes[name];
-            attribute["Value"]
-                .as_str()
-                .or(attribute["StringValue"].as_str())
-                .unwrap_or("?")
-        };
-        format!(
-            "{} {} {}",
-            value("severity"),
-            value("event_name"),
-            value("outcome")
-        )
+        ["severity", "event_name", "outcome"]
+            .map(|name| self.attribute(name).1)
+            .join(" ")
     }
 }
 
@@ -353,6 +350,11 @@ impl Lambda {
 
     /// Invokes the function and gives its reply; a failure is `{"errorType": …, "errorMessage": …}`.
     pub fn invoke(&self, payload: &Value) -> Value {
+        self.invoke_text(&payload.to_string())
+    }
+
+    /// The same with a payload that is sent as it is.
+    pub fn invoke_text(&self, payload: &str) -> Value {
         let url = format!(
             "http://{}/2015-03-31/functions/function/invocations",
             self.address
@@ -361,7 +363,7 @@ impl Lambda {
             .config()
             .http_status_as_error(false)
             .build()
-            .send_json(payload)
+            .send(payload)
             .unwrap_or_else(|error| panic!("{error}; output:\n{}", self.log()));
         let text = response.body_mut().read_to_string().expect("text");
         serde_json::from_str(&text)

@@ -28,6 +28,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
     };
     let payload: Value = serde_json::from_str(&text)
         .map_err(|error| format!("{}: expected JSON: {error}", one_line(&at, 500)))?;
+    shell::log_text();
     let settings = Settings::from_env()?;
     let rules = RuleSet::builtin()?;
 
@@ -42,7 +43,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
     match reply {
         Ok(reply) => {
             println!("{reply:#}");
-            Ok(ExitCode::SUCCESS)
+            let is_done = |result: &Value| result["resultCode"] == "Succeeded";
+            let failed = reply["batchItemFailures"]
+                .as_array()
+                .is_some_and(|failures| !failures.is_empty())
+                || reply["results"]
+                    .as_array()
+                    .is_some_and(|results| !results.iter().all(is_done));
+            Ok(if failed {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            })
         }
         Err(Failed(error)) => {
             let reply =

@@ -12,12 +12,9 @@ use tokio::runtime::Runtime;
 
 use super::Session;
 
-/// Scans `s3://bucket/prefix`.
+/// Scans `bucket/prefix`.
 pub(super) fn scan(address: &str, session: &mut Session<'_, impl Write>) -> io::Result<()> {
-    let (bucket, prefix) = address
-        .trim_start_matches("s3://")
-        .split_once('/')
-        .unwrap_or((address.trim_start_matches("s3://"), ""));
+    let (bucket, prefix) = address.split_once('/').unwrap_or((address, ""));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -3,7 +3,7 @@
 //! calls (digest files and the like).
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -15,7 +15,7 @@ use super::Session;
 
 pub(super) fn scan(path: &Path, session: &mut Session<'_, impl Write>) -> io::Result<()> {
     let mut files: Vec<PathBuf> = Vec::new();
-    for entry in WalkDir::new(path).sort_by_file_name() {
+    for entry in WalkDir::new(path).follow_links(true).sort_by_file_name() {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
@@ -27,11 +27,15 @@ pub(super) fn scan(path: &Path, session: &mut Session<'_, impl Write>) -> io::Re
                 continue;
             }
         };
-        let metadata = fs::metadata(entry.path());
-        if metadata.as_ref().is_ok_and(fs::Metadata::is_dir) {
-            continue;
-        }
-        let size = metadata.map_or(0, |metadata| metadata.len());
+        let size = match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => continue,
+            Ok(metadata) => metadata.len(),
+            Err(error) => {
+                let at = entry.path().display().to_string();
+                session.problem(&format!("{}: {error}", one_line(&at, 500)));
+                continue;
+            }
+        };
         let name = entry.path().to_string_lossy().replace('\\', "/");
         if entry.depth() == 0 || session.wants(&name, size) {
             session.progress.inc_length(size);

@@ -7,7 +7,7 @@ mod local;
 use std::{
     collections::{BTreeMap, HashSet},
     io::{self, BufWriter, IsTerminal, Read, Write},
-    path::Path,
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -28,7 +28,7 @@ const CHUNK: usize = 128 * 1024;
 pub struct Arguments {
     /// Log files (JSON, gzip or not), folders of them, and s3://bucket/prefix
     #[arg(required = true, value_name = "PATH")]
-    paths: Vec<String>,
+    paths: Vec<PathBuf>,
     /// What to print of each alert
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -65,10 +65,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
         broken_pipe: false,
     };
     for path in &arguments.paths {
-        if path.starts_with("s3://") {
-            bucket::scan(path, &mut session)?;
-        } else {
-            local::scan(Path::new(path), &mut session)?;
+        match path.to_str().and_then(|path| path.strip_prefix("s3://")) {
+            Some(address) => bucket::scan(address, &mut session)?,
+            None => local::scan(path, &mut session)?,
         }
     }
     session.flush()?;
@@ -124,7 +123,7 @@ impl<W: Write> Session<'_, W> {
             self.progress.inc(length as u64);
             let mut take = |finding: Finding| {
                 if written.is_ok() {
-                    written = self.take(&finding, source);
+                    written = self.take(finding, source);
                 }
             };
             let step = if length == 0 {
@@ -162,7 +161,7 @@ impl<W: Write> Session<'_, W> {
         self.end_of(written)
     }
 
-    fn take(&mut self, finding: &Finding, source: &Source) -> io::Result<()> {
+    fn take(&mut self, finding: Finding, source: &Source) -> io::Result<()> {
         if finding.severity() < self.arguments.min_severity {
             self.report.below_minimum += 1;
             return Ok(());

@@ -48,7 +48,7 @@ lint-template: tools-sam ## template.yaml, by SAM and by cfn-lint
 
 .PHONY: doc
 doc: ## the crate's documentation, without warnings
-	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --locked
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
 
 ##@ Build it
 .PHONY: build

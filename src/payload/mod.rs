@@ -1,7 +1,7 @@
 //! Invocation payloads: what S3, SNS, SQS, EventBridge, CloudTrail, S3 Batch Operations and Lambda itself
 //! send, told apart by their shape, and taken apart into things to do.
 //!
-//! This is the edge where an object's key is decoded, once ([`key`]). What cannot be read costs itself
+//! This is the edge where an object's key is decoded, once (`key.rs`). What cannot be read costs itself
 //! alone: it becomes an [`Item::Bad`] between the others. Source: AWS Lambda Developer Guide, Amazon S3
 //! User Guide ("Event message structure"), AWS CloudTrail User Guide ("Configuring Amazon SNS
 //! notifications").

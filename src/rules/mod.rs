@@ -1,7 +1,7 @@
 //! Rules: Sigma detection rules, compiled, and what they say of a record.
 //!
 //! A rule file is parsed by rsigma-parser and evaluated by rsigma-eval; around them stand three rooms:
-//! what of a rule goes into an alert ([`Rule`]), how a record looks to the engine ([`view`]), and
+//! what of a rule goes into an alert ([`Rule`]), how a record looks to the engine (`view.rs`), and
 //! the text that tells a person what to do ([`response`]). Source: Sigma Rules Specification 2.1.
 
 pub mod response;

@@ -33,8 +33,8 @@ const WORDS: &[&str] = &["policy"];
 pub const REDACTED: &str = "[redacted]";
 
 /// What of an error message is cut: from a quoted value (`Value '…' at 'trustAnchor' failed to satisfy …`)
-/// to the name of its member, or to the end where the message was cut off before it; and from where a PEM block, a
-/// policy or another document begins.
+/// to the name of its member, or to the end where the message was cut off before it; and from where a PEM
+/// block, a policy or another document begins.
 static QUOTED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r"(?is)(?<value>\bvalue\s*['\x22])(?:.*['\x22](?<member>\s*at\s*['\x22][A-Za-z0-9.]+['\x22])|.*)|-----BEGIN.*|\{.*",
@@ -76,7 +76,6 @@ pub fn redact(value: &mut Value) {
 /// a secret cannot be told from the secret.
 pub fn message_without_secrets(message: &str) -> String {
     let lower = message.to_ascii_lowercase();
-    // "policy" and "password" are ordinary words of error messages.
     let names_secret = SECRET_NAMES
         .iter()
         .filter(|name| !WORDS.contains(name))

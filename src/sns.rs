@@ -71,7 +71,9 @@ impl Pace {
     async fn wait(&mut self) {
         let now = Instant::now();
         let due = self.paid.map_or(now, |paid| paid.max(now)) + INTERVAL;
-        sleep_until(due - INTERVAL * BURST).await;
+        if let Some(earliest) = due.checked_sub(INTERVAL * BURST) {
+            sleep_until(earliest).await;
+        }
         self.paid = Some(due);
     }
 }

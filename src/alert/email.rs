@@ -87,6 +87,9 @@ pub fn text(alert: &Alert) -> String {
         word[..1].make_ascii_uppercase();
         mail.line(&word, uid);
     }
+    for principal in &alert.shared_with {
+        mail.line("Shared with", principal);
+    }
     mail.field(
         "Copied to",
         &alert.record,

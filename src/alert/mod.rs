@@ -10,6 +10,7 @@ pub mod email;
 pub mod message;
 pub mod ocsf;
 pub mod resource;
+pub mod sharing;
 pub mod sms;
 
 use std::{fmt, path::PathBuf, sync::Arc};
@@ -108,6 +109,8 @@ pub struct Alert {
     pub region: Option<String>,
     /// Clusters, HSMs, backups and other things the call names.
     pub resources: Vec<Resource>,
+    /// Whom a resource policy in the request lets in.
+    pub shared_with: Vec<String>,
     /// What to do now.
     pub response: String,
     /// What to do now, in a few words for an SMS.
@@ -126,6 +129,7 @@ impl Alert {
         let severity = finding.severity();
         // Before secrets go: a record without an eventID is known by the hash of all it says.
         let event_id = finding.record.event_id();
+        let shared_with = sharing::principals(&finding.record);
         let record = finding.record.redacted();
         let actor = Actor::of(&record);
         let outcome = record.outcome();
@@ -164,6 +168,7 @@ impl Alert {
             account,
             region: record.region().map(str::to_owned),
             resources: resource::of(&record),
+            shared_with,
             response,
             response_sms,
             source: source.clone(),
@@ -180,14 +185,18 @@ impl Alert {
             .map_or("CloudHSM call", |rule| &rule.title)
     }
 
-    /// The title, with the word that it did not come to that where the call was denied or failed: nobody
-    /// must read "backup deleted" at night when it was not.
+    /// What the alert is headed by: the title, or, where the call was denied or failed, that. Nobody must
+    /// read "backup deleted" at night when it was not.
     pub fn headline(&self) -> String {
-        let title = one_line(self.title(), 200);
         match self.outcome {
-            Outcome::Success => title,
-            Outcome::Denied => format!("Denied attempt: {title}"),
-            Outcome::Failed => format!("Failed attempt: {title}"),
+            Outcome::Success => one_line(self.title(), 200),
+            Outcome::Denied | Outcome::Failed => {
+                format!(
+                    "{} {}",
+                    one_line(&self.event_name, 128),
+                    self.outcome.verb()
+                )
+            }
         }
     }
 

@@ -27,6 +27,7 @@ pub fn finding(alert: &Alert, with_record: bool) -> Value {
         "object": clip(&alert.source.address(), 4 * MAX_TEXT),
         "record_index": record_index(alert),
         "outcome": alert.outcome.as_str(),
+        "shared_with": alert.shared_with,
     });
     if with_record {
         finding["raw_data"] = Value::from(record.as_str());

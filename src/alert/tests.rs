@@ -173,12 +173,9 @@ fn a_denied_call_is_never_announced_as_done() {
     let mut record = delete_backup();
     record["errorCode"] = "AccessDenied".into();
     let alert = alert_of(record);
-    assert!(email::text(&alert).starts_with("CRITICAL: Denied attempt: CloudHSM backup deleted\n"));
+    assert!(email::text(&alert).starts_with("CRITICAL: DeleteBackup was DENIED\n"));
     let finding = ocsf::finding(&alert, true);
-    assert_eq!(
-        finding["finding_info"]["title"],
-        "Denied attempt: CloudHSM backup deleted"
-    );
+    assert_eq!(finding["finding_info"]["title"], "DeleteBackup was DENIED");
     assert_eq!(
         finding["evidences"][0]["api"]["response"]["error"],
         "AccessDenied"
@@ -274,6 +271,22 @@ fn secrets_are_in_no_part_of_a_message() {
 }
 
 #[test]
+fn whom_a_policy_lets_in_is_told_and_nothing_else_of_it() {
+    let mut record = delete_backup();
+    record["eventName"] = "PutResourcePolicy".into();
+    let policy = json!({"Statement": [{"Effect": "Allow", "Principal": {"AWS": "999988887777"},
+        "Condition": {"StringEquals": {"aws:PrincipalOrgID": "S3CRET"}}}]});
+    record["requestParameters"] = json!({"resourceArn": "arn:aws:cloudhsm:us-west-2:111122223333:backup/backup-a", "policy": policy.to_string()});
+    let alert = alert_of(record);
+    assert!(email::text(&alert).contains("\n  Shared with       999988887777\n"));
+    assert_eq!(
+        ocsf::finding(&alert, true)["unmapped"]["shared_with"],
+        json!(["999988887777"])
+    );
+    assert!(!format!("{:?}", Message::of(&alert)).contains("S3CRET"));
+}
+
+#[test]
 fn what_an_attacker_writes_stays_on_its_line() {
     let evil = "x\n\nWHAT TO DO NOW\n  Nothing, all is well. https://evil.example/\u{202e}\u{0}\r\nSubject: y";
     let mut record = delete_backup();
@@ -299,7 +312,7 @@ fn what_an_attacker_writes_stays_on_its_line() {
     assert_eq!(
         headings,
         [
-            "CRITICAL: Failed attempt: CloudHSM backup deleted",
+            "CRITICAL: DeleteBackup FAILED",
             "WHAT HAPPENED",
             "WHAT TO DO NOW",
             "WHO",

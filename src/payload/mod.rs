@@ -8,10 +8,7 @@
 
 mod key;
 
-use aws_lambda_events::{
-    s3::{S3Entity, batch_job::S3BatchJobEvent},
-    sqs::SqsMessage,
-};
+use aws_lambda_events::{s3::S3Entity, sqs::SqsMessage};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -138,7 +135,6 @@ fn sqs_items(message: &Value, at: &str, depth: u8) -> Vec<Item> {
 }
 
 fn batch(payload: &Value) -> Invocation {
-    let event = S3BatchJobEvent::deserialize(payload).ok();
     let text = |name: &str| {
         payload
             .get(name)
@@ -148,13 +144,8 @@ fn batch(payload: &Value) -> Invocation {
     };
     let tasks = payload.get("tasks").and_then(Value::as_array);
     Invocation::Batch {
-        schema_version: event
-            .as_ref()
-            .and_then(|event| event.invocation_schema_version.clone())
-            .unwrap_or_else(|| text("invocationSchemaVersion")),
-        invocation_id: event
-            .and_then(|event| event.invocation_id)
-            .unwrap_or_else(|| text("invocationId")),
+        schema_version: text("invocationSchemaVersion"),
+        invocation_id: text("invocationId"),
         tasks: tasks
             .into_iter()
             .flatten()

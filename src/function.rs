@@ -55,7 +55,7 @@ impl Function {
             ))
             .build();
         Function {
-            s3: aws_sdk_s3::Client::new(sdk),
+            s3: s3::client(sdk),
             kept: Mutex::new(Kept {
                 ledger: Ledger::default(),
                 publisher: Publisher::new(

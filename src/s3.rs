@@ -1,5 +1,6 @@
 //! Objects, fetched from S3 as a stream of chunks. What the chunks mean is the business of the core.
 
+use aws_config::SdkConfig;
 use aws_sdk_s3::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
@@ -48,6 +49,15 @@ impl FetchError {
             FetchError::Unavailable(_) => "Object.Unavailable",
         }
     }
+}
+
+/// A client. With an endpoint of one's own (`AWS_ENDPOINT_URL`: an emulator, a store that speaks S3), buckets
+/// are named in the path, because `bucket.host` seldom resolves there.
+pub fn client(sdk: &SdkConfig) -> Client {
+    let config = aws_sdk_s3::config::Builder::from(sdk)
+        .force_path_style(sdk.endpoint_url().is_some())
+        .build();
+    Client::from_conf(config)
 }
 
 /// Opens an object. The stream ends in an error where the body is cut off.

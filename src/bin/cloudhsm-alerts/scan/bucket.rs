@@ -18,7 +18,7 @@ pub(super) fn scan(address: &str, session: &mut Session<'_, impl Write>) -> io::
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let client = aws_sdk_s3::Client::new(&runtime.block_on(shell::sdk_config()));
+    let client = s3::client(&runtime.block_on(shell::sdk_config()));
     let mut page = None;
     let mut found = false;
     loop {

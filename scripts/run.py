@@ -253,7 +253,7 @@ def show(alerts, full):
         out(pretty(alert["json"]))
     rest = alerts[shown:]
     if rest:
-        heading("=", "And {} more (make run FULL=1 shows them in full)".format(len(rest)))
+        heading("=", "And {} more (add FULL=1 to see them in full)".format(len(rest)))
         for number, alert in enumerate(rest, shown + 1):
             out("{:>3}. {}{}".format(number, alert["subject"], "  [also by SMS]" if alert["sms"] is not None else ""))
 
@@ -332,10 +332,10 @@ def gather(emulator, outputs):
 
 
 def conclude(log_file, alerts, failure, log, seconds):
-    content = "a log file that is not readable JSON"
+    content = "a file whose records cannot all be read"
     if log_file.records is not None:
-        content = "{} with {} CloudHSM calls".format(
-            count(len(log_file.records), "record"), log_file.calls()
+        content = "{} with {}".format(
+            count(len(log_file.records), "record"), count(log_file.calls(), "CloudHSM call")
         )
     print(file=sys.stderr)
     if failure is not None:

@@ -33,8 +33,8 @@ fn put_all(aws: &Aws) -> Vec<(String, &'static str, String)> {
     [
         ("missing", "Object.NotFound", "object s3://BUCKET/KEY: there is no such object (NoSuchKey: The specified key does not exist.); it may have been moved or expired: restore it and put this event through again".to_owned()),
         ("cut", "LogFile.Truncated", format!("log file s3://BUCKET/KEY: the gzip stream ends in the middle, after {cut} compressed bytes: the object is truncated; restore it or wait for CloudTrail to deliver it again")),
-        ("syntax", "LogFile.Syntax", "log file s3://BUCKET/KEY: not valid JSON of a log file at byte 99, behind 1 records: record 1: expected value at line 1 column 16".to_owned()),
-        ("other", "LogFile.Syntax", "log file s3://BUCKET/KEY: not valid JSON of a log file at byte 25, behind 0 records: this is not a CloudTrail log file: its top level has no member \"Records\"".to_owned()),
+        ("syntax", "LogFile.Syntax", "log file s3://BUCKET/KEY: cannot be read as a log file at byte 99, after 1 records: record 1: expected value at line 1 column 16".to_owned()),
+        ("other", "LogFile.Syntax", "log file s3://BUCKET/KEY: cannot be read as a log file at byte 25, after 0 records: this is not a CloudTrail log file: its top level has no member \"Records\"".to_owned()),
     ]
     .into_iter()
     .map(|(name, error_type, message)| (key(name), error_type, message.replace("BUCKET", BUCKET).replace("KEY", &key(name))))

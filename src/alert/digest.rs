@@ -107,9 +107,9 @@ pub(super) fn subject(alerts: &[Alert]) -> String {
 
 pub(super) fn email_text(alerts: &[Alert]) -> String {
     let mut mail = format!(
-        "{}: more calls met rules than single alerts may be sent.\n\
-         The most severe come first. Each has its event ID, and the first command of what to do; the\n\
-         JSON of this message has the details.\n",
+        "{}: too many for a message each.\n\
+         The most severe come first. Each has its event ID, by which CloudTrail's event history finds it,\n\
+         and the first command of what to do.\n",
         tally(alerts)
     );
     let mut last: Option<&Alert> = None;

@@ -147,7 +147,7 @@ fn who(mail: &mut Mail, alert: &Alert) {
         Some(true) => "yes, the session was opened with multi-factor authentication",
         // For a role, AWS records only its own MFA: an identity provider's is not in the record.
         Some(false) if alert.actor.kind.as_deref() == Some("AssumedRole") => {
-            "not by AWS itself; a sign-in through an identity provider may have had its own"
+            "no: AWS saw none; an identity provider may have asked for one"
         }
         Some(false) => "NO, the session was opened without multi-factor authentication",
         None => "not recorded",

@@ -74,7 +74,7 @@ fn the_email_of_a_deleted_backup() {
           aws cloudhsmv2 describe-backups --region us-west-2 --filters backupIds=backup-zxc7vbn2mas
       4. Look for other backups deleted within the last 7 days:
           aws cloudhsmv2 describe-backups --region us-west-2 --filters states=PENDING_DELETION
-      To see what else was done with the same credentials:
+      To see what else was done with the same credentials in us-west-2 within 90 days (then in other regions):
           aws cloudtrail lookup-events --region us-west-2 --lookup-attributes AttributeKey=AccessKeyId,AttributeValue=ASIAEXAMPLE
 
     WHO

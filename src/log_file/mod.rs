@@ -50,7 +50,7 @@ pub enum LogFileError {
         limit: u64,
     },
     /// The content is not the JSON of a log file.
-    #[error("not valid JSON of a log file at byte {offset}, behind {records} records: {message}")]
+    #[error("cannot be read as a log file at byte {offset}, after {records} records: {message}")]
     Syntax {
         /// Byte of the uncompressed file.
         offset: u64,

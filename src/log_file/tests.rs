@@ -128,63 +128,63 @@ fn syntax_errors_cost_the_rest_and_say_where() {
     for (text, message) in [
         (
             "x",
-            "not valid JSON of a log file at byte 0, behind 0 records: expected '{', found 'x'",
+            "cannot be read as a log file at byte 0, after 0 records: expected '{', found 'x'",
         ),
         (
             "  ",
-            "not valid JSON of a log file at byte 2, behind 0 records: the file has no content: expected {\"Records\":[…]}",
+            "cannot be read as a log file at byte 2, after 0 records: the file has no content: expected {\"Records\":[…]}",
         ),
         (
             "[]",
-            "not valid JSON of a log file at byte 0, behind 0 records: this is not a CloudTrail log file: expected an object {\"Records\":[…]}, found a list",
+            "cannot be read as a log file at byte 0, after 0 records: this is not a CloudTrail log file: expected an object {\"Records\":[…]}, found a list",
         ),
         (
             "{}",
-            "not valid JSON of a log file at byte 2, behind 0 records: this is not a CloudTrail log file: its top level has no member \"Records\"",
+            "cannot be read as a log file at byte 2, after 0 records: this is not a CloudTrail log file: its top level has no member \"Records\"",
         ),
         (
             r#"{"Records":null}"#,
-            "not valid JSON of a log file at byte 11, behind 0 records: the member \"Records\" is not a list: expected '[', found 'n'",
+            "cannot be read as a log file at byte 11, after 0 records: the member \"Records\" is not a list: expected '[', found 'n'",
         ),
         (
             r#"{"Records":[{"a":1},{"a":}]}"#,
-            "not valid JSON of a log file at byte 20, behind 1 records: record 1: expected value at line 1 column 6",
+            "cannot be read as a log file at byte 20, after 1 records: record 1: expected value at line 1 column 6",
         ),
         (
             r#"{"Records":[{"a":1} {"b":2}]}"#,
-            "not valid JSON of a log file at byte 20, behind 1 records: expected ',' or ']', found '{'",
+            "cannot be read as a log file at byte 20, after 1 records: expected ',' or ']', found '{'",
         ),
         (
             r#"{"Records":[{"a":1},]}"#,
-            "not valid JSON of a log file at byte 20, behind 1 records: expected a record, found ']'",
+            "cannot be read as a log file at byte 20, after 1 records: expected a record, found ']'",
         ),
         (
             r#"{"Records":[{"a":[}]}]}"#,
-            "not valid JSON of a log file at byte 12, behind 0 records: record 0: expected value at line 1 column 7",
+            "cannot be read as a log file at byte 12, after 0 records: record 0: expected value at line 1 column 7",
         ),
         (
             r#"{"Records":[tru]}"#,
-            "not valid JSON of a log file at byte 12, behind 0 records: record 0: EOF while parsing a value at line 1 column 3",
+            "cannot be read as a log file at byte 12, after 0 records: record 0: EOF while parsing a value at line 1 column 3",
         ),
         (
             r#"{"Records":[{"a":1}]"#,
-            "not valid JSON of a log file at byte 20, behind 1 records: the JSON ends before its root object is closed",
+            "cannot be read as a log file at byte 20, after 1 records: the JSON ends before its root object is closed",
         ),
         (
             r#"{"Records":[{"a":1}]} x"#,
-            "not valid JSON of a log file at byte 22, behind 1 records: expected the end of the file, found 'x'",
+            "cannot be read as a log file at byte 22, after 1 records: expected the end of the file, found 'x'",
         ),
         (
             r#"{"Records":[{"a":1}],"x":nope}"#,
-            "not valid JSON of a log file at byte 29, behind 1 records: the value of a member is not JSON: expected ident at line 1 column 2",
+            "cannot be read as a log file at byte 29, after 1 records: the value of a member is not JSON: expected ident at line 1 column 2",
         ),
         (
             r#"{"Records":[{"a":1}"#,
-            "not valid JSON of a log file at byte 19, behind 1 records: the JSON ends before its root object is closed",
+            "cannot be read as a log file at byte 19, after 1 records: the JSON ends before its root object is closed",
         ),
         (
             r#"{"Records":[{"a":"unfinished"#,
-            "not valid JSON of a log file at byte 28, behind 0 records: the JSON ends before its root object is closed",
+            "cannot be read as a log file at byte 28, after 0 records: the JSON ends before its root object is closed",
         ),
     ] {
         assert_eq!(syntax(text), message, "{text}");

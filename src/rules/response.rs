@@ -35,7 +35,7 @@ treat it as an attempt on the HSM.";
 
 const NOTHING_CHANGED_FAILED: &str = "\
 The call failed; as far as CloudTrail tells, nothing was changed.
-Read the error above. A caller who repeats the call with other values is still at it.";
+Read the error above, and expect another attempt with other values.";
 
 const NOTHING_SAID: &str = "\
 This rule carries no instructions. Find out whether {actor} was meant to make this call.";
@@ -47,7 +47,7 @@ pub fn follow_the_actor(record: &Record) -> Option<String> {
         .text("userIdentity.accessKeyId")
         .filter(|key| is_shell_safe(key))?;
     Some(format!(
-        "To see what else was done with the same credentials:\n    \
+        "To see what else was done with the same credentials in {region} within 90 days (then in other regions):\n    \
          aws cloudtrail lookup-events --region {region} --lookup-attributes AttributeKey=AccessKeyId,AttributeValue={key}"
     ))
 }

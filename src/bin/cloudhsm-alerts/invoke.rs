@@ -10,6 +10,11 @@ use cloudhsm_alerts::{
 use serde_json::{Value, json};
 
 #[derive(Args)]
+#[command(
+    long_about = "Handle one invocation payload as the function does: read the objects and publish for real\n\n\
+    Needs ALERT_TOPIC_ARN, AWS_REGION and credentials in the environment; MIN_SEVERITY, ACCOUNT_NAMES and\n\
+    MAX_ALERTS as the function. AWS_ENDPOINT_URL names an endpoint other than AWS."
+)]
 pub struct Arguments {
     /// The payload, a JSON file such as those in events/; `-` reads standard input
     #[arg(value_name = "EVENT.json")]

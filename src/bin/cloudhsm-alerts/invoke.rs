@@ -9,12 +9,14 @@ use cloudhsm_alerts::{
 };
 use serde_json::{Value, json};
 
+/// What `--help` says of it.
+pub const LONG_ABOUT: &str = "\
+Handle one invocation payload as the function does: read the objects, and publish for real
+
+Needs ALERT_TOPIC_ARN, AWS_REGION and credentials in the environment, and takes MIN_SEVERITY,
+ACCOUNT_NAMES and MAX_ALERTS as the function does. AWS_ENDPOINT_URL names an endpoint other than AWS.";
+
 #[derive(Args)]
-#[command(
-    long_about = "Handle one invocation payload as the function does: read the objects and publish for real\n\n\
-    Needs ALERT_TOPIC_ARN, AWS_REGION and credentials in the environment; MIN_SEVERITY, ACCOUNT_NAMES and\n\
-    MAX_ALERTS as the function. AWS_ENDPOINT_URL names an endpoint other than AWS."
-)]
 pub struct Arguments {
     /// The payload, a JSON file such as those in events/; `-` reads standard input
     #[arg(value_name = "EVENT.json")]

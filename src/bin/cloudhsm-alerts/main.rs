@@ -28,7 +28,7 @@ enum Command {
     #[command(after_help = AFTER_HELP)]
     Scan(scan::Arguments),
     /// Handle one invocation payload as the function does, against the configured AWS endpoint
-    #[command(after_help = AFTER_HELP)]
+    #[command(long_about = invoke::LONG_ABOUT, after_help = AFTER_HELP)]
     Invoke(invoke::Arguments),
 }
 

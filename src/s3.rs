@@ -8,10 +8,7 @@ use aws_sdk_s3::{
 };
 use thiserror::Error;
 
-use crate::{
-    object::ObjectRef,
-    text::{chain, one_line},
-};
+use crate::{object::ObjectRef, shell, text::chain};
 
 /// Why an object could not be fetched.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -142,12 +139,7 @@ where
     let status = error
         .raw_response()
         .map(|response| response.status().as_u16());
-    let message = match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        _ => chain(error),
-    };
-    let message = one_line(&message, 500);
+    let message = shell::sdk_message(error);
     match (error.code(), status) {
         // 405: the version is a delete marker.
         (Some("NoSuchKey" | "NoSuchVersion" | "NoSuchBucket"), _) | (_, Some(404 | 405)) => {

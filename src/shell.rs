@@ -1,9 +1,12 @@
-//! What both programs need around the core: the SDK's configuration and the log.
+//! What both programs need around the core: the SDK's configuration, its errors in words, and the log.
 
 use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::text::{chain, one_line};
 
 /// Configuration of the SDK from its own variables (`AWS_REGION`, `AWS_ENDPOINT_URL`, credentials), with
 /// bounded waiting: a call that hangs must not eat the invocation.
@@ -18,6 +21,18 @@ pub async fn sdk_config() -> SdkConfig {
         )
         .load()
         .await
+}
+
+/// What went wrong with a call, on one line: the service's own code and message, else the chain of causes.
+pub(crate) fn sdk_message<E>(error: &SdkError<E>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match (error.code(), error.message()) {
+        (Some(code), Some(message)) => one_line(&format!("{code}: {message}"), 500),
+        (Some(code), None) => one_line(code, 500),
+        _ => chain(error),
+    }
 }
 
 /// JSON lines on standard output, as Lambda's advanced logging has them: this crate's own and the

@@ -6,11 +6,7 @@ use aws_sdk_sns::{Client, error::ProvideErrorMetadata, types::MessageAttributeVa
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 
-use crate::{
-    alert::message::Message,
-    settings::Topic,
-    text::{chain, one_line},
-};
+use crate::{alert::message::Message, settings::Topic, shell};
 
 /// SNS suspends an e-mail subscription that gets more than ten messages a second (Amazon SNS quotas). One
 /// message in each of these is at most nine in any second.
@@ -106,12 +102,7 @@ impl Publisher {
             request = request.message_attributes(*name, attribute);
         }
         request.send().await.map(drop).map_err(|error| {
-            let message = match (error.code(), error.message()) {
-                (Some(code), Some(message)) => format!("{code}: {message}"),
-                (Some(code), None) => code.to_owned(),
-                _ => chain(&error),
-            };
-            let message = one_line(&message, 500);
+            let message = shell::sdk_message(&error);
             match error.code() {
                 Some(
                     "AuthorizationError"

@@ -46,6 +46,14 @@ lint-template: tools-sam ## template.yaml, by SAM and by cfn-lint
 	$(CHECK_TEMPLATE) $(TOOLS)/sam/bin/sam validate --lint --template template.yaml
 	$(TOOLS)/sam/bin/cfn-lint --include-checks I -- template.yaml
 
+.PHONY: rules-page
+rules-page: ## docs/rules.md, from the rule files
+	cargo run --quiet --locked -- rules document > docs/rules.md
+
+.PHONY: operations
+operations: tools-moto ## what `rules check` knows of AWS's APIs, from the service models in tools/moto.txt
+	$(TOOLS)/moto/bin/python scripts/aws_operations.py > src/rules/check/aws.json
+
 .PHONY: doc
 doc: ## the crate's documentation, without warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked

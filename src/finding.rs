@@ -6,30 +6,43 @@
 
 use std::sync::Arc;
 
+use jiff::civil::Date;
+
 use crate::{
     log_file::{DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile, LogFileError, Unreadable},
     record::Record,
-    rules::{Rule, RuleSet},
+    rules::{Filtered, Met, Rule, RuleSet},
     severity::Severity,
 };
 
 /// How many unreadable records of one file are kept with their reasons; the rest is only counted.
 const UNREADABLE_KEPT: usize = 20;
 
-/// A record and the rules it meets, at least one, most severe first.
+/// A record and the rules it meets, at least one of them, be it one that a filter keeps it back from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
     /// The record.
     pub record: Record,
-    /// The rules it meets.
+    /// The rules it meets, most severe first. Empty: filters keep it back from all.
     pub rules: Vec<Arc<Rule>>,
+    /// The rules it meets from which a filter keeps it back.
+    pub filtered: Vec<Filtered>,
 }
 
 impl Finding {
-    /// The finding in this record, if any rule meets it.
-    pub fn of(record: Record, rules: &RuleSet) -> Option<Finding> {
-        let met = rules.matching(&record);
-        (!met.is_empty()).then_some(Finding { record, rules: met })
+    /// The finding in this record, if it meets any rule; with the filters in force on a day (in UTC).
+    pub fn of(record: Record, rules: &RuleSet, today: Date) -> Option<Finding> {
+        let Met { rules, filtered } = rules.evaluate(&record, today);
+        (!rules.is_empty() || !filtered.is_empty()).then_some(Finding {
+            record,
+            rules,
+            filtered,
+        })
+    }
+
+    /// Whether filters keep the record back from every rule it meets.
+    pub fn is_filtered(&self) -> bool {
+        self.rules.is_empty()
     }
 
     /// The highest level among the rules.
@@ -51,7 +64,7 @@ pub struct Counts {
     pub evaluated: u64,
     /// Elements that are no record, or too large.
     pub unreadable: u64,
-    /// Records that met a rule.
+    /// Records that met a rule, those included that filters keep back.
     pub matched: u64,
 }
 
@@ -63,22 +76,25 @@ pub struct Scan<'r> {
 
 struct Tally<'r> {
     rules: &'r RuleSet,
+    today: Date,
     counts: Counts,
     unreadable: Vec<Unreadable>,
 }
 
 impl<'r> Scan<'r> {
-    /// A scan of one file with the default cap on its uncompressed size.
-    pub fn new(rules: &'r RuleSet) -> Scan<'r> {
-        Scan::with_limit(rules, DEFAULT_MAX_UNCOMPRESSED)
+    /// A scan of one file with the default cap on its uncompressed size, and the filters in force on a day
+    /// (in UTC).
+    pub fn new(rules: &'r RuleSet, today: Date) -> Scan<'r> {
+        Scan::with_limit(rules, today, DEFAULT_MAX_UNCOMPRESSED)
     }
 
     /// A scan of one file of at most `max_uncompressed` bytes once inflated.
-    pub fn with_limit(rules: &'r RuleSet, max_uncompressed: u64) -> Scan<'r> {
+    pub fn with_limit(rules: &'r RuleSet, today: Date, max_uncompressed: u64) -> Scan<'r> {
         Scan {
             log_file: LogFile::new(max_uncompressed),
             tally: Tally {
                 rules,
+                today,
                 counts: Counts::default(),
                 unreadable: Vec::new(),
             },
@@ -133,7 +149,7 @@ impl Tally<'_> {
         match entry {
             Ok(record) => {
                 self.counts.evaluated += 1;
-                if let Some(finding) = Finding::of(record, self.rules) {
+                if let Some(finding) = Finding::of(record, self.rules, self.today) {
                     self.counts.matched += 1;
                     sink(finding);
                 }

@@ -4,24 +4,31 @@
 //! lost because of something else in it. An alert belongs to the units (SQS messages, batch tasks, or the
 //! whole invocation) whose objects held its call; if it cannot be published, they fail.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+};
 
+use jiff::civil::Date;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tracing::{error, info};
 
 use crate::{
-    alert::{Alert, Source, digest, message::Message},
+    alert::{Alert, Source, digest, message::Message, operator},
     finding::{Finding, Scan},
     json,
     ledger::Ledger,
     object::{ObjectRef, Skip},
     outcome::{self, Counts, Failed, Failure},
     payload::{self, Invocation, Item, PayloadError, Unit},
-    rules::RuleSet,
+    rule_source::{RuleSource, Trouble},
+    rules::{RuleSet, problem::Problem},
     s3,
     settings::Settings,
     severity::Severity,
+    shell,
     sns::{PublishError, Publisher},
     text::one_line,
 };
@@ -34,8 +41,10 @@ const WAITING: usize = 24 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Function {
     settings: Settings,
-    rules: RuleSet,
+    rules: RuleSource,
     s3: aws_sdk_s3::Client,
+    /// Trouble with rules found at the start, for the first invocation to tell.
+    at_start: std::sync::Mutex<Option<Trouble>>,
     /// What one invocation leaves to the next. Lambda runs one at a time in an instance.
     kept: Mutex<Kept>,
 }
@@ -44,28 +53,48 @@ pub struct Function {
 struct Kept {
     ledger: Ledger,
     publisher: Publisher,
+    /// Trouble with rules that an operator alert has told.
+    told_trouble: Option<Trouble>,
 }
 
 impl Function {
     /// A function with its clients made from the SDK's configuration; SNS is called in the topic's region.
-    pub fn new(settings: Settings, rules: RuleSet, sdk: &aws_config::SdkConfig) -> Function {
+    /// The rules of `RULES_URI` are in use from the first invocation on, if they can be read in time;
+    /// otherwise the built-in ones are, and the first invocation tells why.
+    ///
+    /// # Errors
+    /// A built-in rule is malformed: a mistake in the program.
+    pub async fn new(
+        settings: Settings,
+        sdk: &aws_config::SdkConfig,
+    ) -> Result<Function, Vec<Problem>> {
+        let s3 = s3::client(sdk);
+        let rules = RuleSource::new(
+            settings.rules_uri.clone(),
+            settings.watched.clone(),
+            s3.clone(),
+        )?;
+        // What is wrong is told after the first invocation, when the same look is taken again.
+        let at_start = rules.refresh().await.err();
         let sns = aws_sdk_sns::config::Builder::from(sdk)
             .region(aws_sdk_sns::config::Region::new(
                 settings.topic.region.clone(),
             ))
             .build();
-        Function {
-            s3: s3::client(sdk),
+        Ok(Function {
+            s3,
             kept: Mutex::new(Kept {
                 ledger: Ledger::default(),
                 publisher: Publisher::new(
                     aws_sdk_sns::Client::from_conf(sns),
                     settings.topic.clone(),
                 ),
+                told_trouble: None,
             }),
+            at_start: std::sync::Mutex::new(at_start),
             settings,
             rules,
-        }
+        })
     }
 
     /// Handles one invocation whose payload has not been parsed.
@@ -96,6 +125,7 @@ impl Function {
                     .into_iter()
                     .flat_map(|(_, failures)| failures)
                     .collect();
+                run.look_for_rules().await;
                 run.log();
                 if failures.is_empty() {
                     outcome::json(&run.counts)
@@ -105,6 +135,7 @@ impl Function {
             }
             Invocation::Sqs(units) => {
                 let results = run.units(units).await;
+                run.look_for_rules().await;
                 run.log();
                 outcome::sqs_reply(&results)
             }
@@ -114,6 +145,7 @@ impl Function {
                 tasks,
             } => {
                 let results = run.units(tasks).await;
+                run.look_for_rules().await;
                 run.log();
                 let results: Vec<_> = results
                     .into_iter()
@@ -129,6 +161,9 @@ impl Function {
 /// One invocation on its way.
 struct Run<'f> {
     function: &'f Function,
+    /// The rules in use when the invocation began, for all of it.
+    rules: Arc<RuleSet>,
+    today: Date,
     kept: &'f mut Kept,
     counts: Counts,
     /// Single alerts that may still be sent.
@@ -162,6 +197,8 @@ impl<'f> Run<'f> {
             read: HashMap::new(),
             failures: Vec::new(),
             notes: Vec::new(),
+            rules: function.rules.current(),
+            today: shell::today(),
             function,
             kept,
         }
@@ -188,7 +225,7 @@ impl<'f> Run<'f> {
                     Item::Record(record, event) => {
                         self.counts.records += 1;
                         self.counts.evaluated += 1;
-                        if let Some(finding) = Finding::of(record, &self.function.rules) {
+                        if let Some(finding) = Finding::of(record, &self.rules, self.today) {
                             self.take(finding, &Source::Event(event), number);
                         }
                     }
@@ -214,9 +251,9 @@ impl<'f> Run<'f> {
             Ok(body) => body,
             Err(error) => return self.fail(Failure::Object { object, error }, &[unit]),
         };
-        let function = self.function;
+        let rules = Arc::clone(&self.rules);
         let source = Source::Object(object.clone());
-        let mut scan = Scan::new(&function.rules);
+        let mut scan = Scan::new(&rules, self.today);
         let failure = loop {
             let chunk = match s3::next_chunk(&mut body).await {
                 Ok(chunk) => chunk,
@@ -292,6 +329,11 @@ impl<'f> Run<'f> {
     fn take(&mut self, finding: Finding, source: &Source, unit: usize) {
         let settings = &self.function.settings;
         self.counts.matched += 1;
+        self.counts.note_filtered(&finding.filtered);
+        if finding.is_filtered() {
+            self.counts.filtered += 1;
+            return;
+        }
         if finding.severity() < settings.min_severity {
             self.counts.below_minimum += 1;
             return;
@@ -413,6 +455,50 @@ impl<'f> Run<'f> {
         error!(error_type = failure.error_type(), "{failure}");
         for &unit in units {
             self.failures[unit].push(failure.clone());
+        }
+    }
+
+    /// Looks for changed rules, now that the alerts are out. Trouble is counted each time and told once; it
+    /// fails nothing, because alerting goes on with the rules that were good.
+    async fn look_for_rules(&mut self) {
+        let at_start = self
+            .function
+            .at_start
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let found = match at_start {
+            Some(trouble) => Err(trouble),
+            None => self.function.rules.refresh().await,
+        };
+        let trouble = match found {
+            Ok(()) => return,
+            Err(trouble) => trouble,
+        };
+        self.counts.rules_trouble += 1;
+        let lines = trouble.lines();
+        for line in &lines {
+            error!(
+                error_type = trouble.error_type(),
+                "rules not loaded: {line}"
+            );
+        }
+        if self.kept.told_trouble.as_ref() == Some(&trouble) {
+            return;
+        }
+        let uri = self
+            .function
+            .rules
+            .uri()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let message = operator::rules_not_loaded(&uri, &lines, self.rules.len(), shell::now());
+        match self.kept.publisher.publish(&message).await {
+            Ok(()) => self.kept.told_trouble = Some(trouble),
+            Err(error) => error!(
+                error_type = error.error_type(),
+                "the operator alert about rules was not published, and will be tried again: {error}"
+            ),
         }
     }
 

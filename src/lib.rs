@@ -26,6 +26,7 @@ pub mod outcome;
 pub mod payload;
 pub mod record;
 pub mod redact;
+pub mod rule_source;
 pub mod rules;
 pub mod s3;
 pub mod settings;

@@ -15,6 +15,7 @@ use crate::{
     log_file::{LogFileError, Unreadable},
     object::ObjectRef,
     payload::PayloadError,
+    rules::Filtered,
     s3::FetchError,
     sns::PublishError,
 };
@@ -44,14 +45,39 @@ pub struct Counts {
     pub published: u64,
     /// Calls told in a digest.
     pub digested: u64,
-    /// Calls that an exception kept back.
+    /// Calls that filters kept back from every rule they met.
     pub filtered: u64,
+    /// What each filter kept back, by rule, then by filter; also of calls that another rule told all the
+    /// same.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub filtered_by: BTreeMap<String, BTreeMap<String, u64>>,
     /// Calls below the lowest severity that is published.
     pub below_minimum: u64,
     /// Calls for which an alert had been published before.
     pub already_told: u64,
     /// Calls that could not be told.
     pub failed: u64,
+    /// Looks for changed rules that found files which cannot be used.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rules_trouble: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Counts {
+    /// Notes what filters kept back of one call.
+    pub fn note_filtered(&mut self, filtered: &[Filtered]) {
+        for Filtered { rule, filter } in filtered {
+            *self
+                .filtered_by
+                .entry(rule.name.clone())
+                .or_default()
+                .entry(filter.name.clone())
+                .or_default() += 1;
+        }
+    }
 }
 
 /// One thing that went wrong, with what it is about.

@@ -130,6 +130,11 @@ impl Record {
         )
     }
 
+    /// Whether CloudTrail left the request's parameters out, as it does on errors and when they are large.
+    pub fn parameters_are_omitted(&self) -> bool {
+        self.field("requestParameters").is_none()
+    }
+
     /// When the call was made.
     pub fn event_time(&self) -> Option<Timestamp> {
         self.text("eventTime")?.parse().ok()

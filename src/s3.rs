@@ -86,11 +86,22 @@ pub async fn next_chunk(
         .map_err(|error| FetchError::Unavailable(format!("the body broke off: {}", chain(&error))))
 }
 
-/// One page of the objects under a prefix, with their sizes in bytes, in order of their keys.
+/// An object as a listing shows it.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The object.
+    pub object: ObjectRef,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What changes with its content.
+    pub etag: String,
+}
+
+/// One page of the objects under a prefix, in order of their keys.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
     /// The objects, at most 1,000.
-    pub objects: Vec<(ObjectRef, u64)>,
+    pub objects: Vec<Listed>,
     /// What to ask the next page with; `None` on the last one.
     pub next: Option<String>,
 }
@@ -118,12 +129,15 @@ pub async fn list(
         .contents()
         .iter()
         .filter_map(|entry| {
-            let object = ObjectRef {
-                bucket: bucket.to_owned(),
-                key: entry.key()?.to_owned(),
-                version_id: None,
-            };
-            Some((object, entry.size().unwrap_or(0).try_into().unwrap_or(0)))
+            Some(Listed {
+                object: ObjectRef {
+                    bucket: bucket.to_owned(),
+                    key: entry.key()?.to_owned(),
+                    version_id: None,
+                },
+                size: entry.size().unwrap_or(0).try_into().unwrap_or(0),
+                etag: entry.e_tag().unwrap_or_default().to_owned(),
+            })
         })
         .collect();
     Ok(Page {

@@ -3,7 +3,9 @@
 
 use thiserror::Error;
 
-use crate::{alert::accounts::Accounts, severity::Severity};
+use crate::{
+    alert::accounts::Accounts, rule_source::RulesUri, rules::watched::Watched, severity::Severity,
+};
 
 /// A variable that cannot be used.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -26,6 +28,10 @@ pub struct Settings {
     pub accounts: Accounts,
     /// `MAX_ALERTS`: alerts of one invocation that are sent one by one.
     pub max_alerts: usize,
+    /// `RULES_URI`: where more rules are.
+    pub rules_uri: Option<RulesUri>,
+    /// `WATCHED`: names of things that rules watch, besides those that other variables name.
+    pub watched: Watched,
 }
 
 /// An SNS topic's ARN and the region in it.
@@ -38,8 +44,7 @@ pub struct Topic {
 }
 
 /// Variables whose work this version does not do. Set, they are refused: who sets a ledger counts on it.
-const NOT_YET: [(&str, &str); 3] = [
-    ("RULES_URI", "this version has the built-in rules only"),
+const NOT_YET: [(&str, &str); 2] = [
     (
         "LEDGER_TABLE",
         "this version remembers within one instance of the function only",
@@ -89,13 +94,27 @@ impl Settings {
             name: "ALERT_TOPIC_ARN",
             message: "is missing; expected the ARN of the SNS topic to publish alerts to".into(),
         })?;
+        let topic = Topic::parse(&topic).map_err(error("ALERT_TOPIC_ARN"))?;
+        let mut watched =
+            Watched::parse(&lookup("WATCHED").unwrap_or_default()).map_err(error("WATCHED"))?;
+        watched.add("alert_topic", &topic.arn);
+        if let Some(name) = lookup("AWS_LAMBDA_FUNCTION_NAME") {
+            watched.add("function", &name);
+        }
+        if let Some(name) = lookup("LEDGER_TABLE") {
+            watched.add("ledger_table", &name);
+        }
         Ok(Settings {
-            topic: Topic::parse(&topic).map_err(error("ALERT_TOPIC_ARN"))?,
+            topic,
             min_severity: lookup("MIN_SEVERITY").map_or(Ok(Severity::Low), |text| {
                 text.parse().map_err(error("MIN_SEVERITY"))
             })?,
             accounts: Accounts::parse(&lookup("ACCOUNT_NAMES").unwrap_or_default())
                 .map_err(error("ACCOUNT_NAMES"))?,
+            rules_uri: lookup("RULES_URI")
+                .map(|text| text.parse().map_err(error("RULES_URI")))
+                .transpose()?,
+            watched,
             max_alerts: lookup("MAX_ALERTS").map_or(Ok(10), |text| {
                 text.parse().map_err(|_| SettingError {
                     name: "MAX_ALERTS",
@@ -169,6 +188,8 @@ mod tests {
                 min_severity: Severity::Low,
                 accounts: Accounts::default(),
                 max_alerts: 10,
+                rules_uri: None,
+                watched: Watched::parse(&format!("alert_topic={TOPIC}")).unwrap(),
             })
         );
     }
@@ -183,8 +204,19 @@ mod tests {
             ("MIN_SEVERITY", "High"),
             ("ACCOUNT_NAMES", "111122223333=prod"),
             ("MAX_ALERTS", "3"),
+            ("RULES_URI", "s3://config/hsm"),
+            ("WATCHED", "trail_bucket=audit"),
+            ("AWS_LAMBDA_FUNCTION_NAME", "teller"),
         ])
         .unwrap();
+        assert_eq!(
+            settings.rules_uri.map(|uri| uri.to_string()).as_deref(),
+            Some("s3://config/hsm/")
+        );
+        assert_eq!(
+            settings.watched,
+            Watched::parse("function=teller,trail_bucket=audit,alert_topic=arn:aws-us-gov:sns:us-gov-west-1:111122223333:t").unwrap()
+        );
         assert_eq!(settings.topic.region, "us-gov-west-1");
         assert_eq!(
             (settings.min_severity, settings.max_alerts),
@@ -222,6 +254,17 @@ mod tests {
             (
                 vec![("ALERT_TOPIC_ARN", TOPIC), ("ACCOUNT_NAMES", "prod")],
                 "environment variable ACCOUNT_NAMES: expected twelve digits, '=' and a name, such as 111122223333=prod, found \"prod\"",
+            ),
+            (
+                vec![
+                    ("ALERT_TOPIC_ARN", TOPIC),
+                    ("RULES_URI", "https://example.com"),
+                ],
+                "environment variable RULES_URI: expected a folder or s3://bucket/prefix, found https://…",
+            ),
+            (
+                vec![("ALERT_TOPIC_ARN", TOPIC), ("WATCHED", "audit")],
+                "environment variable WATCHED: expected KEY=NAME, found \"audit\"",
             ),
             (
                 vec![("ALERT_TOPIC_ARN", TOPIC), ("LEDGER_TABLE", "t")],

@@ -6,7 +6,10 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::text::{chain, one_line};
+use crate::{
+    rules::problem::Problem,
+    text::{chain, one_line},
+};
 
 /// Configuration of the SDK from its own variables (`AWS_REGION`, `AWS_ENDPOINT_URL`, credentials), with
 /// bounded waiting: a call that hangs must not eat the invocation.
@@ -23,6 +26,17 @@ pub async fn sdk_config() -> SdkConfig {
         .await
 }
 
+/// The time now. The core has no clock; what depends on the day gets it from here.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
+pub fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+/// The day now, in UTC: by it, filters expire.
+pub fn today() -> jiff::civil::Date {
+    now().to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
 /// What went wrong with a call, on one line: the service's own code and message, else the chain of causes.
 pub(crate) fn sdk_message<E>(error: &SdkError<E>) -> String
 where
@@ -33,6 +47,14 @@ where
         (Some(code), None) => one_line(code, 500),
         _ => chain(error),
     }
+}
+
+/// What is wrong with the built-in rules, as an error that ends the program.
+pub fn first_problem(problems: Vec<Problem>) -> String {
+    problems.first().map_or_else(
+        || "the built-in rules cannot be used".to_owned(),
+        ToString::to_string,
+    )
 }
 
 /// JSON lines on standard output, as Lambda's advanced logging has them: this crate's own and the

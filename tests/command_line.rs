@@ -2,32 +2,12 @@
 
 mod common;
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
+use std::{fs, process::Command};
+
+use common::{
+    Aws, BUCKET, REGION, call, gzip, log_file, log_file_key, project, records, run, shown,
 };
-
-use common::{Aws, BUCKET, REGION, call, gzip, log_file, log_file_key, project, records};
 use serde_json::{Value, json};
-
-fn run(arguments: &[&str], folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_cloudhsm-alerts"))
-        .args(arguments)
-        .current_dir(folder)
-        .env_clear()
-        .output()
-        .expect("the program runs")
-}
-
-fn shown(output: &Output) -> (Option<i32>, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
-    (
-        output.status.code(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
-}
 
 /// A folder with sound and broken files.
 fn folder() -> tempfile::TempDir {
@@ -85,7 +65,7 @@ fn a_folder_as_text() {
     );
     assert_eq!(
         err,
-        "2 files, 2.28 KiB of JSON, 5 records: 4 calls met a rule, 2 told, 1 below medium, 1 recorded more than once\n\
+        "2 files, 2.28 KiB of JSON, 5 records: 5 calls met a rule, 2 told, 2 below medium, 1 recorded more than once\n\
          skipped: 1 file, digest\nskipped: 1 file, empty\nskipped: 1 file, neither .json nor .json.gz\n"
     );
     assert_eq!(code, Some(0));
@@ -188,7 +168,7 @@ fn a_broken_input_is_named_and_the_others_are_done() {
     );
     assert!(
         lines[3].ends_with(
-            ": 2 calls met a rule, 2 told, 1 record unreadable, 3 problems, shown above"
+            ": 3 calls met a rule, 2 told, 1 below low, 1 record unreadable, 3 problems, shown above"
         ),
         "{err}"
     );

@@ -7,9 +7,10 @@ use cloudhsm_alerts::{
     alert::{Alert, Source, accounts::Accounts, digest, message::Message, ocsf},
     finding::Finding,
     record::Record,
-    rules::RuleSet,
+    rules::{RuleSet, watched::Watched},
 };
 use common::{call, project};
+use jiff::civil::Date;
 use serde_json::{Value, json};
 
 struct Schema(Value);
@@ -117,7 +118,7 @@ fn identities() -> Vec<Value> {
 #[test]
 fn every_kind_of_finding_is_valid() {
     let schema = Schema::load();
-    let rules = RuleSet::builtin().unwrap();
+    let rules = RuleSet::builtin(&Watched::default()).unwrap();
     let names = [
         "DeleteBackup",
         "CreateCluster",
@@ -161,7 +162,8 @@ fn every_kind_of_finding_is_valid() {
             let Value::Object(fields) = record else {
                 unreachable!("objects above")
             };
-            let finding = Finding::of(Record::new(0, fields), &rules).expect("a rule meets it");
+            let finding = Finding::of(Record::new(0, fields), &rules, Date::constant(2026, 11, 25))
+                .expect("a rule meets it");
             Alert::new(
                 finding,
                 &Source::Event("e".into()),

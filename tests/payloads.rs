@@ -43,7 +43,7 @@ fn every_event_gets_its_reply_and_tells_its_calls() {
             .collect();
         json!({ "batchItemFailures": failed })
     };
-    let one = counts(1, json!({}), 9, 6, 5);
+    let one = counts(1, json!({}), 9, 7, 5);
     let nothing = |reason: &str| {
         let mut skipped = json!({});
         skipped[reason] = 1.into();
@@ -59,7 +59,7 @@ fn every_event_gets_its_reply_and_tells_its_calls() {
                 2,
                 json!({"digest": 1, "directory": 1, "empty": 1, "insight": 1}),
                 10,
-                7,
+                8,
                 6,
             ),
             {
@@ -99,7 +99,7 @@ fn every_event_gets_its_reply_and_tells_its_calls() {
             batch(
                 "1.0",
                 &event("batch-1.0.json"),
-                ["9 records, 6 matched", "0 records, 0 matched"],
+                ["9 records, 7 matched", "0 records, 0 matched"],
             ),
             TOLD.to_vec(),
         ),
@@ -108,7 +108,7 @@ fn every_event_gets_its_reply_and_tells_its_calls() {
             batch(
                 "2.0",
                 &event("batch-2.0.json"),
-                ["9 records, 6 matched", "9 records, 6 matched"],
+                ["9 records, 7 matched", "9 records, 7 matched"],
             ),
             TOLD.to_vec(),
         ),

@@ -20,6 +20,9 @@ const RULES_LISTED: usize = 20;
 /// At most so many characters of instructions: a rule's text is its author's, and may be anything.
 const MAX_RESPONSE: usize = 6000;
 
+/// Said of a rule that was met because nothing rules it out.
+const ASSUMED: &str = "(CloudTrail left the request's parameters out; this rule is met because it cannot be ruled out)";
+
 /// Printable ASCII of fewer than 100 characters: what, what became of it, where.
 pub fn subject(alert: &Alert) -> String {
     let account = alert
@@ -106,9 +109,23 @@ pub fn text(alert: &Alert) -> String {
                 one_line(&rule.title, 200)
             ),
         );
+        if alert.is_assumed(rule) {
+            mail.line("", ASSUMED);
+        }
     }
     if alert.rules.len() > RULES_LISTED {
         mail.paragraph(&format!("and {} more", alert.rules.len() - RULES_LISTED));
+    }
+
+    for (rule, filter) in alert.filtered.iter().take(RULES_LISTED) {
+        mail.line(
+            "kept back",
+            &format!(
+                "{}, by the filter {}",
+                one_line(rule, 100),
+                one_line(filter, 100)
+            ),
+        );
     }
 
     mail.heading("EVIDENCE");

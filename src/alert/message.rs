@@ -91,6 +91,22 @@ impl Message {
         }
     }
 
+    /// The message with these texts.
+    pub(super) fn texts(
+        subject: &str,
+        finding: &str,
+        email: &str,
+        sms: &str,
+        attributes: Vec<(&'static str, Attribute)>,
+    ) -> Message {
+        Message {
+            subject: subject.to_owned(),
+            body: body(finding, email, sms, &attributes)
+                .unwrap_or_else(|| compose(finding, email, sms, false)),
+            attributes,
+        }
+    }
+
     /// Bytes that SNS counts: the body and every attribute's name, type and value.
     pub fn bytes(&self) -> usize {
         self.body.len() + attribute_bytes(&self.attributes)

@@ -9,6 +9,7 @@ pub mod digest;
 pub mod email;
 pub mod message;
 pub mod ocsf;
+pub mod operator;
 pub mod resource;
 pub mod sharing;
 pub mod sms;
@@ -23,7 +24,7 @@ use crate::{
     finding::Finding,
     object::ObjectRef,
     record::{Outcome, Record},
-    rules::{Rule, response},
+    rules::{Filtered, Rule, response},
     severity::Severity,
     text::{one_line, quoted},
 };
@@ -111,6 +112,11 @@ pub struct Alert {
     pub resources: Vec<Resource>,
     /// Whom a resource policy in the request lets in.
     pub shared_with: Vec<String>,
+    /// Whether CloudTrail left the request's parameters out of the record: then a rule that asks for them is
+    /// met because nothing rules it out.
+    pub parameters_omitted: bool,
+    /// The rules from which a filter kept the call back, with the filters' names.
+    pub filtered: Vec<(String, String)>,
     /// What to do now.
     pub response: String,
     /// What to do now, in a few words for an SMS.
@@ -138,20 +144,32 @@ impl Alert {
             let message = record.scalar("errorMessage").unwrap_or_default();
             (code, message)
         });
-        // The most severe rule that has something to say of this outcome speaks.
-        let speaker = finding
-            .rules
-            .iter()
-            .find(|rule| rule.response.speaks_of(outcome))
-            .or(finding.rules.first());
-        let mut response =
-            speaker.map_or_else(String::new, |rule| rule.response.render(&record, &actor));
-        let response_sms = speaker.and_then(|rule| rule.response.render_sms(&record, &actor));
+        let speakers = speakers(&finding.rules, outcome);
+        let mut texts = speakers.iter().enumerate().map(|(place, rule)| {
+            let text = rule.response.render(&record, &actor);
+            match place {
+                0 => text.trim_end().to_owned(),
+                _ => format!("Also met: {}.\n{}", rule.title, text.trim_end()),
+            }
+        });
+        let mut response = texts.next().unwrap_or_default();
+        for text in texts {
+            response = format!("{response}\n{text}");
+        }
+        let response_sms = speakers
+            .first()
+            .and_then(|rule| rule.response.render_sms(&record, &actor));
         if let Some(step) = response::follow_the_actor(&record) {
             response = format!("{}\n{step}", response.trim_end());
         }
         let account = record.account().map(str::to_owned);
         Alert {
+            parameters_omitted: record.parameters_are_omitted(),
+            filtered: finding
+                .filtered
+                .iter()
+                .map(|Filtered { rule, filter }| (rule.name.clone(), filter.name.clone()))
+                .collect(),
             severity,
             rules: finding.rules,
             event_id,
@@ -327,10 +345,36 @@ impl Alert {
             .map(str::trim)
     }
 
+    /// Whether a rule was met because nothing rules it out: it asks for parameters, and the record has none.
+    pub fn is_assumed(&self, rule: &Rule) -> bool {
+        self.parameters_omitted && rule.reads_parameters
+    }
+
     /// Roughly how many bytes this alert holds in memory.
     pub fn weight(&self) -> usize {
         4096 + weight(self.record.value())
     }
+}
+
+/// The rules whose words the alert gives: the most severe one about this very call, then those about how it
+/// was made (by root, say), if they have something of their own to say of this outcome. Another rule about
+/// the same call would say the same again.
+fn speakers(rules: &[Arc<Rule>], outcome: Outcome) -> Vec<&Rule> {
+    let speak = || {
+        rules
+            .iter()
+            .map(|rule| &**rule)
+            .filter(|rule| rule.response.speaks_of(outcome))
+    };
+    let first = speak()
+        .find(|rule| rule.is_about_one_call)
+        .or_else(|| speak().next())
+        .or(rules.first().map(|rule| &**rule));
+    let Some(first) = first else {
+        return Vec::new();
+    };
+    let others = speak().filter(|rule| !rule.is_about_one_call && rule.id != first.id);
+    std::iter::once(first).chain(others).collect()
 }
 
 /// Bytes that a tree of JSON values takes, its nodes included.

@@ -28,6 +28,19 @@ pub fn finding(alert: &Alert, with_record: bool) -> Value {
         "record_index": record_index(alert),
         "outcome": alert.outcome.as_str(),
         "shared_with": alert.shared_with,
+        "rules_assumed": alert
+            .rules
+            .iter()
+            .filter(|rule| alert.is_assumed(rule))
+            .take(RULES_LISTED)
+            .map(|rule| clip(&rule.name, 100))
+            .collect::<Vec<_>>(),
+        "rules_filtered": alert
+            .filtered
+            .iter()
+            .take(RULES_LISTED)
+            .map(|(rule, filter)| json!({ "rule": clip(rule, 100), "filter": clip(filter, 100) }))
+            .collect::<Vec<_>>(),
     });
     if with_record {
         finding["raw_data"] = Value::from(record.as_str());
@@ -66,19 +79,7 @@ pub(super) fn frame(alert: &Alert, title: &str, sentence: &str) -> Value {
         "is_alert": true,
         "time": time,
         "message": sentence,
-        "metadata": {
-            "version": SCHEMA_VERSION,
-            "product": {
-                "name": env!("CARGO_PKG_NAME"),
-                "vendor_name": env!("CARGO_PKG_NAME"),
-                "version": env!("CARGO_PKG_VERSION"),
-            },
-            "uid": clip(&alert.event_id, 256),
-            "profiles": ["cloud"],
-            "log_name": "AWS CloudTrail",
-            "log_provider": "AWS",
-            "original_time": alert.record.text("eventTime").map(|t| clip(t, 64)),
-        },
+        "metadata": original(metadata(&clip(&alert.event_id, 256)), alert),
         "finding_info": {
             "uid": clip(&alert.event_id, 256),
             "title": clip(title, 256),
@@ -90,6 +91,28 @@ pub(super) fn frame(alert: &Alert, title: &str, sentence: &str) -> Value {
             "created_time": time,
         },
     })
+}
+
+/// What made the finding, and the finding's own identifier.
+pub(super) fn metadata(uid: &str) -> Value {
+    json!({
+        "version": SCHEMA_VERSION,
+        "product": {
+            "name": env!("CARGO_PKG_NAME"),
+            "vendor_name": env!("CARGO_PKG_NAME"),
+            "version": env!("CARGO_PKG_VERSION"),
+        },
+        "uid": uid,
+    })
+}
+
+/// The metadata with what it says of the log that the finding is about.
+fn original(mut metadata: Value, alert: &Alert) -> Value {
+    metadata["profiles"] = json!(["cloud"]);
+    metadata["log_name"] = "AWS CloudTrail".into();
+    metadata["log_provider"] = "AWS".into();
+    metadata["original_time"] = alert.record.text("eventTime").map(|t| clip(t, 64)).into();
+    metadata
 }
 
 /// Account, region and provider.

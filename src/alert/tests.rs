@@ -1,9 +1,16 @@
+use std::sync::LazyLock;
+
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{alert::message::Message, rules::RuleSet};
+use crate::{
+    alert::message::Message,
+    rules::{RuleSet, watched::Watched},
+};
+
+const DAY: jiff::civil::Date = jiff::civil::Date::constant(2026, 11, 25);
 
 fn alert_of(record: Value) -> Alert {
     let Value::Object(fields) = record else {
@@ -15,8 +22,8 @@ fn alert_of(record: Value) -> Alert {
         version_id: None,
     });
     let accounts = Accounts::parse("111122223333=prod").unwrap();
-    let rules = RuleSet::builtin().unwrap();
-    let finding = Finding::of(Record::new(3, fields), &rules).expect("a rule meets the record");
+    let finding =
+        Finding::of(Record::new(3, fields), &RULES, DAY).expect("a rule meets the record");
     Alert::new(finding, &source, &accounts)
 }
 
@@ -448,19 +455,17 @@ fn a_digest_has_every_call_and_fits() {
     );
 }
 
-thread_local! {
-    static RULES: RuleSet = RuleSet::builtin().unwrap();
-}
+/// The built-in rules, compiled once for all tests.
+static RULES: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::builtin(&Watched::default()).unwrap());
 
 /// [`alert_of`] with the rules compiled once for the thread.
 fn alert_of_cheap(record: Value) -> Alert {
     let Value::Object(fields) = record else {
         unreachable!("the tests give objects")
     };
-    RULES.with(|rules| {
-        let finding = Finding::of(Record::new(0, fields), rules).expect("a rule meets the record");
-        Alert::new(finding, &Source::Event("e".into()), &Accounts::default())
-    })
+    let finding =
+        Finding::of(Record::new(0, fields), &RULES, DAY).expect("a rule meets the record");
+    Alert::new(finding, &Source::Event("e".into()), &Accounts::default())
 }
 
 /// GSM 03.38's basic set, as far as printable ASCII goes.

@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use cloudhsm_alerts::{function::Function, rules::RuleSet, settings::Settings, shell};
+use cloudhsm_alerts::{function::Function, settings::Settings, shell};
 use lambda_runtime::{LambdaEvent, run, service_fn};
 use serde_json::value::RawValue;
 
@@ -25,8 +25,10 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         return Err("bootstrap is started by Lambda, which sets AWS_LAMBDA_RUNTIME_API and AWS_LAMBDA_FUNCTION_NAME; \
             to handle one event here, use `cloudhsm-alerts invoke`".into());
     }
-    let rules = RuleSet::builtin()?;
-    let function = Arc::new(Function::new(settings, rules, &shell::sdk_config().await));
+    let function = Function::new(settings, &shell::sdk_config().await)
+        .await
+        .map_err(shell::first_problem)?;
+    let function = Arc::new(function);
     // The raw text, so that a payload is read here, as tolerantly as a log file.
     run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let function = Arc::clone(&function);

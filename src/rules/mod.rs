@@ -1,33 +1,54 @@
-//! Rules: Sigma detection rules, compiled, and what they say of a record.
+//! Rules: Sigma detection rules and filters, compiled, and what they say of a record.
 //!
-//! A rule file is parsed by rsigma-parser and evaluated by rsigma-eval; around them stand three rooms:
-//! what of a rule goes into an alert ([`Rule`]), how a record looks to the engine (`view.rs`), and
-//! the text that tells a person what to do ([`response`]). Source: Sigma Rules Specification 2.1.
+//! A rule file is parsed by rsigma-parser and evaluated by rsigma-eval; around them stand these rooms: raw
+//! text made into checked documents (`document.rs`, with `language.rs` for what the engine needs help with
+//! and `position.rs` for lines), exceptions ([`filter`]), names of this deployment ([`watched`]), how a
+//! record looks to the engine (`view.rs`), the text that tells a person what to do ([`response`]), and for
+//! authors [`check`], [`cases`], [`explain`] and [`mod@reference`]. Where rule files come from is [`crate::rule_source`]'s
+//! business. Source: Sigma Rules Specification 2.1.
 
+mod bound;
+pub mod cases;
+pub mod check;
+mod document;
+pub mod explain;
+pub mod filter;
+mod language;
+mod position;
+pub mod problem;
+pub mod reference;
 pub mod response;
 mod view;
+pub mod watched;
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{cmp::Reverse, collections::HashMap, fmt, sync::Arc};
 
-use rsigma_eval::Engine;
-use rsigma_parser::{SigmaRule, parse_sigma_yaml};
-use thiserror::Error;
+use jiff::civil::Date;
+use rsigma_eval::{CompiledRule, Engine};
+use rsigma_parser::{FilterRule, SigmaRule};
 
 use crate::{record::Record, severity::Severity};
+use document::{Content, Document, Origin};
+use filter::Filter;
+use problem::{Problem, Weight};
 use response::Response;
 use view::RecordView;
+use watched::Watched;
+
+pub use document::RuleFile;
 
 /// `rules/**/*.yml`, listed by the build script: (path in the project, content).
 const BUILTIN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/builtin_rules.rs"));
 
-/// A rule that cannot be used.
-#[derive(Debug, Error, Clone, PartialEq, Eq)]
-#[error("rule file {file}: {message}")]
-pub struct RuleError {
-    /// The file it stands in.
-    pub file: String,
-    /// What was found and what was expected.
-    pub message: String,
+/// The rule files compiled into this program.
+pub fn builtin_files() -> Vec<RuleFile> {
+    BUILTIN
+        .iter()
+        .map(|(name, text)| RuleFile {
+            name: (*name).to_owned(),
+            text: (*text).to_owned(),
+        })
+        .collect()
 }
 
 /// What of a rule goes into an alert.
@@ -35,7 +56,8 @@ pub struct RuleError {
 pub struct Rule {
     /// Sigma's `id`, a UUID.
     pub id: String,
-    /// Sigma's `name`, kebab-case: what happened.
+    /// Sigma's `name`, kebab-case: what happened. A rule without one is named after its file, or
+    /// by its title where the file holds several.
     pub name: String,
     /// Sigma's `title`.
     pub title: String,
@@ -47,20 +69,60 @@ pub struct Rule {
     pub techniques: Vec<String>,
     /// What to do, by outcome of the call.
     pub response: Response,
+    /// Whether the detection asks for parameters of the request: then a record from which CloudTrail left
+    /// them out can meet it only because nothing rules it out.
+    pub reads_parameters: bool,
+    /// Whether the detection names the call, or two or three of a kind: such a rule knows what the call
+    /// does; others know how it was made.
+    pub is_about_one_call: bool,
 }
 
-/// Compiled rules.
+/// A rule that a record met, and the filter that kept it back.
+#[derive(Debug, Clone)]
+pub struct Filtered {
+    /// The rule.
+    pub rule: Arc<Rule>,
+    /// The filter.
+    pub filter: Arc<Filter>,
+}
+
+impl PartialEq for Filtered {
+    fn eq(&self, other: &Filtered) -> bool {
+        self.rule.id == other.rule.id && self.filter.id == other.filter.id
+    }
+}
+
+/// What the rules say of a record.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Met {
+    /// The rules it meets, most severe first; of equals, the one that knows most of the call.
+    pub rules: Vec<Arc<Rule>>,
+    /// The rules it meets from which a filter kept it back, in the same order.
+    pub filtered: Vec<Filtered>,
+}
+
+/// Compiled rules and filters.
 pub struct RuleSet {
     engine: Engine,
     rules: HashMap<String, Arc<Rule>>,
+    filters: Vec<Arc<Filter>>,
 }
 
 impl fmt::Debug for RuleSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RuleSet")
             .field("rules", &self.rules.len())
+            .field("filters", &self.filters.len())
             .finish()
     }
+}
+
+/// The parts of a rule set in the making, and what stood in the way of the rest.
+#[derive(Debug, Default)]
+struct Parts {
+    rules: Vec<(Arc<Origin>, SigmaRule, CompiledRule, Arc<Rule>)>,
+    filters: Vec<(Arc<Origin>, FilterRule, Arc<Filter>)>,
+    problems: Vec<Problem>,
 }
 
 impl RuleSet {
@@ -68,57 +130,26 @@ impl RuleSet {
     ///
     /// # Errors
     /// A built-in rule is malformed: a mistake in the program, which its tests would show.
-    pub fn builtin() -> Result<RuleSet, RuleError> {
-        RuleSet::from_files(BUILTIN.iter().copied())
+    pub fn builtin(watched: &Watched) -> Result<RuleSet, Vec<Problem>> {
+        RuleSet::with(&[], watched)
     }
 
-    /// Rules from (file name, YAML) pairs.
+    /// The built-in rules and those of more files. A rule replaces the built-in one with its `id`, and
+    /// `status: unsupported` switches that one off.
     ///
     /// # Errors
-    /// The first file that is not a usable rule.
-    pub fn from_files<'f>(
-        files: impl IntoIterator<Item = (&'f str, &'f str)>,
-    ) -> Result<RuleSet, RuleError> {
-        let mut engine = Engine::new();
-        let mut rules: HashMap<String, Arc<Rule>> = HashMap::new();
-        for (file, yaml) in files {
-            let error = |message: String| RuleError {
-                file: file.to_owned(),
-                message,
-            };
-            let collection = parse_sigma_yaml(yaml).map_err(|e| error(e.to_string()))?;
-            if let Some(first) = collection.errors.first() {
-                return Err(error(first.clone()));
-            }
-            if !collection.correlations.is_empty() || !collection.filters.is_empty() {
-                return Err(error(
-                    "holds a correlation or a filter; expected detection rules only".into(),
-                ));
-            }
-            if collection.rules.is_empty() {
-                return Err(error(
-                    "holds no rule; expected a Sigma detection rule".into(),
-                ));
-            }
-            for sigma in &collection.rules {
-                let rule = Rule::read(sigma).map_err(&error)?;
-                if let Some(other) = rules.get(&rule.id) {
-                    return Err(error(format!(
-                        "id {} is already that of rule {}",
-                        rule.id, other.name
-                    )));
-                }
-                if let Some(other) = rules.values().find(|other| other.name == rule.name) {
-                    return Err(error(format!(
-                        "name {} is already that of rule {}",
-                        rule.name, other.id
-                    )));
-                }
-                engine.add_rule(sigma).map_err(|e| error(e.to_string()))?;
-                rules.insert(rule.id.clone(), Arc::new(rule));
-            }
-        }
-        Ok(RuleSet { engine, rules })
+    /// All that keeps a file from being used; none of the files is used then.
+    pub fn with(files: &[RuleFile], watched: &Watched) -> Result<RuleSet, Vec<Problem>> {
+        let parts = Parts::layered(&builtin_files(), files, watched);
+        parts.into_set()
+    }
+
+    /// Rules and filters of these files alone.
+    ///
+    /// # Errors
+    /// All that keeps a file from being used.
+    pub fn of(files: &[RuleFile], watched: &Watched) -> Result<RuleSet, Vec<Problem>> {
+        Parts::layered(&[], files, watched).into_set()
     }
 
     /// How many rules there are.
@@ -134,56 +165,234 @@ impl RuleSet {
     /// All rules, most severe first, then by name.
     pub fn rules(&self) -> Vec<Arc<Rule>> {
         let mut rules: Vec<_> = self.rules.values().cloned().collect();
-        sort(&mut rules);
+        rules.sort_by_cached_key(|rule| (Reverse(rule.level), rule.name.clone()));
         rules
     }
 
-    /// The rules this record meets, most severe first, then by name.
-    pub fn matching(&self, record: &Record) -> Vec<Arc<Rule>> {
-        let mut met: Vec<_> = self
+    /// All filters, in the order of their files.
+    pub fn filters(&self) -> &[Arc<Filter>] {
+        &self.filters
+    }
+
+    /// What the rules and the filters in force on a day (in UTC) say of a record.
+    pub fn evaluate(&self, record: &Record, today: Date) -> Met {
+        let mut rules: Vec<_> = self
             .engine
             .evaluate(&RecordView::new(record))
             .iter()
             .filter_map(|hit| hit.header.rule_id.as_ref())
             .filter_map(|id| self.rules.get(id).cloned())
             .collect();
-        sort(&mut met);
+        let parameters_omitted = record.parameters_are_omitted();
+        rules.sort_by_cached_key(|rule| {
+            // Of equals, the one that knows the call comes first, and of those the one that can tell more of
+            // it: its words head the alert.
+            let is_assumed = rule.reads_parameters && parameters_omitted;
+            (
+                Reverse(rule.level),
+                !rule.is_about_one_call,
+                is_assumed,
+                !rule.reads_parameters,
+                rule.name.clone(),
+            )
+        });
+        let mut met = Met::default();
+        for rule in rules {
+            let filter = self.filters.iter().find(|filter| {
+                filter.is_about(&rule) && !filter.is_expired(today) && !filter.lets_through(record)
+            });
+            match filter {
+                Some(filter) => met.filtered.push(Filtered {
+                    rule,
+                    filter: Arc::clone(filter),
+                }),
+                None => met.rules.push(rule),
+            }
+        }
         met
     }
 }
 
-fn sort(rules: &mut [Arc<Rule>]) {
-    rules.sort_by(|a, b| b.level.cmp(&a.level).then_with(|| a.name.cmp(&b.name)));
+impl Parts {
+    /// Two layers of files: what the upper one says of an id counts.
+    fn layered(lower: &[RuleFile], upper: &[RuleFile], watched: &Watched) -> Parts {
+        let mut parts = Parts::default();
+        let documents = |files: &[RuleFile], parts: &mut Parts| -> Vec<Document> {
+            files
+                .iter()
+                .flat_map(|file| document::read(file, watched, &mut parts.problems))
+                .collect()
+        };
+        let lower = documents(lower, &mut parts);
+        let upper = documents(upper, &mut parts);
+        let id_of = |document: &Document| match &document.content {
+            Content::Rule { rule, .. } => rule.id.clone(),
+            Content::Filter(_, filter) => filter.id.clone(),
+            Content::Off(id) => id.clone(),
+        };
+        let replaced: Vec<String> = upper.iter().map(id_of).collect();
+        let kept = lower
+            .into_iter()
+            .filter(|document| !replaced.contains(&id_of(document)));
+        for document in kept.chain(upper) {
+            parts.add(document);
+        }
+        parts
+    }
+
+    /// Adds a document, unless its id or name is taken.
+    fn add(&mut self, document: Document) {
+        let Document { origin, content } = document;
+        let (id, name) = match &content {
+            Content::Rule { rule, .. } => (rule.id.as_str(), rule.name.as_str()),
+            Content::Filter(_, filter) => (filter.id.as_str(), filter.name.as_str()),
+            Content::Off(_) => return,
+        };
+        let taken = self
+            .rules
+            .iter()
+            .map(|(other, _, _, rule)| (other, &rule.id, &rule.name))
+            .chain(
+                self.filters
+                    .iter()
+                    .map(|(other, _, filter)| (other, &filter.id, &filter.name)),
+            )
+            .find_map(|(other, taken_id, taken_name)| {
+                if taken_id == id {
+                    Some(("id", id, other))
+                } else {
+                    (taken_name == name).then_some(("name", name, other))
+                }
+            });
+        if let Some((field, value, other)) = taken {
+            let message = format!("{value} is already that of {}", other.file);
+            let problem = origin.problem(
+                Weight::Error,
+                &[field],
+                message,
+                Some(if field == "id" {
+                    "make another with `uuidgen`, or remove one of the two"
+                } else {
+                    "give one of the two another `name`"
+                }),
+            );
+            self.problems.push(problem);
+            return;
+        }
+        match content {
+            Content::Rule {
+                sigma,
+                compiled,
+                rule,
+            } => self.rules.push((origin, *sigma, *compiled, rule)),
+            Content::Filter(sigma, filter) => self.filters.push((origin, *sigma, filter)),
+            Content::Off(_) => {}
+        }
+    }
+
+    fn into_set(self) -> Result<RuleSet, Vec<Problem>> {
+        if !self.problems.is_empty() {
+            return Err(self.problems);
+        }
+        let mut engine = Engine::new();
+        let mut rules = HashMap::new();
+        engine.extend_compiled_rules(self.rules.into_iter().map(|(_, _, compiled, rule)| {
+            rules.insert(rule.id.clone(), rule);
+            compiled
+        }));
+        Ok(RuleSet {
+            engine,
+            rules,
+            filters: self
+                .filters
+                .into_iter()
+                .map(|(_, _, filter)| filter)
+                .collect(),
+        })
+    }
 }
 
 impl Rule {
-    fn read(sigma: &SigmaRule) -> Result<Rule, String> {
-        let required = |name: &str, value: &Option<String>| {
-            value
-                .clone()
-                .filter(|text| !text.trim().is_empty())
-                .ok_or_else(|| format!("rule {:?} has no {name}", sigma.title))
-        };
-        let response = match sigma.custom_attributes.get("response") {
-            Some(yaml) => serde_json::to_value(yaml)
-                .map_err(|e| e.to_string())
-                .and_then(|value| Response::read(&value))
-                .map_err(|e| format!("response: {e}"))?,
-            None => Response::default(),
+    fn read(origin: &Origin, sigma: &SigmaRule) -> Result<Rule, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let id = sigma.id.clone().filter(|id| !id.trim().is_empty());
+        if id.is_none() {
+            problems.push(origin.problem(
+                Weight::Error,
+                &["id"],
+                "is missing; expected a UUID",
+                Some("make one with `uuidgen`"),
+            ));
+        }
+        if sigma.level.is_none() {
+            problems.push(origin.problem(
+                Weight::Error,
+                &["level"],
+                "is missing; expected informational, low, medium, high or critical",
+                Some("it decides whether the alert wakes somebody"),
+            ));
+        }
+        let response = sigma.custom_attributes.get("response").map_or_else(
+            || Ok(Response::default()),
+            |yaml| {
+                serde_json::to_value(yaml)
+                    .map_err(|error| error.to_string())
+                    .and_then(|value| Response::read(&value))
+            },
+        );
+        let response = response.unwrap_or_else(|message| {
+            problems.push(origin.problem(Weight::Error, &["response"], message, None));
+            Response::default()
+        });
+        let (Some(id), Some(level), true) = (id, sigma.level, problems.is_empty()) else {
+            return Err(problems);
         };
         Ok(Rule {
-            id: required("id", &sigma.id)?,
-            name: required("name", &sigma.name)?,
+            id,
+            name: sigma
+                .name
+                .clone()
+                .filter(|name| !name.trim().is_empty())
+                .unwrap_or_else(|| {
+                    kebab_case(if origin.alone {
+                        stem(&origin.file)
+                    } else {
+                        &sigma.title
+                    })
+                }),
             title: sigma.title.clone(),
             description: sigma.description.clone().unwrap_or_default(),
-            level: sigma
-                .level
-                .map(Severity::from)
-                .ok_or_else(|| format!("rule {:?} has no level", sigma.title))?,
+            level: Severity::from(level),
             techniques: sigma.tags.iter().filter_map(|tag| technique(tag)).collect(),
             response,
+            is_about_one_call: bound::is_about_one_call(&sigma.detection),
+            reads_parameters: bound::items(&sigma.detection)
+                .iter()
+                .filter_map(|item| item.item.field.name.as_deref())
+                .any(is_parameter),
         })
     }
+}
+
+fn is_parameter(field: &str) -> bool {
+    let top = field.split('.').next().unwrap_or_default();
+    top.eq_ignore_ascii_case("requestParameters")
+}
+
+/// `rules/aws_delete_identity.yml` → `aws_delete_identity`.
+fn stem(file: &str) -> &str {
+    let name = file.rsplit(['/', '\\']).next().unwrap_or(file);
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
+/// Words in small letters, joined by hyphens.
+fn kebab_case(text: &str) -> String {
+    let words: Vec<String> = text
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_ascii_lowercase)
+        .collect();
+    words.join("-")
 }
 
 /// `attack.t1485.001` → `T1485.001`. Source: Sigma Tags Specification 2.1, namespace `attack`.

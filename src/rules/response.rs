@@ -57,13 +57,34 @@ static PLACEHOLDER: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"\{([A-Za-z][A-Za-z0-9_.]*)(?:\+([0-9]{1,4})([dh]))?(?:\|([^{}\n]*))?\}").ok()
 });
 
+/// Names that are filled from more than one member, or in words of this program's.
+pub(super) const COMPUTED: &[&str] = &["region", "account", "actor", "eventTime"];
+
+/// Braces that were meant to be a placeholder and would reach a person as they stand: `{cluster-id}`,
+/// `{ clusterId }`, `{clusterId+7days}`. A JMESPath has a colon or begins otherwise, the AWS CLI's shorthand
+/// an equals sign.
+static NEARLY: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\{[ \t]*[A-Za-z%$][^{}:=\n]*\}").ok());
+
 impl Response {
     /// The rule's `response`: one text for every outcome, or a mapping from outcome to text, with
     /// `sms` for the few words that an SMS about a call that succeeded has room for.
     ///
     /// # Errors
-    /// Another type, or a key that is no outcome.
+    /// Another type, a key that is no outcome, or braces that are no placeholder.
     pub fn read(value: &Value) -> Result<Response, String> {
+        let response = Response::of(value)?;
+        for (outcome, text) in response.texts() {
+            if let Some(found) = no_placeholder(text) {
+                return Err(format!(
+                    "{outcome}: expected a placeholder such as {{clusterId}}, {{clusterId|the cluster}} or {{eventTime+7d}}, found {found}"
+                ));
+            }
+        }
+        Ok(response)
+    }
+
+    fn of(value: &Value) -> Result<Response, String> {
         match value {
             Value::String(text) => Ok(Response {
                 success: Some(text.clone()),
@@ -96,6 +117,35 @@ impl Response {
                 "expected text or a mapping from outcome to text, found {other}"
             )),
         }
+    }
+
+    /// The texts by outcome; a text that stands for several comes once.
+    fn texts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("success", &self.success),
+            ("denied", &self.denied),
+            ("failed", &self.failed),
+            ("sms", &self.sms),
+        ]
+        .into_iter()
+        .filter_map(|(outcome, text)| Some((outcome, text.as_deref()?)))
+    }
+
+    /// Every placeholder's name with the outcome in whose text it stands.
+    pub(super) fn placeholders(&self) -> Vec<(&'static str, String)> {
+        let Some(placeholder) = &*PLACEHOLDER else {
+            return Vec::new();
+        };
+        let mut found: Vec<(&'static str, String)> = Vec::new();
+        for (outcome, text) in self.texts() {
+            for captures in placeholder.captures_iter(text) {
+                let name = captures[1].to_owned();
+                if !found.iter().any(|(_, known)| *known == name) {
+                    found.push((outcome, name));
+                }
+            }
+        }
+        found
     }
 
     /// Whether the rule has words of its own for this outcome.
@@ -155,6 +205,19 @@ fn render(template: &str, record: &Record, actor: &Actor) -> String {
             })
         })
         .into_owned()
+}
+
+/// The first braces that nearly are a placeholder.
+fn no_placeholder(text: &str) -> Option<&str> {
+    let (placeholder, nearly) = (PLACEHOLDER.as_ref()?, NEARLY.as_ref()?);
+    nearly
+        .find_iter(text)
+        .map(|found| found.as_str())
+        .find(|found| {
+            placeholder
+                .find(found)
+                .is_none_or(|whole| whole.len() != found.len())
+        })
 }
 
 fn value(record: &Record, actor: &Actor, name: &str) -> Option<String> {

@@ -2,7 +2,8 @@
 //!
 //! rsigma looks a field up as it is written in the rule. Here a field that is not there in that
 //! spelling is looked for without regard to case, so that a record in another spelling than documented
-//! cannot pass by a rule; everything else is the engine's own view of JSON.
+//! cannot pass by a rule; and an object is its JSON text, so that `contains` sees what stands in it, as in
+//! the tools that SigmaHQ's rules were written for. Everything else is the engine's own view of JSON.
 
 use std::borrow::Cow;
 
@@ -29,16 +30,23 @@ impl<'r> RecordView<'r> {
 // own spellings, it would not even ask for a field in another one.
 impl Event for RecordView<'_> {
     fn get_field(&self, path: &str) -> Option<EventValue<'_>> {
-        self.json.get_field(path).or_else(|| {
-            let names: Vec<&str> = path.split('.').collect();
-            let mut found = Vec::new();
-            collect(self.record.value(), &names, &mut found);
-            match found.len() {
-                0 => None,
-                1 => found.pop(),
-                _ => Some(EventValue::Array(found)),
-            }
-        })
+        // As the engine has it, a member whose name holds the dots itself comes first.
+        if let Some(value) = self
+            .record
+            .value()
+            .get(path)
+            .filter(|value| !value.is_null())
+        {
+            return Some(flat(value));
+        }
+        let names: Vec<&str> = path.split('.').collect();
+        let mut found = Vec::new();
+        collect(self.record.value(), &names, &mut found);
+        match found.len() {
+            0 => None,
+            1 => found.pop(),
+            _ => Some(EventValue::Array(found)),
+        }
     }
 
     fn any_string_value(&self, pred: &dyn Fn(&str) -> bool) -> bool {
@@ -54,19 +62,51 @@ impl Event for RecordView<'_> {
     }
 }
 
-/// Every value at the path, whatever the case of its names; a list on the way stands for each of its
-/// items, as in the engine's own look-up.
+/// Every value at the path: as it is spelled, else whatever its case; a list on the way stands for each of
+/// its members, as in the engine's own look-up.
 fn collect<'v>(value: &'v Value, names: &[&str], found: &mut Vec<EventValue<'v>>) {
     let Some((name, rest)) = names.split_first() else {
-        found.push(EventValue::from(value));
+        found.push(flat(value));
         return;
     };
     match value {
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
-            .for_each(|(_, inner)| collect(inner, rest, found)),
+        Value::Object(fields) => match fields.get(*name) {
+            // A null in the documented spelling does not hide a value in another.
+            Some(inner) if !inner.is_null() => collect(inner, rest, found),
+            exact => {
+                let before = found.len();
+                fields
+                    .iter()
+                    .filter(|(key, inner)| key.eq_ignore_ascii_case(name) && !inner.is_null())
+                    .for_each(|(_, inner)| collect(inner, rest, found));
+                if let (Some(null), true) = (exact, found.len() == before) {
+                    collect(null, rest, found);
+                }
+            }
+        },
         Value::Array(items) => items.iter().for_each(|item| collect(item, names, found)),
         _ => {}
+    }
+}
+
+/// A value as the engine's matchers take it: an object as its JSON text. A document that stands in it as text
+/// (a policy, say) has its quotation marks escaped there; rules are written as if it had not, so the text
+/// without the escapes is offered, too.
+fn flat(value: &Value) -> EventValue<'_> {
+    match value {
+        Value::Object(_) => {
+            let text = value.to_string();
+            if text.contains("\\\"") {
+                let plain = text.replace("\\\"", "\"");
+                return EventValue::Array(
+                    [text, plain]
+                        .map(|text| EventValue::Str(text.into()))
+                        .into(),
+                );
+            }
+            EventValue::Str(text.into())
+        }
+        Value::Array(items) => EventValue::Array(items.iter().map(flat).collect()),
+        other => EventValue::from(other),
     }
 }

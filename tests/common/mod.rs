@@ -14,7 +14,7 @@ use std::{
     net::{TcpListener, TcpStream},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -163,8 +163,20 @@ impl Aws {
         aws
     }
 
-    fn s3(&self) -> aws_sdk_s3::Client {
+    pub fn s3(&self) -> aws_sdk_s3::Client {
         aws_sdk_s3::Client::new(&self.sdk)
+    }
+
+    /// Runs a future of the code under test to its end.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// Deletes an object of the trail bucket.
+    pub fn delete(&self, key: &str) {
+        self.runtime
+            .block_on(self.s3().delete_object().bucket(BUCKET).key(key).send())
+            .expect("deleted");
     }
 
     fn sns(&self) -> aws_sdk_sns::Client {
@@ -394,6 +406,26 @@ impl Lambda {
             .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
             .expect("VmHWM in kB")
     }
+}
+
+/// Runs the command line in a folder.
+pub fn run(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cloudhsm-alerts"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .output()
+        .expect("the program runs")
+}
+
+/// Its exit code, what it printed, and what it said.
+pub fn shown(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 /// A free address on loopback, at the moment of asking.

@@ -5,7 +5,7 @@ use std::{fs, io::Read, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use cloudhsm_alerts::{
-    function::Function, outcome::Failed, rules::RuleSet, settings::Settings, shell, text::one_line,
+    function::Function, outcome::Failed, settings::Settings, shell, text::one_line,
 };
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ pub const LONG_ABOUT: &str = "\
 Handle one invocation payload as the function does: read the objects, and publish for real
 
 Needs ALERT_TOPIC_ARN, AWS_REGION and credentials in the environment, and takes MIN_SEVERITY,
-ACCOUNT_NAMES and MAX_ALERTS as the function does. AWS_ENDPOINT_URL names an endpoint other than AWS.";
+ACCOUNT_NAMES, MAX_ALERTS, RULES_URI and WATCHED as the function does. AWS_ENDPOINT_URL names an endpoint other than AWS.";
 
 #[derive(Args)]
 pub struct Arguments {
@@ -37,16 +37,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
         .map_err(|error| format!("{}: expected JSON: {error}", one_line(&at, 500)))?;
     shell::log_text();
     let settings = Settings::from_env()?;
-    let rules = RuleSet::builtin()?;
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let reply = runtime.block_on(async {
-        Function::new(settings, rules, &shell::sdk_config().await)
-            .handle(&payload)
-            .await
-    });
+    let function = runtime
+        .block_on(async { Function::new(settings, &shell::sdk_config().await).await })
+        .map_err(shell::first_problem)?;
+    let reply = runtime.block_on(function.handle(&payload));
     match reply {
         Ok(reply) => {
             println!("{reply:#}");

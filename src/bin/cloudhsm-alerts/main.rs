@@ -1,7 +1,11 @@
-//! The command line: the same core and the same rules as the function, on log files at rest ([`scan`]), and
-//! the function's own pipeline in this process ([`invoke`]).
+//! The command line: the same core and the same rules as the function, on log files at rest ([`scan`],
+//! [`explain`]), the rules themselves ([`rules`]), and the function's own pipeline in this process
+//! ([`invoke`]).
 
+mod explain;
 mod invoke;
+mod rule_files;
+mod rules;
 mod scan;
 
 use std::process::ExitCode;
@@ -11,7 +15,8 @@ use clap::{Parser, Subcommand};
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done
-  1  an input could not be read whole, or the invocation failed; everything else was done
+  1  an input could not be read whole, rules could not be used, or the invocation failed; everything else
+     was done
   2  wrong usage";
 
 /// CloudHSM management calls in CloudTrail log files, as alerts.
@@ -27,6 +32,12 @@ enum Command {
     /// Read log files, in folders or in S3, and print the alerts
     #[command(after_help = AFTER_HELP)]
     Scan(scan::Arguments),
+    /// Tell which rules a record of a log file meets, and what keeps it from the others
+    #[command(after_help = AFTER_HELP)]
+    Explain(explain::Arguments),
+    /// List, check and test rules
+    #[command(after_help = rules::AFTER_HELP)]
+    Rules(rules::Arguments),
     /// Handle one invocation payload as the function does, against the configured AWS endpoint
     #[command(long_about = invoke::LONG_ABOUT, after_help = AFTER_HELP)]
     Invoke(invoke::Arguments),
@@ -35,6 +46,8 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Scan(arguments) => scan::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Rules(arguments) => rules::run(&arguments),
         Command::Invoke(arguments) => invoke::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

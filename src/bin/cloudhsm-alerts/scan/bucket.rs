@@ -29,7 +29,7 @@ pub(super) fn scan(address: &str, session: &mut Session<'_, impl Write>) -> io::
                 return Ok(());
             }
         };
-        for (object, size) in listed.objects {
+        for s3::Listed { object, size, .. } in listed.objects {
             found = true;
             if object.key != prefix && !session.wants(&object.key, size) {
                 continue;

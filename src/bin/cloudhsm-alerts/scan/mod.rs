@@ -16,11 +16,16 @@ use cloudhsm_alerts::{
     alert::{Alert, Source, accounts::Accounts, email, ocsf, sms},
     finding::{Finding, Scan},
     object::Skip,
+    outcome::Counts,
     rules::RuleSet,
     severity::Severity,
+    shell,
     text::one_line,
 };
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use jiff::civil::Date;
+
+use crate::rule_files::AddedRules;
 
 const CHUNK: usize = 128 * 1024;
 
@@ -38,6 +43,8 @@ pub struct Arguments {
     /// Names of accounts, such as 111122223333=prod,444455556666=dev
     #[arg(long, value_name = "NAMES", default_value = "", value_parser = Accounts::parse, hide_default_value = true)]
     account_names: Accounts,
+    #[command(flatten)]
+    added: AddedRules,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -53,11 +60,12 @@ enum Format {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let rules = RuleSet::builtin()?;
+    let rules = arguments.added.load()?;
     let progress = progress();
     let mut session = Session {
         arguments,
         rules: &rules,
+        today: shell::today(),
         output: BufWriter::new(io::stdout().lock()),
         progress: &progress,
         told: HashSet::new(),
@@ -84,6 +92,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
 struct Session<'a, W: Write> {
     arguments: &'a Arguments,
     rules: &'a RuleSet,
+    today: Date,
     output: W,
     progress: &'a ProgressBar,
     told: HashSet<String>,
@@ -111,7 +120,7 @@ impl<W: Write> Session<'_, W> {
 
     /// Reads one log file to its end.
     fn scan(&mut self, source: &Source, file: &mut impl Read) -> io::Result<()> {
-        let mut scan = Scan::new(self.rules);
+        let mut scan = Scan::new(self.rules, self.today);
         let mut chunk = vec![0; CHUNK];
         let mut written = Ok(());
         let failure = loop {
@@ -162,6 +171,11 @@ impl<W: Write> Session<'_, W> {
     }
 
     fn take(&mut self, finding: Finding, source: &Source) -> io::Result<()> {
+        self.report.counts.note_filtered(&finding.filtered);
+        if finding.is_filtered() {
+            self.report.counts.filtered += 1;
+            return Ok(());
+        }
         if finding.severity() < self.arguments.min_severity {
             self.report.below_minimum += 1;
             return Ok(());
@@ -241,6 +255,8 @@ struct Report {
     printed: u64,
     below_minimum: u64,
     already_told: u64,
+    /// What filters kept back, as the function counts it.
+    counts: Counts,
     skipped: BTreeMap<&'static str, u64>,
     problems: u64,
 }
@@ -270,6 +286,10 @@ impl Report {
                 format!("{} recorded more than once", self.already_told),
             ),
             (
+                self.counts.filtered,
+                format!("{} kept back by filters", self.counts.filtered),
+            ),
+            (
                 self.unreadable,
                 format!("{} unreadable", counted(self.unreadable, "record")),
             ),
@@ -283,6 +303,16 @@ impl Report {
             }
         }
         eprintln!("{line}");
+        for (rule, filters) in &self.counts.filtered_by {
+            for (filter, count) in filters {
+                eprintln!(
+                    "kept back: {} from the rule {}, by the filter {}",
+                    counted(*count, "call"),
+                    one_line(rule, 100),
+                    one_line(filter, 100)
+                );
+            }
+        }
         for (reason, count) in &self.skipped {
             eprintln!("skipped: {}, {reason}", counted(*count, "file"));
         }

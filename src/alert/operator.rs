@@ -1,0 +1,77 @@
+//! The operator alert: a word to whoever runs this function, about the function itself.
+//!
+//! It goes to the same topic as the alerts about calls, because that is where people are known to listen,
+//! with attributes of its own so that a filter policy can tell the two apart.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    message::{Attribute, Message},
+    ocsf,
+    sms::gsm7,
+};
+use crate::severity::Severity;
+
+/// Rules that could not be taken into use: where they were looked for, and what is wrong with which file, a
+/// line each.
+pub fn rules_not_loaded(uri: &str, problems: &[String], in_use: usize, now: Timestamp) -> Message {
+    let subject = "cloudhsm-alerts: rules were NOT loaded, the previous ones stay in use";
+    let mut email = format!(
+        "Rules for cloudhsm-alerts were not loaded\n\nWHAT HAPPENED\n  The rule files in {uri} cannot be used. Alerting goes on with the {in_use} rules that were in use before.\n\nWHAT IS WRONG\n"
+    );
+    for problem in problems {
+        email.push_str(&format!("  {problem}\n"));
+    }
+    email.push_str(
+        "\nWHAT TO DO NOW\n  Mend or remove the files named above. The function looks again after its next log file, a minute later at the earliest.\n  Before putting rules there, check them:\n      cloudhsm-alerts rules check FOLDER\n",
+    );
+    let first = problems.first().map_or("", String::as_str);
+    let sentence = format!(
+        "The rule files in {uri} cannot be used; the {in_use} rules that were in use before stay. {first}"
+    );
+    let finding = json!({
+        "class_uid": 2004,
+        "class_name": "Detection Finding",
+        "category_uid": 2,
+        "category_name": "Findings",
+        "activity_id": 1,
+        "activity_name": "Create",
+        "type_uid": 200401,
+        "type_name": "Detection Finding: Create",
+        "severity_id": Severity::High.ocsf_id(),
+        "severity": Severity::High.ocsf_caption(),
+        "status_id": 1,
+        "status": "New",
+        "is_alert": true,
+        "time": now.as_millisecond(),
+        "message": sentence,
+        "metadata": ocsf::metadata("rules-not-loaded"),
+        "cloud": { "provider": "AWS" },
+        "finding_info": {
+            "uid": "rules-not-loaded",
+            "title": "Rules were not loaded",
+            "desc": sentence,
+            "data_sources": [uri],
+        },
+        "remediation": { "desc": "Mend or remove the files named; check rules with `cloudhsm-alerts rules check` before deploying them." },
+        "unmapped": { "rules_uri": uri, "problems": problems },
+    });
+    let sms = gsm7(
+        &format!("cloudhsm-alerts: rules NOT loaded, previous ones stay. {first}"),
+        super::sms::MAX_SMS,
+    );
+    let attribute = |value: &str| Attribute::One(value.to_owned());
+    Message::texts(
+        subject,
+        &finding.to_string(),
+        &email,
+        &sms,
+        vec![
+            ("severity", attribute(Severity::High.as_str())),
+            ("event_name", attribute("RulesNotLoaded")),
+            ("outcome", attribute("failed")),
+            ("actor_type", attribute("cloudhsm-alerts")),
+        ],
+    )
+}

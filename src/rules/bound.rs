@@ -1,0 +1,169 @@
+//! What a detection asks of a record: its items with their sense, and the event sources that a record must
+//! be of to meet it.
+//!
+//! A rule that is bound to event sources can be skipped for every record of another source without looking
+//! further; one that is not must see every record. Nothing is evaluated here.
+
+use rsigma_parser::{
+    ConditionExpr, Detection, DetectionItem, Detections, Modifier, Quantifier, SigmaValue,
+};
+
+/// A field with its values, where it stands, and in which sense the condition uses it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Item<'d> {
+    /// The named part of the detection.
+    pub part: &'d str,
+    /// Field, modifiers and values.
+    pub item: &'d DetectionItem,
+    /// Whether the condition asks for it (or, under `not`, excludes it).
+    pub positive: bool,
+}
+
+/// Every item that some condition uses. Those of a part used in both senses come twice.
+pub(super) fn items(detections: &Detections) -> Vec<Item<'_>> {
+    let mut found = Vec::new();
+    for (part, positive) in uses(detections) {
+        if let Some((part, detection)) = detections.named.get_key_value(part) {
+            collect(part, detection, positive, &mut found);
+        }
+    }
+    found
+}
+
+/// The parts that the conditions use, each with its sense; in order of names.
+pub(super) fn uses(detections: &Detections) -> Vec<(&str, bool)> {
+    fn walk<'d>(
+        condition: &'d ConditionExpr,
+        detections: &'d Detections,
+        positive: bool,
+        found: &mut Vec<(&'d str, bool)>,
+    ) {
+        match condition {
+            ConditionExpr::And(parts) | ConditionExpr::Or(parts) => parts
+                .iter()
+                .for_each(|part| walk(part, detections, positive, found)),
+            ConditionExpr::Not(part) => walk(part, detections, !positive, found),
+            ConditionExpr::Identifier(name) => found.push((name, positive)),
+            ConditionExpr::Selector { pattern, .. } => found.extend(
+                detections
+                    .named
+                    .keys()
+                    .filter(|name| pattern.matches_detection_name(name))
+                    .map(|name| (name.as_str(), positive)),
+            ),
+        }
+    }
+    let mut found = Vec::new();
+    for condition in &detections.conditions {
+        walk(condition, detections, true, &mut found);
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+fn collect<'d>(part: &'d str, detection: &'d Detection, positive: bool, found: &mut Vec<Item<'d>>) {
+    match detection {
+        Detection::AllOf(items) => found.extend(items.iter().map(|item| Item {
+            part,
+            item,
+            positive,
+        })),
+        Detection::AnyOf(parts) | Detection::And(parts) => parts
+            .iter()
+            .for_each(|inner| collect(part, inner, positive, found)),
+        Detection::ArrayMatch { body, .. } => collect(part, body, positive, found),
+        Detection::Conditional { named, .. } => named
+            .values()
+            .for_each(|inner| collect(part, inner, positive, found)),
+        Detection::Keywords(_) => {}
+    }
+}
+
+/// Whether the detection asks for an event name, or one of two or three.
+pub(super) fn is_about_one_call(detections: &Detections) -> bool {
+    let mut values = 0;
+    for item in items(detections).iter().filter(|item| item.positive) {
+        let is_name = item
+            .item
+            .field
+            .name
+            .as_deref()
+            .is_some_and(|name| name.eq_ignore_ascii_case("eventName"));
+        if is_name {
+            values += item.item.values.len();
+        }
+    }
+    (1..=3).contains(&values)
+}
+
+/// Whether a record must be of certain event sources to meet the detection.
+pub(super) fn is_bound(detections: &Detections) -> bool {
+    !detections.conditions.is_empty()
+        && detections
+            .conditions
+            .iter()
+            .all(|condition| binds(condition, detections))
+}
+
+fn binds(condition: &ConditionExpr, detections: &Detections) -> bool {
+    let part_binds = |name: &str| detections.named.get(name).is_some_and(names_source);
+    match condition {
+        ConditionExpr::And(parts) => parts.iter().any(|part| binds(part, detections)),
+        ConditionExpr::Or(parts) => parts.iter().all(|part| binds(part, detections)),
+        // What is excluded binds nothing.
+        ConditionExpr::Not(_) => false,
+        ConditionExpr::Identifier(name) => part_binds(name),
+        ConditionExpr::Selector {
+            quantifier,
+            pattern,
+        } => {
+            let mut parts = detections
+                .named
+                .keys()
+                .filter(|name| pattern.matches_detection_name(name))
+                .peekable();
+            parts.peek().is_some()
+                && match quantifier {
+                    Quantifier::All => parts.any(|name| part_binds(name)),
+                    Quantifier::Count(0) => false,
+                    Quantifier::Any | Quantifier::Count(_) => parts.all(|name| part_binds(name)),
+                }
+        }
+    }
+}
+
+fn names_source(detection: &Detection) -> bool {
+    match detection {
+        Detection::AllOf(items) => items.iter().any(is_source),
+        Detection::AnyOf(parts) => parts.iter().all(names_source),
+        Detection::And(parts) => parts.iter().any(names_source),
+        Detection::Keywords(_) | Detection::ArrayMatch { .. } | Detection::Conditional { .. } => {
+            false
+        }
+    }
+}
+
+/// An item that wants text in `eventSource` which is known in advance.
+fn is_source(item: &DetectionItem) -> bool {
+    let is_text = |modifier: &Modifier| {
+        matches!(
+            modifier,
+            Modifier::Contains
+                | Modifier::StartsWith
+                | Modifier::EndsWith
+                | Modifier::Cased
+                | Modifier::All
+        )
+    };
+    item.field
+        .name
+        .as_deref()
+        .is_some_and(|name| name.eq_ignore_ascii_case("eventSource"))
+        && item.field.modifiers.iter().all(is_text)
+        && item.values.iter().all(|value| {
+            matches!(value, SigmaValue::String(text) if text.parts.iter().any(|part| {
+                matches!(part, rsigma_parser::StringPart::Plain(plain) if !plain.is_empty())
+            }))
+        })
+}

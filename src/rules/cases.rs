@@ -1,0 +1,208 @@
+//! Cases: the records that a rule carries as its tests, those it must meet and the near misses it must not.
+//!
+//! They stand in the rule's own file under `tests`, so that a change of a rule and of its tests is one
+//! change. A record here is a part of a real one; its members are spelled as CloudTrail spells them, which
+//! is checked, because a test with a slip in it proves nothing.
+
+use serde_json::Value;
+
+use super::{
+    Parts, RuleFile, RuleSet,
+    check::api,
+    document::Origin,
+    explain,
+    problem::{Problem, Weight, nearest},
+    watched::Watched,
+};
+use crate::{json, record::Record};
+
+/// What a rule must make of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Meet it.
+    Meets,
+    /// Not meet it.
+    Misses,
+}
+
+impl Expected {
+    /// The member that names the case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Expected::Meets => "meets",
+            Expected::Misses => "misses",
+        }
+    }
+}
+
+/// One test of a rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Case {
+    /// What happens in it.
+    pub name: String,
+    /// What the rule must make of it.
+    pub expected: Expected,
+    /// The record.
+    pub record: Record,
+    /// Its line in the file.
+    pub line: usize,
+}
+
+/// The tests of a rule, and what is wrong with those that are none.
+pub(super) fn read(
+    origin: &Origin,
+    tests: Option<&impl serde::Serialize>,
+) -> (Vec<Case>, Vec<Problem>) {
+    let error = |path: &[&str], message: String, hint: &str| {
+        vec![origin.problem(Weight::Error, path, message, Some(hint))]
+    };
+    let Some(tests) = tests.and_then(|tests| serde_json::to_value(tests).ok()) else {
+        return (Vec::new(), Vec::new());
+    };
+    let Value::Array(tests) = tests else {
+        let message = format!("expected a list, found {}", json::kind(&tests));
+        let hint = "each item has `meets:` or `misses:` with what happens, and `record:`";
+        return (Vec::new(), error(&["tests"], message, hint));
+    };
+    let mut cases = Vec::new();
+    let mut problems = Vec::new();
+    for (index, test) in tests.into_iter().enumerate() {
+        match case(origin, index, test) {
+            Ok(case) => cases.push(case),
+            Err(found) => problems.extend(found),
+        }
+    }
+    (cases, problems)
+}
+
+fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Problem>> {
+    let number = index.to_string();
+    let error = |path: &[&str], message: String, hint: &str| {
+        let path = [&["tests", number.as_str()], path].concat();
+        vec![origin.problem(Weight::Error, &path, message, Some(hint))]
+    };
+    let shape = "expected `meets: …` or `misses: …`, and `record: {…}`";
+    let Value::Object(mut test) = test else {
+        return Err(error(
+            &[],
+            format!("expected a mapping, found {}", json::kind(&test)),
+            shape,
+        ));
+    };
+    let (expected, name) = match (test.remove("meets"), test.remove("misses")) {
+        (Some(name), None) => (Expected::Meets, name),
+        (None, Some(name)) => (Expected::Misses, name),
+        (Some(_), Some(_)) => {
+            return Err(error(&[], "says both meets and misses".into(), shape));
+        }
+        (None, None) => {
+            return Err(error(&[], "says neither meets nor misses".into(), shape));
+        }
+    };
+    let Value::String(name) = name else {
+        return Err(error(
+            &[expected.as_str()],
+            format!("expected text, found {}", json::kind(&name)),
+            "say in a few words what happens in the record",
+        ));
+    };
+    let record = match test.remove("record") {
+        Some(Value::Object(fields)) if !fields.is_empty() => fields,
+        Some(other) => {
+            let found = match &other {
+                Value::Object(_) => "an empty mapping",
+                other => json::kind(other),
+            };
+            return Err(error(
+                &["record"],
+                format!("expected a CloudTrail record, found {found}"),
+                "give its members, such as eventSource and eventName",
+            ));
+        }
+        None => return Err(error(&[], "has no record".into(), shape)),
+    };
+    if let Some(other) = test.keys().next() {
+        return Err(error(
+            &[other],
+            format!("expected meets, misses or record, found {other:?}"),
+            shape,
+        ));
+    }
+    for member in record.keys() {
+        if !api::RECORD_MEMBERS
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(member))
+        {
+            let hint = match nearest(member, api::RECORD_MEMBERS.iter().copied()) {
+                Some(near) => format!("did you mean {near}?"),
+                None => "CloudTrail's page \"record contents\" lists them".to_owned(),
+            };
+            return Err(error(
+                &["record", member],
+                format!("expected a member of a CloudTrail record, found {member:?}"),
+                &hint,
+            ));
+        }
+    }
+    Ok(Case {
+        line: origin.lines.line(&["tests", &number, expected.as_str()]),
+        name,
+        expected,
+        record: Record::new(index as u64, record),
+    })
+}
+
+/// What became of a rule's tests.
+#[derive(Debug)]
+pub struct Tested {
+    /// The rule's file.
+    pub file: String,
+    /// The rule's name.
+    pub rule: String,
+    /// Each case; where it failed, why.
+    pub cases: Vec<(Case, Result<(), String>)>,
+}
+
+/// Runs the tests of every rule in some files, each rule by itself: whether a filter would keep the record
+/// back, or another rule meets it, too, is not asked.
+///
+/// # Errors
+/// All that keeps a file from being used, or a test from being run.
+pub fn run(files: &[RuleFile], watched: &Watched) -> Result<Vec<Tested>, Vec<Problem>> {
+    let parts = Parts::layered(&[], files, watched);
+    let mut problems = parts.problems;
+    let mut tested = Vec::new();
+    for (origin, sigma, compiled, rule) in &parts.rules {
+        let (cases, found) = read(origin, sigma.custom_attributes.get("tests"));
+        problems.extend(found);
+        let outcomes = cases.into_iter().map(|case| {
+            let met = RuleSet::is_met(compiled, &case.record);
+            let outcome = match (case.expected, met) {
+                (Expected::Meets, false) | (Expected::Misses, true) => {
+                    let reasons = explain::reasons(compiled, &case.record);
+                    Err(format!(
+                        "{}: {}",
+                        if met {
+                            "the rule meets it"
+                        } else {
+                            "the rule does not meet it"
+                        },
+                        reasons.join("; ")
+                    ))
+                }
+                _ => Ok(()),
+            };
+            (case, outcome)
+        });
+        tested.push(Tested {
+            file: origin.file.clone(),
+            rule: rule.name.clone(),
+            cases: outcomes.collect(),
+        });
+    }
+    if problems.is_empty() {
+        Ok(tested)
+    } else {
+        Err(problems)
+    }
+}

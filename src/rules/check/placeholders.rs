@@ -1,0 +1,152 @@
+//! Placeholders: whether a record that meets the rule can fill what its response leaves open.
+//!
+//! A name that no record has is a slip: the person at night would read `CLUSTERID` or the fallback every
+//! time.
+
+use rsigma_parser::SigmaRule;
+
+use super::{
+    NEVER_RECORDED, Problem, Weight,
+    api::{self, Api},
+    names, nearest,
+};
+use crate::rules::{Rule, bound, document::Origin, response};
+
+/// Members below `userIdentity` and the other parts of a record that are the same for every service.
+/// Source: AWS CloudTrail User Guide, "CloudTrail userIdentity element".
+const IDENTITY: &[&str] = &[
+    "accessKeyId",
+    "accountId",
+    "arn",
+    "attributes",
+    "creationDate",
+    "credentialId",
+    "ec2RoleDelivery",
+    "federatedProvider",
+    "identityProvider",
+    "identityStoreArn",
+    "inScopeOf",
+    "invokedBy",
+    "invokedByDelegate",
+    "mfaAuthenticated",
+    "onBehalfOf",
+    "principalId",
+    "sessionContext",
+    "sessionIssuer",
+    "sourceIdentity",
+    "type",
+    "userId",
+    "userName",
+    "webIdFederationData",
+];
+
+pub(super) fn check(origin: &Origin, sigma: &SigmaRule, rule: &Rule, problems: &mut Vec<Problem>) {
+    let Some(api) = Api::known() else {
+        return;
+    };
+    let (sources, operations) = calls(api, sigma);
+    let operations: Vec<&str> = operations.iter().map(String::as_str).collect();
+    for (outcome, name) in rule.response.placeholders() {
+        let Err(hint) = can_be_filled(api, &sources, &operations, &name) else {
+            continue;
+        };
+        let path: &[&str] = if origin.lines.has(&["response", outcome]) {
+            &["response", outcome]
+        } else {
+            &["response"]
+        };
+        problems.push(origin.problem(
+            Weight::Error,
+            path,
+            format!("no record that meets this rule can fill {{{name}}}"),
+            Some(&hint),
+        ));
+    }
+}
+
+/// Event sources and event names that the rule's detection asks for.
+fn calls(api: &Api, sigma: &SigmaRule) -> (Vec<String>, Vec<String>) {
+    let items = bound::items(&sigma.detection);
+    let of = |field: &str, known: &[&str]| -> Vec<String> {
+        let mut found: Vec<String> = items
+            .iter()
+            .filter(|item| item.positive)
+            .filter(|item| {
+                item.item
+                    .field
+                    .name
+                    .as_deref()
+                    .is_some_and(|name| name.eq_ignore_ascii_case(field))
+            })
+            .flat_map(|item| {
+                item.item
+                    .values
+                    .iter()
+                    .flat_map(|value| names::matched(item.item, value, field, known))
+            })
+            .map(str::to_owned)
+            .collect();
+        found.sort();
+        found.dedup();
+        found
+    };
+    let known: Vec<&str> = api.event_sources().chain([NEVER_RECORDED]).collect();
+    let sources = of("eventSource", &known);
+    let known: Vec<&str> = sources
+        .iter()
+        .flat_map(|source| api.operations(source))
+        .collect();
+    let operations = of("eventName", &known);
+    (sources, operations)
+}
+
+/// `Err`: why not, as a hint.
+fn can_be_filled(
+    api: &Api,
+    sources: &[String],
+    operations: &[&str],
+    name: &str,
+) -> Result<(), String> {
+    let is_one_of =
+        |names: &[&str], name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+    if is_one_of(response::COMPUTED, name) || is_one_of(api::RECORD_MEMBERS, name) {
+        return Ok(());
+    }
+    let (top, last) = match name.split_once('.') {
+        Some((top, rest)) => (top, rest.rsplit('.').next().unwrap_or(rest)),
+        None => ("", name),
+    };
+    if !top.is_empty() && !is_one_of(api::RECORD_MEMBERS, top) {
+        return Err(match nearest(top, api::RECORD_MEMBERS.iter().copied()) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "a path begins with a member of a record, such as requestParameters".into(),
+        });
+    }
+    let is_identity = top.eq_ignore_ascii_case("userIdentity");
+    if is_identity && !is_one_of(IDENTITY, last) {
+        return Err(match nearest(last, IDENTITY.iter().copied()) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "a userIdentity has no such member".into(),
+        });
+    }
+    let is_of_the_call = ["", "requestParameters", "responseElements"]
+        .iter()
+        .any(|part| part.eq_ignore_ascii_case(top));
+    // What other services and additional data hold is not known.
+    if !is_of_the_call || sources.is_empty() || !sources.iter().all(|source| api.knows(source)) {
+        return Ok(());
+    }
+    if sources
+        .iter()
+        .any(|source| api.has_member(source, operations, last))
+    {
+        return Ok(());
+    }
+    let others = api
+        .members(sources)
+        .filter(|member| !member.eq_ignore_ascii_case(last));
+    Err(match nearest(last, others) {
+        Some(near) => format!("did you mean {near}? A name is that of a member of the call's request or response"),
+        None => "expected a member of the call's request or response, or region, account, actor, eventTime".into(),
+    })
+}

@@ -1,0 +1,341 @@
+//! The language: what of Sigma the engine does as the specification says, what it is helped with here, and
+//! what is refused.
+//!
+//! The engine takes some documents that it then evaluates otherwise than Sigma means. Nothing of that may
+//! pass silently: a detection is looked at before it is compiled, rewritten where the same can be said in
+//! a way the engine understands, and refused with its place where it cannot.
+//! Source: Sigma Rules Specification and Modifiers Appendix 2.1.
+
+use rsigma_parser::{
+    ConditionExpr, Detection, DetectionItem, Detections, FieldSpec, Modifier, SelectorPattern,
+    SigmaString, SigmaValue,
+};
+
+use super::{
+    document::Origin,
+    problem::{Problem, Weight, nearest},
+    watched::{self, Watched},
+};
+
+/// Modifiers as rules write them.
+const MODIFIERS: &[&str] = &[
+    "all",
+    "base64",
+    "base64offset",
+    "cased",
+    "cidr",
+    "contains",
+    "day",
+    "dotall",
+    "endswith",
+    "exists",
+    "expand",
+    "fieldref",
+    "gt",
+    "gte",
+    "hour",
+    "i",
+    "ignorecase",
+    "lt",
+    "lte",
+    "m",
+    "minute",
+    "month",
+    "multiline",
+    "neq",
+    "re",
+    "s",
+    "startswith",
+    "utf16",
+    "utf16be",
+    "utf16le",
+    "week",
+    "wide",
+    "windash",
+    "year",
+];
+
+/// Modifiers that do not exist: the parser finds them too, but not where they stand.
+pub(super) fn modifiers(origin: &Origin) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for section in ["detection", "filter"] {
+        for (path, line) in origin.lines.below(&[section]) {
+            // Only keys carry modifiers; in `filter.rules` stand no fields.
+            let Some((_, modifiers)) = path.last().and_then(|key| key.split_once('|')) else {
+                continue;
+            };
+            for modifier in modifiers.split('|') {
+                if modifier.parse::<Modifier>().is_ok() {
+                    continue;
+                }
+                let hint = match nearest(modifier, MODIFIERS.iter().copied()) {
+                    _ if modifier == "not" => {
+                        "a modifier cannot negate: write `not` in the condition".to_owned()
+                    }
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("known are {}", MODIFIERS.join(", ")),
+                };
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                problems.push(origin.problem_at(
+                    Weight::Error,
+                    line,
+                    &path,
+                    format!("expected a modifier of Sigma, found {modifier:?}"),
+                    Some(&hint),
+                ));
+            }
+        }
+    }
+    problems.sort_by_key(|problem| problem.line);
+    problems
+}
+
+/// Makes a detection such as the engine evaluates as Sigma means it; gives what cannot be.
+pub(super) fn prepare(
+    origin: &Origin,
+    section: &str,
+    detections: &mut Detections,
+    watched: &Watched,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if detections.timeframe.is_some() {
+        problems.push(origin.problem(
+            Weight::Error,
+            &[section, "timeframe"],
+            "counts over time, which Sigma has dropped and this function cannot do",
+            Some("write a rule for the single call"),
+        ));
+    }
+    for condition in &detections.conditions {
+        selectors(origin, section, condition, detections, &mut problems);
+    }
+    let mut names: Vec<String> = detections.named.keys().cloned().collect();
+    names.sort();
+    for name in names {
+        if let Some(detection) = detections.named.get_mut(&name) {
+            let mut walk = Walk {
+                origin,
+                part: [section, &name],
+                watched,
+                problems: &mut problems,
+            };
+            walk.detection(detection);
+        }
+    }
+    problems
+}
+
+/// `1 of x_*` without any `x_…` is never met, `all of x_*` always: both are slips.
+fn selectors(
+    origin: &Origin,
+    section: &str,
+    condition: &ConditionExpr,
+    detections: &Detections,
+    problems: &mut Vec<Problem>,
+) {
+    match condition {
+        ConditionExpr::And(parts) | ConditionExpr::Or(parts) => {
+            for part in parts {
+                selectors(origin, section, part, detections, problems);
+            }
+        }
+        ConditionExpr::Not(part) => selectors(origin, section, part, detections, problems),
+        ConditionExpr::Identifier(_) => {}
+        ConditionExpr::Selector { pattern, .. } => {
+            if !detections
+                .named
+                .keys()
+                .any(|name| pattern.matches_detection_name(name))
+            {
+                let pattern = match pattern {
+                    SelectorPattern::Them => "them",
+                    SelectorPattern::Pattern(pattern) => pattern,
+                };
+                problems.push(origin.problem(
+                    Weight::Error,
+                    &[section, "condition"],
+                    format!("`of {pattern}` names no part of the {section}"),
+                    Some("expected a name, or the beginning of one, that stands beside the condition"),
+                ));
+            }
+        }
+    }
+}
+
+/// One named part of a detection on its way.
+struct Walk<'w> {
+    origin: &'w Origin,
+    part: [&'w str; 2],
+    watched: &'w Watched,
+    problems: &'w mut Vec<Problem>,
+}
+
+impl Walk<'_> {
+    fn refuse(&mut self, field: Option<&str>, message: String, hint: &str) {
+        let line = match field {
+            Some(field) => self.origin.lines.line_of_field(&self.part, field),
+            None => self.origin.lines.line(&self.part),
+        };
+        let mut path = self.part.to_vec();
+        path.extend(field);
+        self.problems.push(
+            self.origin
+                .problem_at(Weight::Error, line, &path, message, Some(hint)),
+        );
+    }
+
+    fn detection(&mut self, detection: &mut Detection) {
+        match detection {
+            Detection::AllOf(items) => {
+                for item in items.iter_mut() {
+                    self.item(item);
+                }
+                if let Some(rewritten) = keywords(items) {
+                    *detection = rewritten;
+                }
+            }
+            Detection::AnyOf(parts) | Detection::And(parts) => {
+                parts.iter_mut().for_each(|part| self.detection(part));
+            }
+            Detection::Keywords(values) => {
+                if values
+                    .iter()
+                    .any(|value| !matches!(value, SigmaValue::String(_)))
+                {
+                    self.refuse(
+                        None,
+                        "has a keyword that is no text; keywords are looked for in texts".into(),
+                        "put it into quotation marks",
+                    );
+                }
+            }
+            Detection::ArrayMatch { field, .. } => {
+                let field = field.clone();
+                self.refuse(
+                    Some(&field),
+                    "uses a selector of list members, which no released Sigma version has".into(),
+                    "write the path without brackets: a list on it stands for each of its members",
+                );
+            }
+            Detection::Conditional { .. } => self.refuse(
+                None,
+                "has a condition within a part".into(),
+                "name two parts, and join them in the rule's condition",
+            ),
+        }
+    }
+
+    fn item(&mut self, item: &mut DetectionItem) {
+        let field = item.field.name.clone();
+        let field = field.as_deref();
+        if item.values.is_empty() {
+            self.refuse(
+                field,
+                "has an empty list, which nothing can match".into(),
+                "give a value, or leave the field out",
+            );
+        }
+        if item.field.has_modifier(Modifier::Exists) {
+            let is_flag = matches!(item.values.as_slice(), [SigmaValue::Bool(_)]);
+            if !is_flag {
+                self.refuse(
+                    field,
+                    "expected true or false for `exists`".into(),
+                    "true: the field is there and not null; false: it is missing or null",
+                );
+            }
+        }
+        if item.field.has_modifier(Modifier::Expand) {
+            self.expand(item);
+        }
+        if item.field.has_modifier(Modifier::Re) {
+            self.regular_expressions(item);
+        }
+    }
+
+    /// The engine would fill a placeholder from the record; here the deployment's names take its place.
+    fn expand(&mut self, item: &mut DetectionItem) {
+        let field = item.field.name.clone();
+        let mut values = Vec::new();
+        for value in &item.values {
+            let text = match value {
+                SigmaValue::String(text) => text.original.as_str(),
+                _ => "",
+            };
+            let patterns = text
+                .strip_prefix('%')
+                .and_then(|rest| rest.strip_suffix('%'))
+                .and_then(|name| self.watched.patterns(name));
+            match patterns {
+                Some(patterns) => values.extend(
+                    patterns
+                        .iter()
+                        .map(|pattern| SigmaValue::String(SigmaString::new(pattern))),
+                ),
+                None => self.refuse(
+                    field.as_deref(),
+                    format!("expected a placeholder that is known here, found {text:?}"),
+                    &format!("known are {}", watched::placeholders()),
+                ),
+            }
+        }
+        item.values = values;
+        item.field
+            .modifiers
+            .retain(|modifier| *modifier != Modifier::Expand);
+    }
+
+    /// The engine's own error for these does not say which.
+    fn regular_expressions(&mut self, item: &DetectionItem) {
+        for value in &item.values {
+            let SigmaValue::String(text) = value else {
+                continue;
+            };
+            if let Err(error) = regex::Regex::new(&text.original) {
+                let reason = error
+                    .to_string()
+                    .lines()
+                    .last()
+                    .unwrap_or_default()
+                    .trim()
+                    .trim_start_matches("error: ")
+                    .to_owned();
+                self.refuse(
+                    item.field.name.as_deref(),
+                    format!("expected a regular expression, found {:?}: {reason}", text.original),
+                    "the syntax is that of Rust's crate regex: no look-around and no back-references",
+                );
+            }
+        }
+    }
+}
+
+/// `'|all': [a, b]` without a field: every word must stand somewhere in the record, not all in one text as
+/// the engine has it. The same as one keyword part for each word.
+fn keywords(items: &mut Vec<DetectionItem>) -> Option<Detection> {
+    let is_keywords = |item: &DetectionItem| item.field.name.is_none();
+    if !items.iter().any(is_keywords) {
+        return None;
+    }
+    let (words, fields): (Vec<_>, Vec<_>) =
+        std::mem::take(items).into_iter().partition(is_keywords);
+    let mut parts = Vec::new();
+    for item in words {
+        let FieldSpec { modifiers, .. } = &item.field;
+        if modifiers.contains(&Modifier::All) {
+            parts.extend(
+                item.values
+                    .into_iter()
+                    .map(|word| Detection::Keywords(vec![word])),
+            );
+        } else if modifiers.is_empty() {
+            parts.push(Detection::Keywords(item.values));
+        } else {
+            parts.push(Detection::AllOf(vec![item]));
+        }
+    }
+    if !fields.is_empty() {
+        parts.push(Detection::AllOf(fields));
+    }
+    Some(Detection::And(parts))
+}

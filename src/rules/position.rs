@@ -1,0 +1,158 @@
+//! Lines: where in a rule file each field stands, so that a message can name the line.
+//!
+//! The engine's parser gives values without their places; here the same text is read once more, by a YAML
+//! reader that keeps them. Only messages depend on it.
+
+use std::collections::HashMap;
+
+use saphyr::{LoadableYamlNode, MarkedYaml, YamlData};
+
+/// Lines of one YAML document by path.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    by_path: HashMap<Vec<String>, usize>,
+    /// Texts of scalars, as they stand.
+    texts: HashMap<Vec<String>, String>,
+    /// Lines before the document in its file.
+    before: usize,
+}
+
+impl Lines {
+    /// The lines of a document that begins behind so many lines of its file.
+    ///
+    /// # Errors
+    /// The text is not YAML: the line, from 1, and what is wrong.
+    pub(super) fn of(text: &str, before: usize) -> Result<Lines, (usize, String)> {
+        let documents = MarkedYaml::load_from_str(text).map_err(|error| {
+            // At the end of the text, the reader is one line further.
+            let line = error.marker().line().clamp(1, text.lines().count().max(1));
+            (before + line, error.info().to_owned())
+        })?;
+        let mut lines = Lines {
+            by_path: HashMap::new(),
+            texts: HashMap::new(),
+            before,
+        };
+        for document in &documents {
+            lines.add(document, &mut Vec::new());
+        }
+        Ok(lines)
+    }
+
+    fn add(&mut self, node: &MarkedYaml<'_>, path: &mut Vec<String>) {
+        match &node.data {
+            YamlData::Mapping(members) => {
+                for (key, value) in members {
+                    path.push(key.data.as_str().unwrap_or_default().to_owned());
+                    self.by_path
+                        .entry(path.clone())
+                        .or_insert(key.span.start.line());
+                    self.add(value, path);
+                    path.pop();
+                }
+            }
+            YamlData::Sequence(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    path.push(index.to_string());
+                    self.by_path
+                        .entry(path.clone())
+                        .or_insert(item.span.start.line());
+                    self.add(item, path);
+                    path.pop();
+                }
+            }
+            _ => {
+                if let Some(text) = node.data.as_str() {
+                    self.texts.insert(path.clone(), text.to_owned());
+                }
+            }
+        }
+    }
+
+    /// Whether there is such a field.
+    pub(super) fn has(&self, path: &[&str]) -> bool {
+        self.by_path.contains_key(&owned(path))
+    }
+
+    /// The text of a field, or the texts of its list; `None` where it is neither.
+    pub(super) fn texts(&self, path: &[&str]) -> Option<Vec<String>> {
+        if let Some(text) = self.texts.get(&owned(path)) {
+            return Some(vec![text.clone()]);
+        }
+        if !self.has(path) {
+            return None;
+        }
+        let items = self
+            .below(path)
+            .filter(|(found, _)| found.len() == path.len() + 1)
+            .count();
+        (0..items)
+            .map(|index| {
+                let mut item = owned(path);
+                item.push(index.to_string());
+                self.texts.get(&item).cloned()
+            })
+            .collect()
+    }
+
+    /// Every path below some part of the document, with its line, in no order.
+    pub(super) fn below<'l>(
+        &'l self,
+        part: &'l [&'l str],
+    ) -> impl Iterator<Item = (&'l [String], usize)> + 'l {
+        self.by_path
+            .iter()
+            .filter(move |(path, _)| {
+                path.len() > part.len() && path.iter().zip(part).all(|(name, part)| name == part)
+            })
+            .map(|(path, line)| (path.as_slice(), self.before + line))
+    }
+
+    /// The first line below some part of the document where a detection names this field, whatever its
+    /// modifiers.
+    pub(super) fn line_of_field(&self, part: &[&str], field: &str) -> usize {
+        self.below(part)
+            .filter(|(path, _)| {
+                path.last()
+                    .is_some_and(|key| key.split('|').next() == Some(field))
+            })
+            .map(|(_, line)| line)
+            .min()
+            .unwrap_or_else(|| self.line(part))
+    }
+
+    /// The line of a field, from 1; where the path leads nowhere, that of its nearest part.
+    pub(super) fn line(&self, path: &[&str]) -> usize {
+        let path = owned(path);
+        (1..=path.len())
+            .rev()
+            .find_map(|length| self.by_path.get(&path[..length]))
+            .map_or(self.before + 1, |line| self.before + line)
+    }
+}
+
+fn owned(path: &[&str]) -> Vec<String> {
+    path.iter().map(|&name| name.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_fields() {
+        let text = "title: T\ndetection:\n  call:\n    eventName:\n      - A\n      - B\n  # a comment\n  condition: call\n";
+        let lines = Lines::of(text, 10).unwrap();
+        for (path, line) in [
+            (vec!["title"], 11),
+            (vec!["detection", "call", "eventName"], 14),
+            (vec!["detection", "call", "eventName", "1"], 16),
+            (vec!["detection", "condition"], 18),
+            (vec!["detection", "call", "missing"], 13),
+            (vec!["missing"], 11),
+        ] {
+            assert_eq!(lines.line(&path), line, "{path:?}");
+        }
+        assert_eq!(Lines::of("a: [b\nc: d\n", 0).unwrap_err().0, 2);
+    }
+}

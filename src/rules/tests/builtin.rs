@@ -1,0 +1,402 @@
+//! The pack: every call told with the right level, whoever made it and whatever became of it.
+
+use super::*;
+use crate::{
+    actor::Actor, finding::Finding, record::Outcome, rules::cases::Expected, severity::Severity,
+};
+
+/// Mutating calls with the level and the rule of one that succeeded, made by a person in an ordinary way.
+const MUTATING: &[(&str, &str)] = &[
+    ("DeleteBackup", "critical hsm-backup-deleted"),
+    ("DeleteHsm", "critical hsm-deleted"),
+    ("DeleteCluster", "critical hsm-cluster-deleted"),
+    ("InitializeCluster", "critical hsm-cluster-initialized"),
+    ("PutResourcePolicy", "critical hsm-backup-shared"),
+    ("CopyBackupToRegion", "high hsm-backup-copied-to-region"),
+    ("ModifyCluster", "high hsm-cluster-modified"),
+    (
+        "ModifyBackupAttributes",
+        "high hsm-backup-attributes-modified",
+    ),
+    ("DeleteResourcePolicy", "high hsm-backup-sharing-stopped"),
+    ("CreateCluster", "medium hsm-cluster-created"),
+    ("CreateHsm", "medium hsm-created"),
+    ("RestoreBackup", "medium hsm-backup-restored"),
+    ("TagResource", "low hsm-resource-tagged"),
+    ("UntagResource", "low hsm-resource-untagged"),
+    ("AddTagsToResource", "low hsm-classic-tags-added"),
+    ("RemoveTagsFromResource", "low hsm-classic-tags-removed"),
+    ("CreateHapg", "medium hsm-classic-hapg-created"),
+    ("CreateLunaClient", "medium hsm-classic-client-created"),
+    ("DeleteHapg", "high hsm-classic-hapg-deleted"),
+    ("DeleteLunaClient", "high hsm-classic-client-deleted"),
+    ("ModifyHapg", "high hsm-classic-hapg-modified"),
+    ("ModifyHsm", "high hsm-classic-modified"),
+    ("ModifyLunaClient", "high hsm-classic-client-modified"),
+];
+
+fn severity_of(met: &str) -> Severity {
+    met.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn every_mutating_operation_has_its_rule_and_level() {
+    let rules = builtin();
+    for (event_name, expected) in MUTATING {
+        for source in [
+            "cloudhsm.amazonaws.com",
+            "cloudhsmv2.amazonaws.com",
+            "CloudHSM.amazonaws.com",
+        ] {
+            let mut record = call(event_name);
+            record["eventSource"] = source.into();
+            if *event_name == "CreateCluster" {
+                record["requestParameters"]["hsmType"] = "hsm2m.medium".into();
+            }
+            assert_eq!(met(rules, record), [*expected], "{event_name} of {source}");
+        }
+        for source in [
+            "kms.amazonaws.com",
+            "xcloudhsm.amazonaws.com",
+            "cloudhsm.amazonaws.com.example.com",
+        ] {
+            let mut record = call(event_name);
+            record["eventSource"] = source.into();
+            assert_eq!(
+                met(rules, record),
+                Vec::<String>::new(),
+                "{event_name} of {source}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_list_above_is_all_that_aws_has() {
+    let api = check::api::Api::known().unwrap();
+    let mut mutating: Vec<&str> = api
+        .operations("cloudhsm.amazonaws.com")
+        .filter(|name| {
+            !["Describe", "List", "Get"]
+                .iter()
+                .any(|read| name.starts_with(read))
+        })
+        .collect();
+    let mut listed: Vec<&str> = MUTATING.iter().map(|(name, _)| *name).collect();
+    mutating.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(mutating, listed);
+}
+
+#[test]
+fn read_only_calls_are_informational_unless_denied() {
+    let rules = builtin();
+    let api = check::api::Api::known().unwrap();
+    let read_only = api
+        .operations("cloudhsm.amazonaws.com")
+        .filter(|name| !MUTATING.iter().any(|(mutating, _)| mutating == name));
+    for event_name in read_only {
+        for identity in identities() {
+            let mut record = call(event_name);
+            record["userIdentity"] = identity;
+            let levels: Vec<Severity> = met(rules, record.clone())
+                .iter()
+                .map(|rule| severity_of(rule))
+                .collect();
+            assert_eq!(levels, [Severity::Informational], "{record}");
+            record["errorCode"] = "AccessDenied".into();
+            record["requestParameters"] = Value::Null;
+            let met = met(rules, record);
+            assert!(
+                met.contains(&"medium hsm-reconnaissance-denied".to_owned()),
+                "{met:?}"
+            );
+        }
+    }
+}
+
+fn identities() -> Vec<Value> {
+    vec![
+        json!({"type": "IAMUser", "userName": "alice", "accountId": "111122223333", "accessKeyId": "AKIAIOSFODNN7EXAMPLE"}),
+        json!({"type": "AssumedRole", "arn": "arn:aws:sts::111122223333:assumed-role/hsm-operator/alice", "accountId": "111122223333",
+            "sessionContext": {"attributes": {"mfaAuthenticated": "false"}, "sessionIssuer": {"type": "Role", "userName": "hsm-operator"}}}),
+        json!({"type": "FederatedUser", "arn": "arn:aws:sts::111122223333:federated-user/bob", "accountId": "111122223333"}),
+        json!({"type": "Root", "accountId": "111122223333", "arn": "arn:aws:iam::111122223333:root",
+            "sessionContext": {"attributes": {"mfaAuthenticated": "true"}}}),
+        json!({"type": "AWSService", "invokedBy": "backup.amazonaws.com"}),
+    ]
+}
+
+#[test]
+fn every_mutating_call_is_told_whoever_made_it_and_whatever_became_of_it() {
+    let rules = builtin();
+    for (event_name, expected) in MUTATING {
+        for identity in identities() {
+            // What the service itself deletes is its retention policy at work.
+            let is_purge = *event_name == "DeleteBackup" && identity["type"] == "AWSService";
+            let expected = if is_purge {
+                "informational hsm-backup-purged"
+            } else {
+                expected
+            };
+            let (expected_level, expected_name) = expected.split_once(' ').unwrap();
+            for (error, outcome) in [
+                (None, Outcome::Success),
+                (Some("AccessDenied"), Outcome::Denied),
+                (Some("CloudHsmAccessDeniedException"), Outcome::Denied),
+                (Some("CloudHsmInvalidRequestException"), Outcome::Failed),
+            ] {
+                let mut fields = call(event_name);
+                fields["userIdentity"] = identity.clone();
+                if let Some(code) = error {
+                    fields["errorCode"] = code.into();
+                }
+                let record = record(fields.clone());
+                assert_eq!(record.outcome(), outcome, "{fields}");
+                let actor = Actor::of(&record);
+                let finding = Finding::of(record.clone(), rules, TODAY).expect("told");
+                let rule = finding
+                    .rules
+                    .iter()
+                    .find(|rule| rule.name == expected_name)
+                    .unwrap_or_else(|| panic!("{expected_name} does not meet {fields}"));
+                assert_eq!(rule.level.as_str(), expected_level);
+                assert!(finding.severity() >= rule.level);
+                let text = rule.response.render(&record, &actor);
+                assert!(
+                    !text.is_empty() && !text.contains("carries no instructions"),
+                    "{fields}"
+                );
+                let is_root = identity["type"] == "Root";
+                let says_root = finding
+                    .rules
+                    .iter()
+                    .any(|rule| rule.name == "hsm-called-by-root");
+                assert_eq!(says_root, is_root, "{fields}");
+                let names: Vec<&str> = finding
+                    .rules
+                    .iter()
+                    .map(|rule| rule.name.as_str())
+                    .collect();
+                assert_eq!(
+                    names.contains(&"hsm-call-denied"),
+                    outcome == Outcome::Denied,
+                    "{fields}"
+                );
+                assert_eq!(
+                    names.contains(&"hsm-call-failed"),
+                    outcome == Outcome::Failed,
+                    "{fields}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_call_whose_parameters_were_left_out_is_taken_for_the_worse() {
+    let rules = builtin();
+    for (event_name, expected) in [
+        (
+            "CreateCluster",
+            vec![
+                "high hsm-cluster-created-from-backup",
+                "medium hsm-cluster-created",
+            ],
+        ),
+        (
+            "ModifyCluster",
+            vec![
+                "high hsm-cluster-modified",
+                "high hsm-cluster-retention-shortened",
+                "high hsm-cluster-type-changed",
+            ],
+        ),
+        (
+            "ModifyBackupAttributes",
+            vec![
+                "high hsm-backup-attributes-modified",
+                "high hsm-backup-expiry-enabled",
+            ],
+        ),
+        (
+            "PutResourcePolicy",
+            vec![
+                "critical hsm-backup-shared",
+                "critical hsm-backup-shared-with-account",
+                "critical hsm-backup-shared-with-everybody",
+            ],
+        ),
+        ("DeleteHsm", vec!["critical hsm-deleted"]),
+        ("CreateHsm", vec!["medium hsm-created"]),
+    ] {
+        let mut record = call(event_name);
+        record["requestParameters"] = Value::Null;
+        assert_eq!(met(rules, record.clone()), expected);
+        record.as_object_mut().unwrap().remove("requestParameters");
+        assert_eq!(met(rules, record), expected);
+    }
+}
+
+#[test]
+fn a_mention_in_another_field_is_not_a_call() {
+    let rules = builtin();
+    for record in [
+        json!({"eventSource": "iam.amazonaws.com", "eventName": "CreatePolicy", "requestParameters": {"eventSource": "cloudhsm.amazonaws.com", "eventName": "DeleteBackup"}}),
+        json!({"eventSource": "cloudtrail.amazonaws.com", "eventName": "LookupEvents", "userAgent": "cloudhsm.amazonaws.com DeleteBackup"}),
+        json!({"requestParameters": {"Records": [call("DeleteBackup")]}}),
+        json!({}),
+    ] {
+        assert_eq!(met(rules, record.clone()), Vec::<String>::new(), "{record}");
+    }
+}
+
+#[test]
+fn odd_types_neither_panic_nor_hide_a_call() {
+    let rules = builtin();
+    for odd in [
+        json!(1),
+        json!(null),
+        json!(true),
+        json!([]),
+        json!({}),
+        json!("x"),
+        json!([[{"a": []}]]),
+        json!(1e300),
+    ] {
+        for (event_name, expected) in MUTATING {
+            for field in [
+                "userIdentity",
+                "requestParameters",
+                "responseElements",
+                "eventTime",
+                "awsRegion",
+                "errorMessage",
+                "errorCode",
+                "userAgent",
+                "recipientAccountId",
+                "additionalEventData",
+            ] {
+                let mut record = call(event_name);
+                record[field] = odd.clone();
+                let met = met(rules, record);
+                assert!(
+                    met.iter().any(|rule| rule == expected),
+                    "{event_name}, {field} = {odd}: {met:?}"
+                );
+            }
+        }
+    }
+    // Even the names themselves: in a list they are still there.
+    let mut record = call("DeleteBackup");
+    record["eventName"] = json!(["DeleteBackup"]);
+    record["eventSource"] = json!(["cloudhsm.amazonaws.com"]);
+    assert!(met(rules, record).contains(&"critical hsm-backup-deleted".to_owned()));
+}
+
+#[test]
+fn every_rule_passes_its_own_tests_and_has_both_kinds() {
+    let tested = cases::run(&builtin_files(), &Watched::default()).unwrap();
+    assert_eq!(tested.len(), BUILTIN.len());
+    for rule in tested {
+        for (case, outcome) in &rule.cases {
+            assert_eq!(*outcome, Ok(()), "{}: {}", rule.rule, case.name);
+        }
+        for expected in [Expected::Meets, Expected::Misses] {
+            assert!(
+                rule.cases.iter().any(|(case, _)| case.expected == expected),
+                "{}",
+                rule.rule
+            );
+        }
+    }
+}
+
+#[test]
+fn the_checker_finds_nothing_in_the_pack() {
+    let problems = check::check(&builtin_files(), TODAY);
+    assert_eq!(problems, []);
+}
+
+#[test]
+fn every_rule_is_complete_and_its_text_has_no_open_placeholder() {
+    let rules = builtin();
+    assert_eq!(rules.len(), BUILTIN.len());
+    let open = regex::Regex::new(r"\{[A-Za-z][A-Za-z0-9_.+|]*\}").unwrap();
+    for rule in rules.rules() {
+        let (file, text) = BUILTIN
+            .iter()
+            .find(|(file, _)| file.ends_with(&format!("/{}.yml", rule.name)))
+            .unwrap_or_else(|| panic!("no file is named after rule {}", rule.name));
+        for member in [
+            "references:",
+            "falsepositives:",
+            "description:",
+            "  - attack.",
+        ] {
+            assert!(text.contains(member), "{file} has no {member}");
+        }
+        assert!(rule.title.len() < 60 && rule.title.is_ascii(), "{file}");
+        for error in ["", "AccessDenied", "SomeException"] {
+            let nothing = record(json!({ "errorCode": error }));
+            let text = rule.response.render(&nothing, &Actor::of(&nothing));
+            assert!(!open.is_match(&text), "{file}: {text}");
+            assert!(text.is_ascii() && text.len() < 2500, "{file}");
+        }
+    }
+}
+
+#[test]
+fn named_things_are_watched_and_others_are_not() {
+    let watched = Watched::parse("trail_bucket=audit,function=teller").unwrap();
+    let rules = RuleSet::builtin(&watched).unwrap();
+    let delete = |source: &str, name: &str, parameters: Value| json!({"eventSource": source, "eventName": name, "requestParameters": parameters});
+    for (record, expected) in [
+        (
+            delete(
+                "s3.amazonaws.com",
+                "DeleteBucket",
+                json!({"bucketName": "audit"}),
+            ),
+            true,
+        ),
+        (
+            delete(
+                "s3.amazonaws.com",
+                "DeleteBucket",
+                json!({"bucketName": "my-cloudtrail-logs"}),
+            ),
+            false,
+        ),
+        (
+            delete(
+                "lambda.amazonaws.com",
+                "DeleteFunction20150331",
+                json!({"functionName": "teller"}),
+            ),
+            true,
+        ),
+        (
+            delete(
+                "lambda.amazonaws.com",
+                "DeleteFunction20150331",
+                json!({"functionName": "arn:aws:lambda:us-west-2:111122223333:function:teller:7"}),
+            ),
+            true,
+        ),
+        (
+            delete(
+                "lambda.amazonaws.com",
+                "DeleteFunction20150331",
+                json!({"functionName": "teller-2"}),
+            ),
+            false,
+        ),
+    ] {
+        assert_eq!(
+            !met(&rules, record.clone()).is_empty(),
+            expected,
+            "{record}"
+        );
+    }
+}

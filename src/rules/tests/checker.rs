@@ -1,0 +1,238 @@
+//! The checker: rules that load and do not do what their author thinks.
+
+use super::*;
+
+const TESTS: &str = "tests:
+  - meets: a backup is deleted
+    record: {eventSource: cloudhsm.amazonaws.com, eventName: DeleteBackup}
+  - misses: a backup is restored
+    record: {eventSource: cloudhsm.amazonaws.com, eventName: RestoreBackup}
+";
+
+fn checked(text: &str) -> Vec<String> {
+    check::check(&[file("r.yml", text)], TODAY)
+        .iter()
+        .map(|problem| format!("{} {problem}", problem.weight.as_str()))
+        .collect()
+}
+
+#[test]
+fn what_can_never_be_met_is_an_error() {
+    let rule = format!("{RULE}{TESTS}");
+    assert_eq!(checked(&rule), Vec::<String>::new());
+    for (text, expected) in [
+        (
+            rule.replacen("eventName: DeleteBackup", "eventName: DeleteBackups", 1),
+            "error r.yml:9: detection.call.eventName: cloudhsm.amazonaws.com has no operation \"DeleteBackups\"; did you mean DeleteBackup?",
+        ),
+        (
+            rule.replacen(
+                "eventName: DeleteBackup",
+                "eventName: [DeleteBackup, ScheduleKeyDeletion]",
+                1,
+            ),
+            "error r.yml:9: detection.call.eventName: cloudhsm.amazonaws.com has no operation \"ScheduleKeyDeletion\"; kms.amazonaws.com has an operation of that name",
+        ),
+        (
+            rule.replacen(
+                "eventName: DeleteBackup",
+                "eventName|startswith: Destroy",
+                1,
+            ),
+            "error r.yml:9: detection.call.eventName: cloudhsm.amazonaws.com has no operation \"Destroy\"; the rule can never be met by it; see the API reference",
+        ),
+        (
+            rule.replacen(
+                "eventSource: cloudhsm.amazonaws.com",
+                "eventSource: cloudhsmv2.amazonaws.com",
+                1,
+            ),
+            "error r.yml:8: detection.call.eventSource: cloudhsmv2.amazonaws.com is in AWS's service model, but no record has ever had it; write cloudhsm.amazonaws.com, which CloudTrail records both of CloudHSM's APIs under",
+        ),
+        (
+            rule.replacen(
+                "eventSource: cloudhsm.amazonaws.com",
+                "eventSource: cloudhms.amazonaws.com",
+                1,
+            ),
+            "error r.yml:8: detection.call.eventSource: expected an event source of AWS, found \"cloudhms.amazonaws.com\"; did you mean cloudhsm.amazonaws.com?",
+        ),
+        (
+            rule.replacen(
+                "eventSource: cloudhsm.amazonaws.com",
+                "eventSource: cloudhsm",
+                1,
+            ),
+            "error r.yml:8: detection.call.eventSource: expected an event source of AWS, found \"cloudhsm\"; they end in .amazonaws.com, such as cloudhsm.amazonaws.com",
+        ),
+        (
+            rule.replacen(
+                "    eventName: DeleteBackup",
+                "    eventName: DeleteBackup\n    requestParameter.backupId|exists: true",
+                1,
+            ),
+            "error r.yml:10: detection.call.requestParameter.backupId: no record has a member \"requestParameter\"; did you mean requestParameters?",
+        ),
+        (
+            format!("{rule}response: Look at {{hsmId|HSM_ID}}\n"),
+            "error r.yml:16: response: no record that meets this rule can fill {hsmId}; expected a member of the call's request or response, or region, account, actor, eventTime",
+        ),
+        (
+            format!("{rule}response: Look at {{userIdentity.acountId|ACCOUNT}}\n"),
+            "error r.yml:16: response: no record that meets this rule can fill {userIdentity.acountId}; did you mean accountId?",
+        ),
+    ] {
+        assert_eq!(checked(&text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn what_works_otherwise_than_it_seems_is_a_warning() {
+    let rule = format!("{RULE}{TESTS}");
+    for (text, expected) in [
+        (
+            RULE.to_owned(),
+            "warning r.yml:1: tests: has no tests; add a record that differs in the one thing that matters, under `misses:`, and one under `meets:`",
+        ),
+        (
+            rule.split("  - misses").next().unwrap().to_owned(),
+            "warning r.yml:11: tests: has no near miss: no test that it must not meet; add a record that differs in the one thing that matters, under `misses:`, and one under `meets:`",
+        ),
+        (
+            rule.replacen("    eventSource: cloudhsm.amazonaws.com\n", "", 1),
+            "warning r.yml:6: detection: is not bound to event sources: with this rule the function reads every record of every file; ask for `eventSource` in a part that the condition requires",
+        ),
+        (
+            rule.replacen(
+                "  condition: call",
+                "  root: {userIdentity.type: Root}\n  condition: call",
+                1,
+            ),
+            "warning r.yml:10: detection.root: is used by no condition; name it in the condition, or remove it",
+        ),
+        (
+            rule.replacen(
+                "  condition: call",
+                "  not_this:\n    eventName: DeleteBackups\n  condition: call and not not_this",
+                1,
+            ),
+            "warning r.yml:11: detection.not_this.eventName: cloudhsm.amazonaws.com has no operation \"DeleteBackups\"; did you mean DeleteBackup?",
+        ),
+        (
+            rule.replace(
+                "11111111-2222-4333-8444-555555555555",
+                "d11ee267-6b43-42f3-8655-72ad90d1e71d",
+            ),
+            "warning r.yml:2: id: takes the place of the built-in rule hsm-backup-deleted; give it an id of its own if both shall hold",
+        ),
+        (
+            "title: off\nid: d11ee267-6b43-42f3-8655-72ad90d1e71d\nstatus: unsupported\n"
+                .to_owned(),
+            "warning r.yml:2: id: switches the built-in rule hsm-backup-deleted off; a filter keeps back some of its calls only, and counts them",
+        ),
+        (
+            "title: off\nid: d11ee267-0000-42f3-8655-72ad90d1e71d\nstatus: unsupported\n"
+                .to_owned(),
+            "warning r.yml:2: id: switches off d11ee267-0000-42f3-8655-72ad90d1e71d, which is the id of no built-in rule; `cloudhsm-alerts rules list --format json` shows the ids",
+        ),
+    ] {
+        assert_eq!(checked(&text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn a_test_that_is_none_is_refused_with_its_place() {
+    for (tests, expected) in [
+        (
+            "tests: {}\n",
+            "error r.yml:11: tests: expected a list, found an object; each item has `meets:` or `misses:` with what happens, and `record:`",
+        ),
+        (
+            "tests:\n  - record: {eventName: X}\n",
+            "error r.yml:12: tests.0: says neither meets nor misses; expected `meets: …` or `misses: …`, and `record: {…}`",
+        ),
+        (
+            "tests:\n  - meets: x\n    record: DeleteBackup\n",
+            "error r.yml:13: tests.0.record: expected a CloudTrail record, found a string; give its members, such as eventSource and eventName",
+        ),
+        (
+            "tests:\n  - meets: x\n    record: {}\n",
+            "error r.yml:13: tests.0.record: expected a CloudTrail record, found an empty mapping; give its members, such as eventSource and eventName",
+        ),
+        (
+            "tests:\n  - meets: x\n",
+            "error r.yml:12: tests.0: has no record; expected `meets: …` or `misses: …`, and `record: {…}`",
+        ),
+        (
+            "tests:\n  - meets: x\n    record:\n      eventSource: cloudhsm.amazonaws.com\n      evenName: X\n",
+            "error r.yml:15: tests.0.record.evenName: expected a member of a CloudTrail record, found \"evenName\"; did you mean eventName?",
+        ),
+        (
+            "tests:\n  - meets: x\n    records: {eventName: X}\n    record: {eventName: X}\n",
+            "error r.yml:13: tests.0.records: expected meets, misses or record, found \"records\"; expected `meets: …` or `misses: …`, and `record: {…}`",
+        ),
+    ] {
+        assert_eq!(checked(&format!("{RULE}{tests}")), [expected], "{tests}");
+    }
+}
+
+#[test]
+fn a_filter_is_held_against_the_rules_and_the_day() {
+    let filter = "title: F
+id: 99999999-2222-4333-8444-555555555555
+logsource: {product: aws, service: cloudtrail}
+filter:
+  rules: hsm-backup-delete
+  selection: {userIdentity.type: IAMUser}
+  condition: not selection
+expires: 2026-11-01
+";
+    assert_eq!(
+        checked(filter),
+        [
+            "error r.yml:5: filter.rules: names \"hsm-backup-delete\", which is the id or name of no rule here or built in; did you mean hsm-backup-deleted?",
+            "warning r.yml:8: expires: has expired: its last day was 2026-11-01, and it keeps nothing back any more; remove the filter, or set another date",
+        ]
+    );
+}
+
+#[test]
+fn a_test_that_fails_says_what_the_rule_made_of_the_record() {
+    let text = format!(
+        "{RULE}tests:\n  - meets: an HSM is deleted\n    record: {{eventSource: cloudhsm.amazonaws.com, eventName: DeleteHsm}}\n  - misses: a backup is deleted\n    record: {{eventSource: cloudhsm.amazonaws.com, eventName: DeleteBackup}}\n"
+    );
+    let tested = cases::run(&[file("r.yml", &text)], &Watched::default()).unwrap();
+    let outcomes: Vec<_> = tested[0]
+        .cases
+        .iter()
+        .map(|(case, outcome)| (case.line, outcome.clone()))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            (12, Err("the rule does not meet it: call: eventName is \"DeleteHsm\", expected \"deletebackup\"".to_owned())),
+            (14, Err("the rule meets it: call: eventSource is \"cloudhsm.amazonaws.com\"; call: eventName is \"DeleteBackup\"".to_owned())),
+        ]
+    );
+}
+
+#[test]
+fn explanations_name_what_decides_and_hide_secrets() {
+    let rules = builtin();
+    let mut deleted = call("InitializeCluster");
+    deleted["requestParameters"] = json!({"signedCert": "S3CRET", "trustAnchor": "S3CRET"});
+    let explained = rules.explain(&record(deleted), TODAY);
+    let text = format!("{explained:?}");
+    assert!(!text.contains("S3CRET"));
+    assert!(explained[0].is_met);
+    assert_eq!(explained[0].rule.name, "hsm-cluster-initialized");
+    assert!(!explained[1].is_met);
+    let backup = explained
+        .iter()
+        .find(|found| found.rule.name == "hsm-backup-deleted")
+        .unwrap();
+    assert_eq!(
+        backup.reasons,
+        ["call: eventName is \"InitializeCluster\", expected \"deletebackup\""]
+    );
+}

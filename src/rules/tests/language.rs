@@ -1,0 +1,372 @@
+//! The language's odd corners, as docs/writing-rules.md states them.
+
+use super::*;
+
+/// Whether a record meets a rule that asks for one thing.
+fn meets(item: &str, record: Value) -> bool {
+    let text = rule_with(&format!("  part:\n    {item}\n  condition: part\n"));
+    let rules = RuleSet::of(&[file("r.yml", &text)], &Watched::default())
+        .unwrap_or_else(|problems| panic!("{item}: {problems:?}"));
+    !met(&rules, record).is_empty()
+}
+
+#[test]
+fn items_against_records() {
+    for (item, record, expected) in [
+        // Text is compared without regard to case, unless `cased`.
+        (
+            "eventName: deletehsm",
+            json!({"eventName": "DeleteHsm"}),
+            true,
+        ),
+        (
+            "eventName|cased: deletehsm",
+            json!({"eventName": "DeleteHsm"}),
+            false,
+        ),
+        (
+            "eventName|re: ^delete",
+            json!({"eventName": "DeleteHsm"}),
+            false,
+        ),
+        (
+            "eventName|re|i: ^delete",
+            json!({"eventName": "DeleteHsm"}),
+            true,
+        ),
+        // So are names of members.
+        (
+            "requestParameters.clusterId: c",
+            json!({"RequestParameters": {"ClusterID": "c"}}),
+            true,
+        ),
+        (
+            "requestParameters.clusterId: c",
+            json!({"requestParameters": null, "RequestParameters": {"clusterId": "c"}}),
+            true,
+        ),
+        // A missing member and null are the same.
+        ("errorCode: null", json!({}), true),
+        ("errorCode: null", json!({"errorCode": null}), true),
+        ("errorCode: null", json!({"errorCode": ""}), false),
+        ("errorCode|exists: false", json!({"errorCode": null}), true),
+        ("errorCode|exists: true", json!({"errorCode": null}), false),
+        ("errorCode|exists: true", json!({"errorCode": ""}), true),
+        ("errorCode: ''", json!({"errorCode": ""}), true),
+        (
+            "requestParameters.policy.Statement: null",
+            json!({"requestParameters": "text"}),
+            true,
+        ),
+        // Numbers and flags, as numbers and flags or as text.
+        (
+            "requestParameters.n: 90",
+            json!({"requestParameters": {"n": 90}}),
+            true,
+        ),
+        (
+            "requestParameters.n: 90",
+            json!({"requestParameters": {"n": "90"}}),
+            true,
+        ),
+        (
+            "requestParameters.n: 90",
+            json!({"requestParameters": {"n": 90.0}}),
+            true,
+        ),
+        (
+            "requestParameters.n: '90'",
+            json!({"requestParameters": {"n": 90}}),
+            true,
+        ),
+        (
+            "requestParameters.n|lt: 90",
+            json!({"requestParameters": {"n": "7"}}),
+            true,
+        ),
+        (
+            "requestParameters.n|lt: 90",
+            json!({"requestParameters": {"n": "seven"}}),
+            false,
+        ),
+        (
+            "requestParameters.n|gte: 1e9",
+            json!({"requestParameters": {"n": 1.68e9}}),
+            true,
+        ),
+        (
+            "requestParameters.f: false",
+            json!({"requestParameters": {"f": "false"}}),
+            true,
+        ),
+        (
+            "requestParameters.f: 'false'",
+            json!({"requestParameters": {"f": false}}),
+            true,
+        ),
+        (
+            "requestParameters.f: false",
+            json!({"requestParameters": {"f": true}}),
+            false,
+        ),
+        // A list in the rule: any of it; `all`: each of it.
+        ("eventName: [A, B]", json!({"eventName": "b"}), true),
+        (
+            "userAgent|contains: [cli, sdk]",
+            json!({"userAgent": "aws-cli"}),
+            true,
+        ),
+        (
+            "userAgent|contains|all: [cli, sdk]",
+            json!({"userAgent": "aws-cli"}),
+            false,
+        ),
+        // A list in the record: any of its members, also on the way to a member.
+        (
+            "requestParameters.zones: b",
+            json!({"requestParameters": {"zones": ["a", "b"]}}),
+            true,
+        ),
+        (
+            "requestParameters.tags.key: k",
+            json!({"requestParameters": {"tags": [{"key": "j"}, {"key": "k"}]}}),
+            true,
+        ),
+        (
+            "requestParameters.tags.key: k",
+            json!({"requestParameters": {"tags": []}}),
+            false,
+        ),
+        // An object is its JSON text, with and without the escapes of a document in it.
+        (
+            "requestParameters|contains: '\"a\":1'",
+            json!({"requestParameters": {"a": 1}}),
+            true,
+        ),
+        (
+            "requestParameters.doc|contains: Allow",
+            json!({"requestParameters": {"doc": {"Effect": "Allow"}}}),
+            true,
+        ),
+        (
+            "requestParameters|contains: '\"Effect\":\"Allow\"'",
+            json!({"requestParameters": {"doc": "{\"Effect\":\"Allow\"}"}}),
+            true,
+        ),
+        // Wildcards, and how to write the characters themselves.
+        (
+            "eventName: Delete*",
+            json!({"eventName": "DeleteHsm"}),
+            true,
+        ),
+        (
+            "eventName: Delete???",
+            json!({"eventName": "DeleteHsm"}),
+            true,
+        ),
+        (
+            "eventName: Delete??",
+            json!({"eventName": "DeleteHsm"}),
+            false,
+        ),
+        ("eventName: 'a\\*'", json!({"eventName": "a*"}), true),
+        ("eventName: 'a\\*'", json!({"eventName": "ab"}), false),
+        // Addresses.
+        (
+            "sourceIPAddress|cidr: 10.0.0.0/8",
+            json!({"sourceIPAddress": "10.1.2.3"}),
+            true,
+        ),
+        (
+            "sourceIPAddress|cidr: 10.0.0.0/8",
+            json!({"sourceIPAddress": "11.1.2.3"}),
+            false,
+        ),
+        (
+            "sourceIPAddress|cidr: 10.0.0.0/8",
+            json!({"sourceIPAddress": "AWS Internal"}),
+            false,
+        ),
+        (
+            "sourceIPAddress|cidr: 2001:db8::/32",
+            json!({"sourceIPAddress": "2001:db8::1"}),
+            true,
+        ),
+        // What another member says.
+        (
+            "userIdentity.accountId|fieldref: recipientAccountId",
+            json!({"userIdentity": {"accountId": "1"}, "recipientAccountId": "1"}),
+            true,
+        ),
+        (
+            "userIdentity.accountId|fieldref: recipientAccountId",
+            json!({"userIdentity": {"accountId": "1"}}),
+            false,
+        ),
+    ] {
+        assert_eq!(
+            meets(item, record.clone()),
+            expected,
+            "{item} against {record}"
+        );
+    }
+}
+
+#[test]
+fn keywords_stand_anywhere_and_all_of_them_need_not_stand_together() {
+    let any = rule_with("  words: [alpha, beta]\n  condition: words\n");
+    let all = rule_with("  words:\n    '|all': [alpha, beta]\n  condition: words\n");
+    for (text, record, expected) in [
+        (&any, json!({"x": {"y": ["an Alpha"]}}), true),
+        (&any, json!({"x": "gamma"}), false),
+        (&all, json!({"x": "alpha", "y": ["beta"]}), true),
+        (&all, json!({"x": "alpha and beta"}), true),
+        (&all, json!({"x": "alpha"}), false),
+    ] {
+        let rules = RuleSet::of(&[file("r.yml", text)], &Watched::default()).unwrap();
+        assert_eq!(
+            !met(&rules, record.clone()).is_empty(),
+            expected,
+            "{text} {record}"
+        );
+    }
+}
+
+#[test]
+fn a_rule_is_named_after_its_file_and_several_by_their_titles() {
+    let text = RULE.replace("name: t\n", "");
+    let names = |text: &str| {
+        let rules = RuleSet::of(&[file("x/AWS_some_Rule.yml", text)], &Watched::default()).unwrap();
+        let mut names: Vec<String> = rules.rules().iter().map(|rule| rule.name.clone()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&text), ["aws-some-rule"]);
+    let second = text
+        .replace("id: 1", "id: 2")
+        .replace("title: T", "title: Another rule (2)");
+    assert_eq!(
+        names(&format!("# two\n---\n{text}---\n{second}")),
+        ["another-rule-2", "t"]
+    );
+}
+
+#[test]
+fn added_rules_replace_and_switch_off_by_id() {
+    let id = "d11ee267-6b43-42f3-8655-72ad90d1e71d";
+    let mine = RULE.replace("11111111-2222-4333-8444-555555555555", id);
+    let set = |text: &str| RuleSet::with(&[file("mine.yml", text)], &Watched::default()).unwrap();
+    assert_eq!(
+        met(builtin(), call("DeleteBackup")),
+        ["critical hsm-backup-deleted"]
+    );
+    assert_eq!(met(&set(&mine), call("DeleteBackup")), ["high t"]);
+    let off = format!("title: off\nid: {id}\nstatus: unsupported\n");
+    assert_eq!(met(&set(&off), call("DeleteBackup")), Vec::<String>::new());
+    assert_eq!(set(&off).len(), builtin().len() - 1);
+    assert_eq!(
+        met(&set(RULE), call("DeleteBackup")),
+        ["critical hsm-backup-deleted", "high t"]
+    );
+}
+
+#[test]
+fn what_is_no_rule_is_refused_with_its_place() {
+    for (text, expected) in [
+        (
+            String::new(),
+            vec!["r.yml: holds no rule; expected a Sigma detection rule or filter; remove the file, or give it another ending than .yml"],
+        ),
+        (
+            "- a\n- b\n".into(),
+            vec!["r.yml:1: detection: Document is not a YAML mapping"],
+        ),
+        (
+            RULE.replace("title: T", "title: [T"),
+            vec!["r.yml:2: expected YAML: illegal placement of ':' indicator; look for a tab, a missing quote, or indentation that does not line up"],
+        ),
+        (
+            RULE.replace("id: 1", "x: 1"),
+            vec!["r.yml:1: id: is missing; expected a UUID; make one with `uuidgen`"],
+        ),
+        (
+            RULE.replace("level: high\n", ""),
+            vec!["r.yml:1: level: is missing; expected informational, low, medium, high or critical; it decides whether the alert wakes somebody"],
+        ),
+        (
+            RULE.replace("level: high", "level: urgent"),
+            vec!["r.yml:4: level: invalid level: 'urgent'; expected informational, low, medium, high or critical"],
+        ),
+        (
+            RULE.replace("service: cloudtrail", "service: s3"),
+            vec!["r.yml:5: logsource: expected {product: aws, service: cloudtrail}, found {product: aws, service: s3}; only CloudTrail's records come here: such a rule would never be met"],
+        ),
+        (
+            RULE.replace("eventName:", "eventName|contians:"),
+            vec!["r.yml:9: detection.call.eventName|contians: expected a modifier of Sigma, found \"contians\"; did you mean `contains`?"],
+        ),
+        (
+            RULE.replace("eventName:", "eventName|not:"),
+            vec!["r.yml:9: detection.call.eventName|not: expected a modifier of Sigma, found \"not\"; a modifier cannot negate: write `not` in the condition"],
+        ),
+        (
+            RULE.replace("condition: call", "condition: other"),
+            vec!["r.yml:10: detection.condition: names \"other\", which the detection does not have; expected the names that stand beside the condition"],
+        ),
+        (
+            RULE.replace("condition: call", "condition: call and"),
+            vec!["r.yml:10: detection.condition: cannot be read from character 9 on: \"call and\"; expected names of the detection's parts, joined with and, or, not, 1 of, all of"],
+        ),
+        (
+            RULE.replace("condition: call", "condition: call | count() > 5"),
+            vec!["r.yml:10: detection.condition: cannot be read from character 6 on: \"call | count() > 5\"; Sigma has dropped `| count() …`, and this function keeps nothing between log files; write a rule for the single call"],
+        ),
+        (
+            RULE.replace("condition: call", "condition: call and not 1 of filter_*"),
+            vec!["r.yml:10: detection.condition: `of filter_*` names no part of the detection; expected a name, or the beginning of one, that stands beside the condition"],
+        ),
+        (
+            RULE.replace("eventName: DeleteBackup", "eventName|expand: '%names%'"),
+            vec!["r.yml:9: detection.call.eventName: expected a placeholder that is known here, found \"%names%\"; known are %trail_bucket%, %alert_topic%, %function%, %function_role%, %ledger_table%, %failure_queue%"],
+        ),
+        (
+            RULE.replace("eventName: DeleteBackup", "eventName|re: 'a(?=b)'"),
+            vec!["r.yml:9: detection.call.eventName: expected a regular expression, found \"a(?=b)\": look-around, including look-ahead and look-behind, is not supported; the syntax is that of Rust's crate regex: no look-around and no back-references"],
+        ),
+        (
+            RULE.replace("eventName: DeleteBackup", "eventName|exists: maybe"),
+            vec!["r.yml:9: detection.call.eventName: expected true or false for `exists`; true: the field is there and not null; false: it is missing or null"],
+        ),
+        (
+            RULE.replace("eventName: DeleteBackup", "eventName: []"),
+            vec!["r.yml:9: detection.call.eventName: has an empty list, which nothing can match; give a value, or leave the field out"],
+        ),
+        (
+            format!("{RULE}response: 7\n"),
+            vec!["r.yml:11: response: expected text or a mapping from outcome to text, found 7"],
+        ),
+        (
+            format!("{RULE}response: Restore {{backup-id}} now\n"),
+            vec!["r.yml:11: response: success: expected a placeholder such as {clusterId}, {clusterId|the cluster} or {eventTime+7d}, found {backup-id}"],
+        ),
+        (
+            format!("{RULE}---\n{RULE}"),
+            vec!["r.yml:13: id: 11111111-2222-4333-8444-555555555555 is already that of r.yml; make another with `uuidgen`, or remove one of the two"],
+        ),
+        (
+            format!("{RULE}---\n{}", RULE.replace("id: 1", "id: 2")),
+            vec!["r.yml:14: name: t is already that of r.yml; give one of the two another `name`"],
+        ),
+        (
+            "action: global\ntitle: T\n".into(),
+            vec!["r.yml:1: action: is a collection of rules; expected a whole rule in each document; write the shared part into each rule"],
+        ),
+        (
+            "title: C\nid: 33333333-2222-4333-8444-555555555555\ncorrelation:\n  type: event_count\n  rules: [t]\n  group-by: [userIdentity.arn]\n  timespan: 5m\n  condition: {gte: 3}\n".into(),
+            vec!["r.yml:3: correlation: is a correlation, which counts over time; this function keeps nothing between log files but whom it told; write a detection rule for each single call"],
+        ),
+    ] {
+        assert_eq!(refused(&text), expected, "{text}");
+    }
+    assert_eq!(refused(RULE), Vec::<String>::new());
+}

@@ -2,7 +2,7 @@
 //!
 //! Loading refuses what cannot be used. The checker goes further: a rule that can never be met is this
 //! field's commonest silent failure, and nothing but knowledge of the API shows it. It holds event sources
-//! and event names against AWS's own lists ([`api`]), placeholders against what a record can have
+//! and event names against AWS's own lists (`api.rs`), placeholders against what a record can have
 //! (`placeholders.rs`), and tells of rules without a near miss, of exceptions that are over, and of rules
 //! that make the function read every record.
 

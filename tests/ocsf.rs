@@ -4,13 +4,13 @@
 mod common;
 
 use cloudhsm_alerts::{
-    alert::{Alert, Source, accounts::Accounts, digest, message::Message, ocsf},
+    alert::{Alert, Source, accounts::Accounts, digest, message::Message, ocsf, operator},
     finding::Finding,
     record::Record,
     rules::{RuleSet, watched::Watched},
 };
 use common::{call, project};
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use serde_json::{Value, json};
 
 struct Schema(Value);
@@ -184,6 +184,9 @@ fn every_kind_of_finding_is_valid() {
             .take(3)
             .map(|alert| default_of(&Message::of(alert))),
     );
+    let problem = "rules/x.yml:3: level: is missing".to_owned();
+    let about_rules = operator::rules_not_loaded("rules", &[problem], 94, Timestamp::UNIX_EPOCH);
+    findings.push(default_of(&about_rules));
     for finding in findings {
         let mut wrong = Vec::new();
         schema.check(&finding, "detection_finding", "", &mut wrong);

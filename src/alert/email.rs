@@ -209,7 +209,7 @@ impl Mail {
     /// One indented line; what stands in it is already one line, save a rule's own text, whose line
     /// breaks are its author's.
     fn paragraph(&mut self, text: &str) {
-        let _ = writeln!(self.0, "  {}", text.trim_end());
+        let _ = writeln!(self.0, "{}", format!("  {text}").trim_end());
     }
 
     fn line(&mut self, label: &str, value: &str) {

@@ -154,7 +154,7 @@ impl Alert {
         });
         let mut response = texts.next().unwrap_or_default();
         for text in texts {
-            response = format!("{response}\n{text}");
+            response = format!("{response}\n\n{text}");
         }
         let response_sms = speakers
             .first()

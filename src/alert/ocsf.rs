@@ -11,6 +11,7 @@ use crate::{
     alert::{Alert, Source, resource::Resource},
     record::{Outcome, Record},
     rules::Rule,
+    severity::Severity,
 };
 
 /// OCSF's schema version, `metadata.version`.
@@ -62,7 +63,29 @@ pub fn finding(alert: &Alert, with_record: bool) -> Value {
 /// `alert`, the most severe one where there are several.
 pub(super) fn frame(alert: &Alert, title: &str, sentence: &str) -> Value {
     let time = alert.sort_time().map_or(0, |time| time.as_millisecond());
-    let techniques: Vec<Value> = techniques(alert);
+    let uid = clip(&alert.event_id, 256);
+    let mut finding = bare(alert.severity, time, &uid, title, sentence);
+    let metadata = &mut finding["metadata"];
+    metadata["profiles"] = json!(["cloud"]);
+    metadata["log_name"] = "AWS CloudTrail".into();
+    metadata["log_provider"] = "AWS".into();
+    metadata["original_time"] = alert.record.text("eventTime").map(|t| clip(t, 64)).into();
+    let info = &mut finding["finding_info"];
+    info["analytic"] = alert.rules.first().map(|rule| analytic(rule)).into();
+    info["related_analytics"] = alert
+        .rules
+        .iter()
+        .skip(1)
+        .take(RULES_LISTED)
+        .map(|rule| analytic(rule))
+        .collect();
+    info["attacks"] = techniques(alert).into();
+    info["data_sources"] = json!(["AWS CloudTrail"]);
+    finding
+}
+
+/// What a finding of any kind has, at a time in milliseconds.
+pub(super) fn bare(severity: Severity, time: i64, uid: &str, title: &str, sentence: &str) -> Value {
     json!({
         "class_uid": 2004,
         "class_name": "Detection Finding",
@@ -72,47 +95,29 @@ pub(super) fn frame(alert: &Alert, title: &str, sentence: &str) -> Value {
         "activity_name": "Create",
         "type_uid": 200401,
         "type_name": "Detection Finding: Create",
-        "severity_id": alert.severity.ocsf_id(),
-        "severity": alert.severity.ocsf_caption(),
+        "severity_id": severity.ocsf_id(),
+        "severity": severity.ocsf_caption(),
         "status_id": 1,
         "status": "New",
         "is_alert": true,
         "time": time,
         "message": sentence,
-        "metadata": original(metadata(&clip(&alert.event_id, 256)), alert),
+        "metadata": {
+            "version": SCHEMA_VERSION,
+            "product": {
+                "name": env!("CARGO_PKG_NAME"),
+                "vendor_name": env!("CARGO_PKG_NAME"),
+                "version": env!("CARGO_PKG_VERSION"),
+            },
+            "uid": uid,
+        },
         "finding_info": {
-            "uid": clip(&alert.event_id, 256),
+            "uid": uid,
             "title": clip(title, 256),
             "desc": sentence,
-            "analytic": alert.rules.first().map(|rule| analytic(rule)),
-            "related_analytics": alert.rules.iter().skip(1).take(RULES_LISTED).map(|rule| analytic(rule)).collect::<Vec<_>>(),
-            "attacks": techniques,
-            "data_sources": ["AWS CloudTrail"],
             "created_time": time,
         },
     })
-}
-
-/// What made the finding, and the finding's own identifier.
-pub(super) fn metadata(uid: &str) -> Value {
-    json!({
-        "version": SCHEMA_VERSION,
-        "product": {
-            "name": env!("CARGO_PKG_NAME"),
-            "vendor_name": env!("CARGO_PKG_NAME"),
-            "version": env!("CARGO_PKG_VERSION"),
-        },
-        "uid": uid,
-    })
-}
-
-/// The metadata with what it says of the log that the finding is about.
-fn original(mut metadata: Value, alert: &Alert) -> Value {
-    metadata["profiles"] = json!(["cloud"]);
-    metadata["log_name"] = "AWS CloudTrail".into();
-    metadata["log_provider"] = "AWS".into();
-    metadata["original_time"] = alert.record.text("eventTime").map(|t| clip(t, 64)).into();
-    metadata
 }
 
 /// Account, region and provider.

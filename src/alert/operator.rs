@@ -30,33 +30,16 @@ pub fn rules_not_loaded(uri: &str, problems: &[String], in_use: usize, now: Time
     let sentence = format!(
         "The rule files in {uri} cannot be used; the {in_use} rules that were in use before stay. {first}"
     );
-    let finding = json!({
-        "class_uid": 2004,
-        "class_name": "Detection Finding",
-        "category_uid": 2,
-        "category_name": "Findings",
-        "activity_id": 1,
-        "activity_name": "Create",
-        "type_uid": 200401,
-        "type_name": "Detection Finding: Create",
-        "severity_id": Severity::High.ocsf_id(),
-        "severity": Severity::High.ocsf_caption(),
-        "status_id": 1,
-        "status": "New",
-        "is_alert": true,
-        "time": now.as_millisecond(),
-        "message": sentence,
-        "metadata": ocsf::metadata("rules-not-loaded"),
-        "cloud": { "provider": "AWS" },
-        "finding_info": {
-            "uid": "rules-not-loaded",
-            "title": "Rules were not loaded",
-            "desc": sentence,
-            "data_sources": [uri],
-        },
-        "remediation": { "desc": "Mend or remove the files named; check rules with `cloudhsm-alerts rules check` before deploying them." },
-        "unmapped": { "rules_uri": uri, "problems": problems },
-    });
+    let mut finding = ocsf::bare(
+        Severity::High,
+        now.as_millisecond(),
+        "rules-not-loaded",
+        "Rules were not loaded",
+        &sentence,
+    );
+    finding["cloud"] = json!({ "provider": "AWS" });
+    finding["remediation"] = json!({ "desc": "Mend or remove the files named; check rules with `cloudhsm-alerts rules check` before deploying them." });
+    finding["unmapped"] = json!({ "rules_uri": uri, "problems": problems });
     let sms = gsm7(
         &format!("cloudhsm-alerts: rules NOT loaded, previous ones stay. {first}"),
         super::sms::MAX_SMS,

@@ -42,6 +42,10 @@ static QUOTED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
+/// An action of IAM, such as `cloudhsm:PutResourcePolicy`.
+static ACTION: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\b[a-z][a-z0-9-]+:[A-Z][A-Za-z]+\b").ok());
+
 /// Takes the secrets out of a value, at any depth, and out of JSON that stands in it as text.
 pub fn redact(value: &mut Value) {
     match value {
@@ -75,7 +79,11 @@ pub fn redact(value: &mut Value) {
 /// quoted part goes; where nothing is quoted behind such a name, the whole message does: what it says about
 /// a secret cannot be told from the secret.
 pub fn message_without_secrets(message: &str) -> String {
-    let lower = message.to_ascii_lowercase();
+    // `cloudhsm:PutResourcePolicy` names a permission.
+    let lower = ACTION.as_ref().map_or_else(
+        || message.to_ascii_lowercase(),
+        |action| action.replace_all(message, " ").to_ascii_lowercase(),
+    );
     let names_secret = SECRET_NAMES
         .iter()
         .filter(|name| !WORDS.contains(name))
@@ -189,6 +197,7 @@ mod tests {
         for message in [
             "Value 'x' at 'clusterId' failed to satisfy constraint",
             "User: arn:aws:iam::1:user/a is not authorized to perform: cloudhsm:DeleteBackup because no identity-based policy allows the cloudhsm:DeleteBackup action",
+            "User: arn:aws:iam::1:user/a is not authorized to perform: cloudhsm:PutResourcePolicy on resource: arn:aws:cloudhsm:us-west-2:1:backup/backup-a",
             "Rate exceeded",
             "",
         ] {

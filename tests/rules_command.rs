@@ -96,7 +96,7 @@ fn check_tells_all_problems_with_their_places_and_exits_by_them() {
     assert_eq!(
         out,
         "rules/bad.yml:10: error: detection.call.eventName: cloudhsm.amazonaws.com has no operation \"CopyBackup\"\n    \
-         the rule can never be met by it; see the API reference\n"
+         no record has it; see the API reference\n"
     );
     assert_eq!(
         (code, err.as_str()),

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use crate::{
     alert::{Alert, Source, resource::Resource},
-    record::Record,
+    record::{Outcome, Record},
     rules::response,
     text::{ascii, one_line, quoted},
 };
@@ -99,7 +99,11 @@ pub fn text(alert: &Alert) -> String {
         "requestParameters.destinationRegion",
     );
 
-    mail.heading("RULES MET");
+    mail.heading(match alert.outcome {
+        Outcome::Success => "RULES MET",
+        Outcome::Denied => "RULES MET, by a call that was DENIED",
+        Outcome::Failed => "RULES MET, by a call that FAILED",
+    });
     for rule in alert.rules.iter().take(RULES_LISTED) {
         mail.line(
             rule.level.as_str(),

@@ -357,7 +357,7 @@ impl Alert {
 }
 
 /// The rules whose words the alert gives: the most severe one about this very call, then those about how it
-/// was made (by root, say), if they have something of their own to say of this outcome. Another rule about
+/// was made (by root, say), if one has something of their own to say of this outcome. Another rule about
 /// the same call would say the same again.
 fn speakers(rules: &[Arc<Rule>], outcome: Outcome) -> Vec<&Rule> {
     let speak = || {
@@ -374,7 +374,8 @@ fn speakers(rules: &[Arc<Rule>], outcome: Outcome) -> Vec<&Rule> {
         return Vec::new();
     };
     let others = speak().filter(|rule| !rule.is_about_one_call && rule.id != first.id);
-    std::iter::once(first).chain(others).collect()
+    // The most severe of them is enough: what two general texts advise may not agree.
+    std::iter::once(first).chain(others.take(1)).collect()
 }
 
 /// Bytes that a tree of JSON values takes, its nodes included.

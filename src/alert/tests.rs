@@ -324,7 +324,7 @@ fn what_an_attacker_writes_stays_on_its_line() {
             "WHAT TO DO NOW",
             "WHO",
             "WHERE AND WHEN",
-            "RULES MET",
+            "RULES MET, by a call that FAILED",
             "EVIDENCE",
         ]
     );

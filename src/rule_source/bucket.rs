@@ -49,7 +49,8 @@ pub(super) async fn read(
     for found in listed {
         let name = found.object.to_string();
         within_limits(&name, 0, found.size)?;
-        let file = match known.get(&name) {
+        // The key is the object's own: two may be shown alike.
+        let file = match known.get(&found.object.key) {
             Some((stamp, file)) if *stamp == found.etag => file.clone(),
             _ => {
                 let mut body = s3::open(client, &found.object)
@@ -67,7 +68,7 @@ pub(super) async fn read(
                 text(&name, bytes)?
             }
         };
-        files.insert(name, (found.etag, file));
+        files.insert(found.object.key, (found.etag, file));
     }
     Ok(files)
 }

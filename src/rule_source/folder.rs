@@ -42,11 +42,13 @@ pub(super) fn read(folder: &Path, known: &Files) -> Result<Files, ReadError> {
             .ok()
             .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let stamp = format!("{modified:?} {}", metadata.len());
-        let file = match known.get(&name) {
+        // The key is the path itself: two paths may be shown alike.
+        let key = path.to_string_lossy().into_owned();
+        let file = match known.get(&key) {
             Some((known, file)) if *known == stamp => file.clone(),
             _ => text(&name, fs::read(&path).map_err(failed)?)?,
         };
-        files.insert(name, (stamp, file));
+        files.insert(key, (stamp, file));
     }
     Ok(files)
 }

@@ -15,7 +15,7 @@ use super::{
     filter::Filter,
     language,
     position::Lines,
-    problem::{Problem, Weight},
+    problem::{Problem, Weight, nearest},
     watched::Watched,
 };
 
@@ -98,6 +98,37 @@ impl Origin {
     }
 }
 
+/// Members of a rule's or a filter's document. Source: Sigma Rules and Sigma Filters Specification 2.1;
+/// `response`, `tests` and `expires` are this project's own.
+const MEMBERS: &[&str] = &[
+    "author",
+    "correlation",
+    "custom_attributes",
+    "date",
+    "description",
+    "detection",
+    "expires",
+    "falsepositives",
+    "fields",
+    "filter",
+    "id",
+    "level",
+    "license",
+    "logsource",
+    "modified",
+    "name",
+    "references",
+    "related",
+    "response",
+    "scope",
+    "sigma-version",
+    "status",
+    "tags",
+    "taxonomy",
+    "tests",
+    "title",
+];
+
 /// The documents of a file; what cannot be used goes to `problems`, the rest is given all the same.
 pub(super) fn read(
     file: &RuleFile,
@@ -108,7 +139,8 @@ pub(super) fn read(
         text.lines()
             .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
     };
-    let mut parts = split(&file.text);
+    // Some editors begin a file with a mark of its byte order.
+    let mut parts = split(file.text.trim_start_matches('\u{feff}'));
     parts.retain(|(_, text)| !is_blank(text));
     let (alone, empty) = (parts.len() == 1, parts.is_empty());
     let mut documents = Vec::new();
@@ -155,7 +187,7 @@ pub(super) fn read(
 
 /// The documents of a YAML text, each with the number of lines before it. A line that begins with `---`
 /// begins a document wherever it stands. Source: YAML 1.2.2, 9.1.2.
-fn split(text: &str) -> Vec<(usize, &str)> {
+pub(super) fn split(text: &str) -> Vec<(usize, &str)> {
     let mut documents = Vec::new();
     let (mut begin, mut begin_line, mut at) = (0, 0, 0);
     for (number, line) in text.split_inclusive('\n').enumerate() {
@@ -174,7 +206,9 @@ fn split(text: &str) -> Vec<(usize, &str)> {
 }
 
 fn document(origin: &Origin, text: &str, watched: &Watched) -> Result<Content, Vec<Problem>> {
-    let mut problems = language::modifiers(origin);
+    let mut problems = misspelt(origin);
+    problems.extend(language::modifiers(origin));
+    problems.extend(language::nested(origin));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -221,8 +255,37 @@ fn document(origin: &Origin, text: &str, watched: &Watched) -> Result<Content, V
 /// document counts, so that two lines are enough.
 fn switched_off(origin: &Origin) -> Option<String> {
     let single = |name: &str| origin.lines.texts(&[name])?.pop();
-    let is_off = single("status")? == "unsupported" && !origin.lines.has(&["filter"]);
-    is_off.then(|| single("id")).flatten()
+    let is_off = single("status")?.eq_ignore_ascii_case("unsupported");
+    is_off
+        .then(|| single("id"))
+        .flatten()
+        .map(|id| same_id(&id))
+}
+
+/// An id as it is compared: a UUID is the same in capitals. Source: RFC 9562, 4.
+pub(super) fn same_id(id: &str) -> String {
+    id.trim().to_ascii_lowercase()
+}
+
+/// Members that are nearly those of Sigma. Sigma allows others, but `expire` or `responce` is a slip, and
+/// nobody would notice what it leaves out.
+fn misspelt(origin: &Origin) -> Vec<Problem> {
+    origin
+        .lines
+        .members()
+        .into_iter()
+        .filter(|(name, _)| !MEMBERS.contains(name))
+        .filter_map(|(name, line)| {
+            let near = nearest(name, MEMBERS.iter().copied())?;
+            Some(origin.problem_at(
+                Weight::Error,
+                line,
+                &[name],
+                format!("expected a member of a rule, found {name:?}"),
+                Some(&format!("did you mean {near}?")),
+            ))
+        })
+        .collect()
 }
 
 /// What the parser says, at the field that it names.
@@ -303,6 +366,7 @@ fn rule(origin: &Origin, mut sigma: SigmaRule, watched: &Watched) -> Result<Cont
     };
     // Neither the engine nor an alert needs what stands beside the detection.
     let bare = SigmaRule {
+        id: Some(rule.id.clone()),
         custom_attributes: std::collections::HashMap::new(),
         description: None,
         references: Vec::new(),

@@ -139,7 +139,7 @@ fn part(name: &str, detection: &DetectionTrace, found: &mut Vec<String>) {
     found.extend(
         items
             .iter()
-            .map(|item| format!("{name}: {}", describe(item))),
+            .map(|item| format!("{}: {}", one_line(name, 100), describe(item))),
     );
 }
 
@@ -183,6 +183,7 @@ fn describe(item: &ItemTrace) -> String {
         let found = if item.matched { "has" } else { "has no" };
         return format!("the record {found} text with {pattern:?}");
     };
+    let field = &one_line(field, 200);
     let is = match &item.actual {
         None => "is not in the record".to_owned(),
         Some(value) => format!("is {}", shown(field, value)),

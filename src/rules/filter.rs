@@ -16,7 +16,9 @@ use serde_json::{Map, Value};
 
 use super::{
     Rule,
-    document::{Origin, compile_problem},
+    check::api::RECORD_MEMBERS,
+    checked_name,
+    document::{Origin, compile_problem, same_id},
     kebab_case,
     problem::{Problem, Weight},
     view::RecordView,
@@ -64,18 +66,31 @@ impl Filter {
         })?;
         let compiled =
             compile(sigma).map_err(|message| vec![compile_problem(origin, "filter", &message)])?;
+        if origin.lines.has(&["filter", "expires"]) {
+            return Err(error(
+                &["filter", "expires"],
+                "stands in the filter's detection, where it is no date".into(),
+                "write it at the left edge, beside `title`",
+            ));
+        }
         let filter = Filter {
-            id,
-            name: sigma
-                .name
-                .clone()
-                .unwrap_or_else(|| kebab_case(&sigma.title)),
+            id: same_id(&id),
+            name: match &sigma.name {
+                Some(name) => checked_name(origin, name).map_err(|problem| vec![problem])?,
+                None => kebab_case(&sigma.title),
+            },
             title: sigma.title.clone(),
             rules: targets(origin)?,
             expires,
             compiled,
         };
-        if !filter.lets_through(&Record::new(0, Map::new())) {
+        // Two records of which a filter says nothing: one without members, and one that has them all.
+        let empty = Record::new(0, Map::new());
+        let full = RECORD_MEMBERS
+            .iter()
+            .map(|member| ((*member).to_owned(), Value::from("-")))
+            .collect();
+        if !filter.lets_through(&empty) && !filter.lets_through(&Record::new(0, full)) {
             return Err(error(
                 &["filter", "condition"],
                 "keeps back a record that it says nothing of, and so would silence its rules; it says what stays"
@@ -92,7 +107,7 @@ impl Filter {
             || self
                 .rules
                 .iter()
-                .any(|name| *name == rule.id || *name == rule.name)
+                .any(|name| same_id(name) == rule.id || *name == rule.name)
     }
 
     /// Whether its last day is over.

@@ -6,6 +6,8 @@
 //! a way the engine understands, and refused with its place where it cannot.
 //! Source: Sigma Rules Specification and Modifiers Appendix 2.1.
 
+use std::net::IpAddr;
+
 use rsigma_parser::{
     ConditionExpr, Detection, DetectionItem, Detections, FieldSpec, Modifier, SelectorPattern,
     SigmaString, SigmaValue,
@@ -16,6 +18,11 @@ use super::{
     problem::{Problem, Weight, nearest},
     watched::{self, Watched},
 };
+
+/// Longest regular expression, in characters, and the most memory that one may take once compiled: a record
+/// is matched in a function with little of it.
+const MAX_PATTERN: usize = 4096;
+const MAX_COMPILED: usize = 1024 * 1024;
 
 /// Modifiers as rules write them.
 const MODIFIERS: &[&str] = &[
@@ -81,6 +88,47 @@ pub(super) fn modifiers(origin: &Origin) -> Vec<Problem> {
                     line,
                     &path,
                     format!("expected a modifier of Sigma, found {modifier:?}"),
+                    Some(&hint),
+                ));
+            }
+        }
+    }
+    problems.sort_by_key(|problem| problem.line);
+    problems
+}
+
+/// Mappings and lists within a field's value: Sigma writes a path with dots, and the engine would compare with
+/// the mapping's text.
+pub(super) fn nested(origin: &Origin) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for section in ["detection", "filter"] {
+        for (path, line) in origin.lines.below(&[section]) {
+            let is_index = |name: &String| name.bytes().all(|b| b.is_ascii_digit());
+            let part = path.get(1).map_or("", String::as_str);
+            if matches!(part, "condition" | "timeframe" | "rules") {
+                continue;
+            }
+            // A part is a mapping, or a list of mappings; behind its field come at most the places in a list.
+            let mut rest = path[2..].iter().skip_while(|name| is_index(name));
+            let Some(field) = rest.next() else { continue };
+            let inner: Vec<&String> = rest.collect();
+            let is_nested = match inner.as_slice() {
+                [] => field == "<<",
+                [place] => !is_index(place),
+                _ => false,
+            };
+            if is_nested {
+                let member = inner.last().map_or("", |name| name.as_str());
+                let hint = if field == "<<" {
+                    "write the members here; merging is not part of Sigma".to_owned()
+                } else {
+                    format!("write a path with dots: `{field}.{member}: ...`")
+                };
+                problems.push(origin.problem_at(
+                    Weight::Error,
+                    line,
+                    &[section, part, field],
+                    "expected a value or a list of values, found a mapping",
                     Some(&hint),
                 ));
             }
@@ -245,6 +293,20 @@ impl Walk<'_> {
                 );
             }
         }
+        // The parser has escaped them.
+        let bracketed = field
+            .filter(|field| field.contains('['))
+            .map(|field| field.replace('\\', ""));
+        if bracketed.is_some() {
+            self.refuse(
+                bracketed.as_deref(),
+                "has brackets; lists of a record have no selectors in Sigma".into(),
+                "write the path without brackets: a list on it stands for each of its members",
+            );
+        }
+        if item.field.has_modifier(Modifier::Cidr) {
+            self.networks(item);
+        }
         if item.field.has_modifier(Modifier::Expand) {
             self.expand(item);
         }
@@ -291,7 +353,18 @@ impl Walk<'_> {
             let SigmaValue::String(text) = value else {
                 continue;
             };
-            if let Err(error) = regex::Regex::new(&text.original) {
+            if text.original.len() > MAX_PATTERN {
+                self.refuse(
+                    item.field.name.as_deref(),
+                    format!("has a regular expression of more than {MAX_PATTERN} characters"),
+                    "write several values, or parts joined in the condition",
+                );
+                continue;
+            }
+            let built = regex::RegexBuilder::new(&text.original)
+                .size_limit(MAX_COMPILED)
+                .build();
+            if let Err(error) = built {
                 let reason = error
                     .to_string()
                     .lines()
@@ -304,6 +377,35 @@ impl Walk<'_> {
                     item.field.name.as_deref(),
                     format!("expected a regular expression, found {:?}: {reason}", text.original),
                     "the syntax is that of Rust's crate regex: no look-around and no back-references",
+                );
+            }
+        }
+    }
+}
+
+impl Walk<'_> {
+    /// The engine's own error says neither which value nor where.
+    fn networks(&mut self, item: &DetectionItem) {
+        for value in &item.values {
+            let text = match value {
+                SigmaValue::String(text) => text.original.clone(),
+                other => format!("{other:?}"),
+            };
+            let is_network = text.split_once('/').is_some_and(|(address, length)| {
+                let most = match address.parse() {
+                    Ok(IpAddr::V4(_)) => 32,
+                    Ok(IpAddr::V6(_)) => 128,
+                    Err(_) => return false,
+                };
+                length.parse::<u8>().is_ok_and(|length| length <= most)
+            });
+            if !is_network {
+                self.refuse(
+                    item.field.name.as_deref(),
+                    format!(
+                        "expected a network such as 10.0.0.0/8 or 2001:db8::/32, found {text:?}"
+                    ),
+                    "a single address is written with /32, or /128",
                 );
             }
         }

@@ -28,7 +28,7 @@ use rsigma_eval::{CompiledRule, Engine};
 use rsigma_parser::{FilterRule, SigmaRule};
 
 use crate::{record::Record, severity::Severity};
-use document::{Content, Document, Origin};
+use document::{Content, Document, Origin, same_id};
 use filter::Filter;
 use problem::{Problem, Weight};
 use response::Response;
@@ -344,22 +344,20 @@ impl Rule {
             problems.push(origin.problem(Weight::Error, &["response"], message, None));
             Response::default()
         });
+        let name = match &sigma.name {
+            Some(name) => checked_name(origin, name).unwrap_or_else(|problem| {
+                problems.push(problem);
+                String::new()
+            }),
+            None if origin.alone => kebab_case(stem(&origin.file)),
+            None => kebab_case(&sigma.title),
+        };
         let (Some(id), Some(level), true) = (id, sigma.level, problems.is_empty()) else {
             return Err(problems);
         };
         Ok(Rule {
-            id,
-            name: sigma
-                .name
-                .clone()
-                .filter(|name| !name.trim().is_empty())
-                .unwrap_or_else(|| {
-                    kebab_case(if origin.alone {
-                        stem(&origin.file)
-                    } else {
-                        &sigma.title
-                    })
-                }),
+            id: same_id(&id),
+            name,
             title: sigma.title.clone(),
             description: sigma.description.clone().unwrap_or_default(),
             level: Severity::from(level),
@@ -372,6 +370,20 @@ impl Rule {
                 .any(is_parameter),
         })
     }
+}
+
+/// A `name` as attributes, counts and terminals can show it.
+fn checked_name(origin: &Origin, name: &str) -> Result<String, Problem> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !name.is_empty() && name.len() <= 100 && name.chars().all(is_plain) {
+        return Ok(name.to_owned());
+    }
+    Err(origin.problem(
+        Weight::Error,
+        &["name"],
+        format!("expected up to 100 letters, digits and hyphens, found {name:?}"),
+        Some("say in a few words, joined by hyphens, what happened"),
+    ))
 }
 
 fn is_parameter(field: &str) -> bool {

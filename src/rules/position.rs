@@ -6,6 +6,10 @@
 use std::collections::HashMap;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, YamlData};
+use saphyr_parser::{Event, Parser};
+
+/// Rules go five deep. YAML readers recurse, and a file must not be able to overflow the stack.
+const MAX_DEPTH: usize = 40;
 
 /// Lines of one YAML document by path.
 #[derive(Debug, Default)]
@@ -23,11 +27,24 @@ impl Lines {
     /// # Errors
     /// The text is not YAML: the line, from 1, and what is wrong.
     pub(super) fn of(text: &str, before: usize) -> Result<Lines, (usize, String)> {
-        let documents = MarkedYaml::load_from_str(text).map_err(|error| {
-            // At the end of the text, the reader is one line further.
-            let line = error.marker().line().clamp(1, text.lines().count().max(1));
-            (before + line, error.info().to_owned())
-        })?;
+        // At the end of the text, the reader is one line further.
+        let at = |line: usize| before + line.clamp(1, text.lines().count().max(1));
+        let mut depth = 0_usize;
+        for event in Parser::new_from_str(text) {
+            let (event, span) =
+                event.map_err(|error| (at(error.marker().line()), error.info().to_owned()))?;
+            match event {
+                Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
+                Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth > MAX_DEPTH {
+                let message = format!("it is nested more than {MAX_DEPTH} deep");
+                return Err((at(span.start.line()), message));
+            }
+        }
+        let documents = MarkedYaml::load_from_str(text)
+            .map_err(|error| (at(error.marker().line()), error.info().to_owned()))?;
         let mut lines = Lines {
             by_path: HashMap::new(),
             texts: HashMap::new(),
@@ -67,6 +84,18 @@ impl Lines {
                 }
             }
         }
+    }
+
+    /// Names of the document's own members, each with its line.
+    pub(super) fn members(&self) -> Vec<(&str, usize)> {
+        let mut members: Vec<(&str, usize)> = self
+            .by_path
+            .iter()
+            .filter(|(path, _)| path.len() == 1)
+            .map(|(path, line)| (path[0].as_str(), self.before + line))
+            .collect();
+        members.sort_by_key(|(_, line)| *line);
+        members
     }
 
     /// Whether there is such a field.

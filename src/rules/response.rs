@@ -58,7 +58,7 @@ static PLACEHOLDER: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 
 /// Names that are filled from more than one member, or in words of this program's.
-pub(super) const COMPUTED: &[&str] = &["region", "account", "actor", "eventTime"];
+pub(super) const COMPUTED: &[&str] = &["region", "account", "actor", "eventTime", "stopCredential"];
 
 /// Braces that were meant to be a placeholder and would reach a person as they stand: `{cluster-id}`,
 /// `{ clusterId }`, `{clusterId+7days}`. A JMESPath has a colon or begins otherwise, the AWS CLI's shorthand
@@ -226,6 +226,7 @@ fn value(record: &Record, actor: &Actor, name: &str) -> Option<String> {
         "account" => record.account().map(str::to_owned),
         "actor" => Some(actor.short.clone()),
         "eventTime" => return record.event_time().map(minutes),
+        "stopCredential" => return Some(stop_the_credential(record)),
         path if path.contains('.') => record.scalar(path),
         name => record
             .find(name)
@@ -233,6 +234,48 @@ fn value(record: &Record, actor: &Actor, name: &str) -> Option<String> {
             .or_else(|| record.scalar(name)),
     };
     value.filter(|value| is_shell_safe(value))
+}
+
+/// How the credential of a call is taken out of use: a command, or where to do it. Each type of identity has
+/// another way; advice for the wrong one costs the minutes that count.
+/// Source: IAM User Guide, "Disabling permissions for temporary security credentials".
+fn stop_the_credential(record: &Record) -> String {
+    let field = |name: &str| {
+        record
+            .text(&format!("userIdentity.{name}"))
+            .filter(|value| is_shell_safe(value))
+    };
+    let user = field("userName").unwrap_or("USER_NAME");
+    match record.text("userIdentity.type") {
+        Some("IAMUser") => match field("accessKeyId") {
+            Some(key) if key.starts_with("AKIA") => format!(
+                "aws iam update-access-key --user-name {user} --access-key-id {key} --status Inactive"
+            ),
+            // A session goes on until everything is denied to the user.
+            _ => format!(
+                "aws iam attach-user-policy --user-name {user} --policy-arn arn:aws:iam::aws:policy/AWSDenyAll"
+            ),
+        },
+        Some("AssumedRole" | "Role") => {
+            let role = field("sessionContext.sessionIssuer.userName").unwrap_or("the role");
+            format!("In the IAM console: Roles, {role}, Revoke sessions.")
+        }
+        Some("Root") => {
+            "Sign in as root, Security credentials: deactivate the access keys, change the password."
+                .into()
+        }
+        Some("IdentityCenterUser") => {
+            "In IAM Identity Center: Users, the user, delete the active sessions and disable the access."
+                .into()
+        }
+        Some("AWSService") => "An AWS service made the call by itself: there is none to stop.".into(),
+        Some("AWSAccount") => {
+            "It is another account's: take away what lets that account in (resource policies, roles)."
+                .into()
+        }
+        _ => "At the identity provider that let it in, and in IAM: deny whatever issued the session."
+            .into(),
+    }
 }
 
 /// A point in time so long after the record's, to the minute: a deadline.
@@ -316,6 +359,31 @@ mod tests {
             ("text\n\n", "text"),
         ] {
             assert_eq!(filled(template, record.clone()), expected, "{template}");
+        }
+    }
+
+    #[test]
+    fn each_identity_has_its_way_to_be_stopped() {
+        for (identity, expected) in [
+            (
+                json!({"type": "IAMUser", "userName": "alice", "accessKeyId": "AKIAIOSFODNN7EXAMPLE"}),
+                "aws iam update-access-key --user-name alice --access-key-id AKIAIOSFODNN7EXAMPLE --status Inactive",
+            ),
+            (
+                json!({"type": "IAMUser", "userName": "$(id)", "accessKeyId": "ASIAEXAMPLE"}),
+                "aws iam attach-user-policy --user-name USER_NAME --policy-arn arn:aws:iam::aws:policy/AWSDenyAll",
+            ),
+            (
+                json!({"type": "AssumedRole", "sessionContext": {"sessionIssuer": {"userName": "hsm-operator"}}}),
+                "In the IAM console: Roles, hsm-operator, Revoke sessions.",
+            ),
+            (
+                json!({"type": "AWSService"}),
+                "An AWS service made the call by itself: there is none to stop.",
+            ),
+        ] {
+            let record = json!({ "userIdentity": identity });
+            assert_eq!(filled("{stopCredential}", record), expected);
         }
     }
 

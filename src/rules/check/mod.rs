@@ -16,7 +16,7 @@ use rsigma_parser::{SigmaRule, lint};
 use super::{
     Parts, Rule, RuleFile, bound, builtin_files,
     cases::{self, Expected},
-    document::{Content, Origin, read},
+    document::{Content, Document, Origin, read, split},
     filter::Filter,
     problem::{Problem, Weight, nearest},
     watched::Watched,
@@ -201,33 +201,46 @@ fn replacements(
 
 /// What the engine's own checker says of the Sigma specification: dates, tags, UUIDs, misspelt members.
 fn specification(file: &RuleFile, problems: &mut Vec<Problem>) {
-    // The order to switch a rule off need not be a whole rule.
-    let documents = read(file, &Watched::default(), &mut Vec::new());
-    if !documents.is_empty()
-        && documents
-            .iter()
-            .all(|document| matches!(document.content, Content::Off(_)))
-    {
-        return;
-    }
-    let found = lint::lint_yaml_str(&file.text);
-    for finding in found {
-        let weight = match finding.severity {
-            lint::Severity::Error => Weight::Error,
-            lint::Severity::Warning => Weight::Warning,
-            lint::Severity::Info | lint::Severity::Hint => continue,
+    for (before, text) in split(&file.text) {
+        let single = RuleFile {
+            name: file.name.clone(),
+            text: text.to_owned(),
         };
-        let line = finding.span.map(|span| span.start_line as usize + 1);
+        // What cannot be loaded was told with more words, and the order to switch a rule off need not be a
+        // whole rule.
+        let documents = read(&single, &Watched::default(), &mut Vec::new());
+        if matches!(
+            documents.as_slice(),
+            [Document {
+                content: Content::Rule { .. } | Content::Filter(..),
+                ..
+            }]
+        ) {
+            lint_document(file, before, text, problems);
+        }
+    }
+}
+
+/// A document that loads: what is said of it here keeps nothing from working.
+fn lint_document(file: &RuleFile, before: usize, text: &str, problems: &mut Vec<Problem>) {
+    for finding in lint::lint_yaml_str(text) {
+        if matches!(
+            finding.severity,
+            lint::Severity::Info | lint::Severity::Hint
+        ) {
+            continue;
+        }
+        let line = finding
+            .span
+            .map(|span| before + span.start_line as usize + 1);
         let field = finding.path.trim_matches('/').replace('/', ".");
         // Loading has told these with more words.
-        let is_told = problems.iter().any(|known| {
-            known.file == file.name
-                && known.weight == Weight::Error
-                && (known.line == line || known.field == field || known.line.is_none())
-        });
+        let is_told = problems
+            .iter()
+            .any(|known| known.file == file.name && (known.line == line && known.field == field));
         if !is_told {
             problems.push(Problem {
-                weight,
+                weight: Weight::Warning,
                 file: file.name.clone(),
                 line,
                 field,

@@ -86,12 +86,36 @@ pub(super) fn check(
     let operations = operations(api, &sources);
     let candidates: Vec<&str> = operations.iter().map(String::as_str).collect();
     for item in items.iter().filter(|item| is(item, "eventName")) {
-        for value in &item.item.values {
-            if matched(item.item, value, "eventName", &candidates).is_empty() {
-                names.event_name(item, value, &sources, &candidates);
-            }
+        let dead: Vec<&SigmaValue> = item
+            .item
+            .values
+            .iter()
+            .filter(|value| matched(item.item, value, "eventName", &candidates).is_empty())
+            .filter(|value| !is_versioned(value, &sources, &operations))
+            .collect();
+        let is_dead = item.positive && dead.len() == item.item.values.len();
+        for value in dead {
+            names.event_name(item, value, &sources, &candidates, is_dead);
         }
     }
+    for item in &items {
+        names.parameter(api, item, &sources);
+    }
+}
+
+/// A name of Lambda's with whatever date and version CloudTrail writes behind it.
+fn is_versioned(value: &SigmaValue, sources: &[String], operations: &[String]) -> bool {
+    let text = written(value);
+    let bare = text
+        .rsplit_once('v')
+        .filter(|(_, version)| !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(text.as_str(), |(bare, _)| bare);
+    let name = bare.trim_end_matches(|c: char| c.is_ascii_digit());
+    bare.len() == name.len() + 8
+        && sources.iter().any(|source| source == LAMBDA)
+        && operations
+            .iter()
+            .any(|operation| operation.eq_ignore_ascii_case(name))
 }
 
 /// The event names that these event sources can have.
@@ -199,6 +223,35 @@ impl Names<'_> {
         }
     }
 
+    /// A member of the request or the response, where the service's are known.
+    fn parameter(&mut self, api: &Api, item: &Item<'_>, sources: &[String]) {
+        let Some(field) = item.item.field.name.as_deref() else {
+            return;
+        };
+        let mut names = field.split('.');
+        let top = names.next().unwrap_or_default();
+        let is_of_the_call = ["requestParameters", "responseElements"]
+            .iter()
+            .any(|part| part.eq_ignore_ascii_case(top));
+        let Some(name) = names.next().filter(|_| is_of_the_call) else {
+            return;
+        };
+        if sources
+            .iter()
+            .any(|source| api.has_member(source, &[], name))
+        {
+            return;
+        }
+        if let Some(near) = nearest(name, api.members(sources)) {
+            self.push(
+                Weight::Error,
+                item,
+                format!("no call of {} has a member {name:?}", sources.join(", ")),
+                format!("did you mean {near}?"),
+            );
+        }
+    }
+
     fn event_source(&mut self, item: &Item<'_>, value: &SigmaValue, known: &[&str]) {
         // Null asks whether it is there at all.
         if matches!(value, SigmaValue::Null | SigmaValue::Bool(_)) {
@@ -242,6 +295,7 @@ impl Names<'_> {
         value: &SigmaValue,
         sources: &[String],
         operations: &[&str],
+        is_dead: bool,
     ) {
         if matches!(value, SigmaValue::Null | SigmaValue::Bool(_)) {
             return;
@@ -251,7 +305,7 @@ impl Names<'_> {
             Some(near) => format!("did you mean {near}?"),
             None => match elsewhere(&text) {
                 Some(source) => format!("{source} has an operation of that name"),
-                None => "the rule can never be met by it; see the API reference".into(),
+                None => "no record has it; see the API reference".into(),
             },
         };
         let sources: Vec<&str> = sources
@@ -260,8 +314,9 @@ impl Names<'_> {
             .filter(|source| *source != NEVER_RECORDED)
             .collect();
         let message = format!("{} has no operation {text:?}", sources.join(", "));
+        // Other values of the list may still be met.
         self.push(
-            if item.positive {
+            if is_dead {
                 Weight::Error
             } else {
                 Weight::Warning

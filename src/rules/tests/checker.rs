@@ -31,7 +31,7 @@ fn what_can_never_be_met_is_an_error() {
                 "eventName: [DeleteBackup, ScheduleKeyDeletion]",
                 1,
             ),
-            "error r.yml:9: detection.call.eventName: cloudhsm.amazonaws.com has no operation \"ScheduleKeyDeletion\"; kms.amazonaws.com has an operation of that name",
+            "warning r.yml:9: detection.call.eventName: cloudhsm.amazonaws.com has no operation \"ScheduleKeyDeletion\"; kms.amazonaws.com has an operation of that name",
         ),
         (
             rule.replacen(
@@ -39,7 +39,7 @@ fn what_can_never_be_met_is_an_error() {
                 "eventName|startswith: Destroy",
                 1,
             ),
-            "error r.yml:9: detection.call.eventName: cloudhsm.amazonaws.com has no operation \"Destroy\"; the rule can never be met by it; see the API reference",
+            "error r.yml:9: detection.call.eventName: cloudhsm.amazonaws.com has no operation \"Destroy\"; no record has it; see the API reference",
         ),
         (
             rule.replacen(
@@ -72,6 +72,14 @@ fn what_can_never_be_met_is_an_error() {
                 1,
             ),
             "error r.yml:10: detection.call.requestParameter.backupId: no record has a member \"requestParameter\"; did you mean requestParameters?",
+        ),
+        (
+            rule.replacen(
+                "    eventName: DeleteBackup",
+                "    eventName: DeleteBackup\n    requestParameters.backpId|exists: true",
+                1,
+            ),
+            "error r.yml:10: detection.call.requestParameters.backpId: no call of cloudhsm.amazonaws.com has a member \"backpId\"; did you mean backupId?",
         ),
         (
             format!("{rule}response: Look at {{hsmId|HSM_ID}}\n"),

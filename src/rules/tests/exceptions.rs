@@ -62,6 +62,11 @@ fn a_filter_keeps_back_what_it_describes_and_nothing_else() {
         ),
         // Its last day is part of it.
         (
+            format!("{FILTER}status: unsupported\n"),
+            deployed("444455556666"),
+            &told,
+        ),
+        (
             format!("{FILTER}expires: 2026-11-25\n"),
             deployed("444455556666"),
             &kept,
@@ -117,6 +122,14 @@ fn a_filter_that_would_silence_more_than_it_says_is_refused() {
         (
             format!("{FILTER}expires: next year\n"),
             "f.yml:11: expires: expected a date such as 2026-12-31, found \"next year\"; it is the last day, in UTC, on which the filter keeps anything back",
+        ),
+        (
+            format!("{FILTER}expire: 2026-12-31\n"),
+            "f.yml:11: expire: expected a member of a rule, found \"expire\"; did you mean expires?",
+        ),
+        (
+            FILTER.replace("  condition:", "  expires: 2026-12-31\n  condition:"),
+            "f.yml:10: filter.expires: stands in the filter's detection, where it is no date; write it at the left edge, beside `title`",
         ),
         (
             FILTER.replace("id: 9", "x: 9"),

@@ -264,6 +264,11 @@ fn added_rules_replace_and_switch_off_by_id() {
     let off = format!("title: off\nid: {id}\nstatus: unsupported\n");
     assert_eq!(met(&set(&off), call("DeleteBackup")), Vec::<String>::new());
     assert_eq!(set(&off).len(), builtin().len() - 1);
+    // An id is the same in capitals.
+    assert_eq!(
+        set(&off.replace(id, &id.to_uppercase())).len(),
+        builtin().len() - 1
+    );
     assert_eq!(
         met(&set(RULE), call("DeleteBackup")),
         ["critical hsm-backup-deleted", "high t"]
@@ -342,6 +347,30 @@ fn what_is_no_rule_is_refused_with_its_place() {
             vec!["r.yml:9: detection.call.eventName: has an empty list, which nothing can match; give a value, or leave the field out"],
         ),
         (
+            RULE.replace("eventName: DeleteBackup", "requestParameters: {backupId: x}"),
+            vec!["r.yml:9: detection.call.requestParameters: expected a value or a list of values, found a mapping; write a path with dots: `requestParameters.backupId: ...`"],
+        ),
+        (
+            RULE.replace("eventName: DeleteBackup", "requestParameters.tagList[any].key: x"),
+            vec!["r.yml:9: detection.call.requestParameters.tagList[any].key: has brackets; lists of a record have no selectors in Sigma; write the path without brackets: a list on it stands for each of its members"],
+        ),
+        (
+            RULE.replace("eventName: DeleteBackup", "sourceIPAddress|cidr: 10.0.0.0"),
+            vec!["r.yml:9: detection.call.sourceIPAddress: expected a network such as 10.0.0.0/8 or 2001:db8::/32, found \"10.0.0.0\"; a single address is written with /32, or /128"],
+        ),
+        (
+            format!("{RULE}responce: Look.\n"),
+            vec!["r.yml:11: responce: expected a member of a rule, found \"responce\"; did you mean response?"],
+        ),
+        (
+            RULE.replace("name: t", "name: \"a\\e[31m\""),
+            vec!["r.yml:3: name: expected up to 100 letters, digits and hyphens, found \"a\\u{1b}[31m\"; say in a few words, joined by hyphens, what happened"],
+        ),
+        (
+            format!("{RULE}x:\n  {}a\n", "- ".repeat(10_000)),
+            vec!["r.yml:12: expected YAML: it is nested more than 40 deep; look for a tab, a missing quote, or indentation that does not line up"],
+        ),
+        (
             format!("{RULE}response: 7\n"),
             vec!["r.yml:11: response: expected text or a mapping from outcome to text, found 7"],
         ),
@@ -369,4 +398,5 @@ fn what_is_no_rule_is_refused_with_its_place() {
         assert_eq!(refused(&text), expected, "{text}");
     }
     assert_eq!(refused(RULE), Vec::<String>::new());
+    assert_eq!(refused(&format!("\u{feff}{RULE}")), Vec::<String>::new());
 }

@@ -25,6 +25,7 @@ use tokio::{
 };
 
 use crate::{
+    clock,
     rules::{RuleFile, RuleSet, problem::Problem, watched::Watched},
     text::one_line,
 };
@@ -192,7 +193,19 @@ impl RuleSource {
         })
     }
 
-    /// The same, looking for changes no sooner than so long after the last look.
+    /// Rules that were made before, and nowhere to look for more.
+    pub fn fixed(rules: Arc<RuleSet>, client: Client) -> RuleSource {
+        RuleSource {
+            uri: None,
+            watched: Watched::default(),
+            client,
+            interval: INTERVAL,
+            current: RwLock::new(rules),
+            seen: Mutex::new(Seen::default()),
+        }
+    }
+
+    /// The same source, looking for changes no sooner than so long after the last look.
     #[must_use]
     pub fn looking_every(mut self, interval: Duration) -> RuleSource {
         self.interval = interval;
@@ -215,7 +228,6 @@ impl RuleSource {
     ///
     /// # Errors
     /// As long as the files are in trouble, each look says so.
-    #[expect(clippy::disallowed_methods, reason = "looking at most once a minute")]
     pub async fn refresh(&self) -> Result<(), Trouble> {
         let Some(uri) = &self.uri else {
             return Ok(());
@@ -232,7 +244,7 @@ impl RuleSource {
                     message: format!("could not be read within {} seconds", PATIENCE.as_secs()),
                 })
             });
-        seen.at = Some(Instant::now());
+        seen.at = Some(clock::instant());
         let files = match found {
             Ok(files) => files,
             Err(error) => {

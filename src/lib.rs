@@ -16,11 +16,13 @@
 
 pub mod actor;
 pub mod alert;
+pub mod clock;
 pub mod finding;
 pub mod function;
 pub mod json;
 pub mod ledger;
 pub mod log_file;
+pub mod metrics;
 pub mod object;
 pub mod outcome;
 pub mod payload;

@@ -60,6 +60,9 @@ pub struct Counts {
     /// Looks for changed rules that found files which cannot be used.
     #[serde(skip_serializing_if = "is_zero")]
     pub rules_trouble: u64,
+    /// How often the ledger's table failed. No call was kept back for it; some may be told again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ledger_trouble: u64,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -67,6 +70,20 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Counts {
+    /// Whether every record and every match became something.
+    pub fn sums_hold(&self) -> bool {
+        let outcomes = [
+            self.published,
+            self.digested,
+            self.filtered,
+            self.below_minimum,
+            self.already_told,
+            self.failed,
+        ];
+        self.records == self.evaluated + self.unreadable
+            && self.matched == outcomes.iter().sum::<u64>()
+    }
+
     /// Notes what filters kept back of one call.
     pub fn note_filtered(&mut self, filtered: &[Filtered]) {
         for Filtered { rule, filter } in filtered {
@@ -120,6 +137,45 @@ pub enum Failure {
         /// Why.
         error: PublishError,
     },
+    /// A call that another invocation is about to tell, or was when it died.
+    #[error(
+        "alert for event {event_id}: another invocation has claimed it and not yet published it; a retry finds it told, or tells it"
+    )]
+    Claimed {
+        /// The call, by its event ID.
+        event_id: String,
+    },
+    /// An object for which the invocation's time did not suffice.
+    #[error(
+        "object {object}: there was no time left to read it{}; what was found is told, and a retry reads the rest", from_its_start(*read)
+    )]
+    ObjectOutOfTime {
+        /// Which.
+        object: ObjectRef,
+        /// Bytes of it that were read.
+        read: u64,
+    },
+    /// An alert for which the invocation's time did not suffice.
+    #[error("alert for event {event_id}: there was no time left to publish it; a retry does")]
+    AlertOutOfTime {
+        /// The call, by its event ID.
+        event_id: String,
+    },
+    /// A fault in this program.
+    #[error("{at}: cloudhsm-alerts panicked: {message}; please report it")]
+    Panicked {
+        /// What it was about.
+        at: String,
+        /// What the panic said.
+        message: String,
+    },
+}
+
+fn from_its_start(read: u64) -> String {
+    match read {
+        0 => String::new(),
+        read => format!(" beyond byte {read}"),
+    }
 }
 
 fn and_more(count: u64) -> String {
@@ -138,15 +194,25 @@ impl Failure {
             Failure::LogFile { error, .. } => error.error_type(),
             Failure::Unreadable { .. } => "LogFile.UnreadableRecord",
             Failure::Publish { error, .. } => error.error_type(),
+            Failure::Claimed { .. } => "Ledger.Claimed",
+            Failure::ObjectOutOfTime { .. } => "Object.OutOfTime",
+            Failure::AlertOutOfTime { .. } => "Publish.OutOfTime",
+            Failure::Panicked { .. } => "Function.Panicked",
         }
     }
 
     /// Whether the same work may succeed when it is done again without anybody mending anything.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Failure::Payload(_) | Failure::LogFile { .. } | Failure::Unreadable { .. } => false,
-            Failure::Object { error, .. } => matches!(error, FetchError::Unavailable(_)),
-            Failure::Publish { error, .. } => matches!(error, PublishError::Unavailable(_)),
+            Failure::Payload(_)
+            | Failure::LogFile { .. }
+            | Failure::Unreadable { .. }
+            | Failure::Panicked { .. } => false,
+            Failure::Claimed { .. }
+            | Failure::ObjectOutOfTime { .. }
+            | Failure::AlertOutOfTime { .. } => true,
+            Failure::Object { error, .. } => error.is_temporary(),
+            Failure::Publish { error, .. } => error.is_temporary(),
         }
     }
 }

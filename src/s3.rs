@@ -8,7 +8,14 @@ use aws_sdk_s3::{
 };
 use thiserror::Error;
 
-use crate::{object::ObjectRef, shell, text::chain};
+use crate::{
+    object::ObjectRef,
+    shell,
+    text::{chain, one_line},
+};
+
+/// How often one object is opened again after its body broke off.
+const RESUMES: u32 = 3;
 
 /// Why an object could not be fetched.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -30,7 +37,18 @@ pub enum FetchError {
     /// The bucket is in another region.
     #[error("its bucket is in another region ({0}): deploy the function there")]
     WrongRegion(String),
-    /// Anything else: throttling, a broken connection, a service error. A retry can mend it.
+    /// The KMS key that the object is encrypted with cannot be used.
+    #[error(
+        "the KMS key it is encrypted with cannot be used ({0}); enable or restore the key and put this event through again"
+    )]
+    KmsKey(String),
+    /// Another object was put in its place while it was read. A retry reads that one.
+    #[error("it was replaced while it was read ({0})")]
+    Changed(String),
+    /// More requests than S3 or KMS takes. A retry can mend it.
+    #[error("S3 is throttled ({0})")]
+    Throttled(String),
+    /// Anything else: a broken connection, a service error. A retry can mend it.
     #[error("S3 did not deliver it: {0}")]
     Unavailable(String),
 }
@@ -43,7 +61,22 @@ impl FetchError {
             FetchError::Denied(_) => "Object.Denied",
             FetchError::Archived(_) => "Object.Archived",
             FetchError::WrongRegion(_) => "Object.WrongRegion",
+            FetchError::KmsKey(_) => "Object.KmsKey",
+            FetchError::Changed(_) => "Object.Changed",
+            FetchError::Throttled(_) => "Object.Throttled",
             FetchError::Unavailable(_) => "Object.Unavailable",
+        }
+    }
+
+    /// Whether the same object may be read later without anybody mending anything.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            FetchError::Changed(_) | FetchError::Throttled(_) | FetchError::Unavailable(_) => true,
+            FetchError::NotFound(_)
+            | FetchError::Denied(_)
+            | FetchError::Archived(_)
+            | FetchError::WrongRegion(_)
+            | FetchError::KmsKey(_) => false,
         }
     }
 }
@@ -57,33 +90,95 @@ pub fn client(sdk: &SdkConfig) -> Client {
     Client::from_conf(config)
 }
 
-/// Opens an object. The stream ends in an error where the body is cut off.
+/// An object's body while it is read. Where the connection breaks off, it is opened again at that place.
+#[derive(Debug)]
+pub struct Body {
+    client: Client,
+    object: ObjectRef,
+    stream: ByteStream,
+    /// Tells whether it is still the same object.
+    e_tag: Option<String>,
+    /// Bytes of the whole object, where S3 says.
+    length: Option<u64>,
+    position: u64,
+    resumes: u32,
+}
+
+/// Opens an object.
 ///
 /// # Errors
 /// S3 refuses it, does not have it, or cannot be reached; the SDK has retried what is worth it.
 #[expect(clippy::disallowed_methods, reason = "this is the place")]
-pub async fn open(client: &Client, object: &ObjectRef) -> Result<ByteStream, FetchError> {
-    client
+pub async fn open(client: &Client, object: &ObjectRef) -> Result<Body, FetchError> {
+    let output = client
         .get_object()
         .bucket(&object.bucket)
         .key(&object.key)
         .set_version_id(object.version_id.clone())
         .send()
         .await
-        .map(|output| output.body)
-        .map_err(|error| fetch_error(&error))
+        .map_err(|error| fetch_error(&error))?;
+    Ok(Body {
+        client: client.clone(),
+        object: object.clone(),
+        e_tag: output.e_tag,
+        length: output
+            .content_length
+            .and_then(|length| u64::try_from(length).ok()),
+        position: 0,
+        resumes: 0,
+        stream: output.body,
+    })
 }
 
 /// The next chunk of a body; `None` at its end.
 ///
 /// # Errors
-/// The connection broke off, or the body does not agree with its checksum.
-pub async fn next_chunk(
-    body: &mut ByteStream,
-) -> Result<Option<impl AsRef<[u8]> + use<>>, FetchError> {
-    body.try_next()
+/// The connection broke off again and again, the body does not agree with its checksum, or the object was
+/// replaced or removed while it was read.
+pub async fn next_chunk(body: &mut Body) -> Result<Option<impl AsRef<[u8]> + use<>>, FetchError> {
+    loop {
+        let error = match body.stream.try_next().await {
+            Ok(Some(chunk)) => {
+                body.position += chunk.len() as u64;
+                return Ok(Some(chunk));
+            }
+            Ok(None) => return Ok(None),
+            Err(error) => FetchError::Unavailable(format!("the body broke off: {}", chain(&error))),
+        };
+        // A body that broke off at its end has a wrong checksum: reading on cannot mend it.
+        let is_cut = body.length.is_some_and(|length| body.position < length);
+        if !is_cut || body.resumes == RESUMES {
+            return Err(error);
+        }
+        body.resumes += 1;
+        body.stream = resume(body).await?;
+    }
+}
+
+/// The rest of an object, if it is still the same.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
+async fn resume(body: &Body) -> Result<ByteStream, FetchError> {
+    let output = body
+        .client
+        .get_object()
+        .bucket(&body.object.bucket)
+        .key(&body.object.key)
+        .set_version_id(body.object.version_id.clone())
+        .set_if_match(body.e_tag.clone())
+        .range(format!("bytes={}-", body.position))
+        .send()
         .await
-        .map_err(|error| FetchError::Unavailable(format!("the body broke off: {}", chain(&error))))
+        .map_err(|error| fetch_error(&error))?;
+    let wanted = format!("bytes {}-", body.position);
+    match output.content_range {
+        Some(range) if range.starts_with(&wanted) => Ok(output.body),
+        other => Err(FetchError::Unavailable(format!(
+            "the body broke off, and asked for its rest from byte {} S3 sent {}",
+            body.position,
+            one_line(other.as_deref().unwrap_or("all of it"), 100)
+        ))),
+    }
 }
 
 /// An object as a listing shows it.
@@ -154,19 +249,29 @@ where
         .raw_response()
         .map(|response| response.status().as_u16());
     let message = shell::sdk_message(error);
-    match (error.code(), status) {
+    let code = error.code().unwrap_or_default();
+    match (code, status) {
         // 405: the version is a delete marker.
-        (Some("NoSuchKey" | "NoSuchVersion" | "NoSuchBucket"), _) | (_, Some(404 | 405)) => {
-            FetchError::NotFound(message)
-        }
-        (Some("PermanentRedirect" | "AuthorizationHeaderMalformed"), _) | (_, Some(301)) => {
+        ("NoSuchKey" | "NoSuchVersion" | "NoSuchBucket", _) => FetchError::NotFound(message),
+        ("PermanentRedirect" | "AuthorizationHeaderMalformed", _) => {
             FetchError::WrongRegion(message)
         }
-        (Some("InvalidObjectState"), _) => FetchError::Archived(message),
-        (Some("RequestTimeTooSkewed" | "ExpiredToken"), _) => FetchError::Unavailable(message),
-        (Some("AccessDenied" | "KMS.DisabledException"), _) | (_, Some(403)) => {
-            FetchError::Denied(message)
+        ("InvalidObjectState", _) => FetchError::Archived(message),
+        ("RequestTimeTooSkewed" | "ExpiredToken", _) => FetchError::Unavailable(message),
+        ("PreconditionFailed" | "InvalidRange", _) => FetchError::Changed(message),
+        ("SlowDown" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded", _) => {
+            FetchError::Throttled(message)
         }
+        (code, _) if code.starts_with("KMS.") && code.contains("Throttl") => {
+            FetchError::Throttled(message)
+        }
+        (code, _) if code.starts_with("KMS.") => FetchError::KmsKey(message),
+        ("AccessDenied", _) => FetchError::Denied(message),
+        (_, Some(404 | 405)) => FetchError::NotFound(message),
+        (_, Some(301)) => FetchError::WrongRegion(message),
+        (_, Some(403)) => FetchError::Denied(message),
+        (_, Some(412 | 416)) => FetchError::Changed(message),
+        (_, Some(429)) => FetchError::Throttled(message),
         _ => FetchError::Unavailable(message),
     }
 }

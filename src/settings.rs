@@ -22,6 +22,8 @@ pub struct SettingError {
 pub struct Settings {
     /// `ALERT_TOPIC_ARN`: the topic to publish to.
     pub topic: Topic,
+    /// `LEDGER_TABLE`: the DynamoDB table of the ledger, by name or ARN; none: memory of this instance.
+    pub ledger_table: Option<String>,
     /// `MIN_SEVERITY`: the lowest severity that is published.
     pub min_severity: Severity,
     /// `ACCOUNT_NAMES`: names of accounts.
@@ -43,17 +45,11 @@ pub struct Topic {
     pub region: String,
 }
 
-/// Variables whose work this version does not do. Set, they are refused: who sets a ledger counts on it.
-const NOT_YET: [(&str, &str); 2] = [
-    (
-        "LEDGER_TABLE",
-        "this version remembers within one instance of the function only",
-    ),
-    (
-        "DIGEST_AUDIT",
-        "this version does not check CloudTrail digest files",
-    ),
-];
+/// Variables whose work this version does not do. Set, they are refused: who sets one counts on it.
+const NOT_YET: [(&str, &str); 1] = [(
+    "DIGEST_AUDIT",
+    "this version does not check CloudTrail digest files",
+)];
 
 impl Settings {
     /// The settings of this process.
@@ -70,6 +66,12 @@ impl Settings {
     pub fn is_in_lambda() -> bool {
         std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some()
             && std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some()
+    }
+
+    /// The function's name, as Lambda tells it.
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    pub fn function_name() -> String {
+        std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default()
     }
 
     /// The settings from any source of variables; an empty value counts as none.
@@ -101,11 +103,15 @@ impl Settings {
         if let Some(name) = lookup("AWS_LAMBDA_FUNCTION_NAME") {
             watched.add("function", &name);
         }
-        if let Some(name) = lookup("LEDGER_TABLE") {
-            watched.add("ledger_table", &name);
+        let ledger_table = lookup("LEDGER_TABLE")
+            .map(|table| checked_table(table).map_err(error("LEDGER_TABLE")))
+            .transpose()?;
+        if let Some(table) = &ledger_table {
+            watched.add("ledger_table", table_name(table));
         }
         Ok(Settings {
             topic,
+            ledger_table,
             min_severity: lookup("MIN_SEVERITY").map_or(Ok(Severity::Low), |text| {
                 text.parse().map_err(error("MIN_SEVERITY"))
             })?,
@@ -122,6 +128,30 @@ impl Settings {
                 })
             })?,
         })
+    }
+}
+
+/// The name in a table's name or ARN.
+fn table_name(table: &str) -> &str {
+    table
+        .strip_prefix("arn:")
+        .and_then(|arn| arn.split_once(":table/"))
+        .map_or(table, |(_, name)| name)
+}
+
+/// A table's name (3 to 255 letters, digits and `_.-`) or ARN, as DynamoDB takes either.
+fn checked_table(table: String) -> Result<String, String> {
+    let name = table_name(&table);
+    let is_name = (3..=255).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    if is_name {
+        Ok(table)
+    } else {
+        Err(format!(
+            "expected the name or the ARN of a DynamoDB table, found {table:?}"
+        ))
     }
 }
 
@@ -185,6 +215,7 @@ mod tests {
                     arn: TOPIC.into(),
                     region: "us-west-2".into()
                 },
+                ledger_table: None,
                 min_severity: Severity::Low,
                 accounts: Accounts::default(),
                 max_alerts: 10,
@@ -207,15 +238,23 @@ mod tests {
             ("RULES_URI", "s3://config/hsm"),
             ("WATCHED", "trail_bucket=audit"),
             ("AWS_LAMBDA_FUNCTION_NAME", "teller"),
+            (
+                "LEDGER_TABLE",
+                "arn:aws-us-gov:dynamodb:us-gov-west-1:111122223333:table/hsm-ledger",
+            ),
         ])
         .unwrap();
+        assert_eq!(
+            settings.ledger_table.as_deref(),
+            Some("arn:aws-us-gov:dynamodb:us-gov-west-1:111122223333:table/hsm-ledger")
+        );
         assert_eq!(
             settings.rules_uri.map(|uri| uri.to_string()).as_deref(),
             Some("s3://config/hsm/")
         );
         assert_eq!(
             settings.watched,
-            Watched::parse("function=teller,trail_bucket=audit,alert_topic=arn:aws-us-gov:sns:us-gov-west-1:111122223333:t").unwrap()
+            Watched::parse("function=teller,ledger_table=hsm-ledger,trail_bucket=audit,alert_topic=arn:aws-us-gov:sns:us-gov-west-1:111122223333:t").unwrap()
         );
         assert_eq!(settings.topic.region, "us-gov-west-1");
         assert_eq!(
@@ -267,8 +306,8 @@ mod tests {
                 "environment variable WATCHED: expected KEY=NAME, found \"audit\"",
             ),
             (
-                vec![("ALERT_TOPIC_ARN", TOPIC), ("LEDGER_TABLE", "t")],
-                "environment variable LEDGER_TABLE: is set, but this version remembers within one instance of the function only; remove it",
+                vec![("ALERT_TOPIC_ARN", TOPIC), ("LEDGER_TABLE", "my table")],
+                "environment variable LEDGER_TABLE: expected the name or the ARN of a DynamoDB table, found \"my table\"",
             ),
         ] {
             assert_eq!(read(&variables), Err(message.to_owned()));

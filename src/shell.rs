@@ -7,6 +7,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
+    clock::Clock,
     rules::problem::Problem,
     text::{chain, one_line},
 };
@@ -26,15 +27,9 @@ pub async fn sdk_config() -> SdkConfig {
         .await
 }
 
-/// The time now. The core has no clock; what depends on the day gets it from here.
-#[expect(clippy::disallowed_methods, reason = "this is the place")]
-pub fn now() -> jiff::Timestamp {
-    jiff::Timestamp::now()
-}
-
 /// The day now, in UTC: by it, filters expire.
 pub fn today() -> jiff::civil::Date {
-    now().to_zoned(jiff::tz::TimeZone::UTC).date()
+    Clock::default().today()
 }
 
 /// What went wrong with a call, on one line: the service's own code and message, else the chain of causes.

@@ -1,16 +1,22 @@
-//! Messages, published to the alert topic.
+//! Messages, published to the alert topic, each in its turn.
+//!
+//! Publish, not PublishBatch: a batch is up to ten messages in one instant, and ten a second is where SNS
+//! switches e-mail off. One message in each interval leaves nothing for a batch to gain, and keeps the time
+//! in which a crash would repeat an alert to that of one message.
 
 use std::time::Duration;
 
-use aws_sdk_sns::{Client, error::ProvideErrorMetadata, types::MessageAttributeValue};
+use aws_config::{SdkConfig, timeout::TimeoutConfig};
+use aws_sdk_sns::{
+    Client,
+    config::Region,
+    error::{ProvideErrorMetadata, SdkError},
+    types::MessageAttributeValue,
+};
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 
-use crate::{alert::message::Message, settings::Topic, shell};
-
-/// SNS suspends an e-mail subscription that gets more than ten messages a second (Amazon SNS quotas). One
-/// message in each of these is at most nine in any second.
-const INTERVAL: Duration = Duration::from_millis(125);
+use crate::{alert::message::Message, clock, function::Timing, settings::Topic, shell};
 
 /// Why a message was not published.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -23,12 +29,20 @@ pub enum PublishError {
     /// The topic is gone.
     #[error("there is no such topic ({0}); deploy the stack again or correct ALERT_TOPIC_ARN")]
     TopicNotFound(String),
+    /// The KMS key of an encrypted topic cannot be used.
+    #[error(
+        "the topic's KMS key cannot be used ({0}); expected an enabled key that lets the function use kms:GenerateDataKey and kms:Decrypt"
+    )]
+    KmsKey(String),
     /// SNS refuses the message itself.
     #[error(
         "SNS refuses the message ({0}); this is a mistake in cloudhsm-alerts, please report it"
     )]
     Refused(String),
-    /// Anything else: throttling, a broken connection, a service error. A retry can mend it.
+    /// More than the account's quota. A retry can mend it.
+    #[error("SNS is throttled ({0}); ask for a higher quota if that lasts")]
+    Throttled(String),
+    /// Anything else: a broken connection, a service error. A retry can mend it.
     #[error("SNS did not take it: {0}")]
     Unavailable(String),
 }
@@ -39,13 +53,35 @@ impl PublishError {
         match self {
             PublishError::Denied(_) => "Publish.Denied",
             PublishError::TopicNotFound(_) => "Publish.TopicNotFound",
+            PublishError::KmsKey(_) => "Publish.KmsKey",
             PublishError::Refused(_) => "Publish.Refused",
+            PublishError::Throttled(_) => "Publish.Throttled",
             PublishError::Unavailable(_) => "Publish.Unavailable",
+        }
+    }
+
+    /// Whether the same message may go out later without anybody mending anything.
+    pub fn is_temporary(&self) -> bool {
+        matches!(
+            self,
+            PublishError::Throttled(_) | PublishError::Unavailable(_)
+        )
+    }
+
+    /// Whether it is about the topic, so that every other message would fail the same way.
+    pub fn is_about_the_topic(&self) -> bool {
+        match self {
+            PublishError::Denied(_) | PublishError::TopicNotFound(_) | PublishError::KmsKey(_) => {
+                true
+            }
+            PublishError::Refused(_)
+            | PublishError::Throttled(_)
+            | PublishError::Unavailable(_) => false,
         }
     }
 }
 
-/// Publishes to one topic, no faster than its e-mail subscriptions bear.
+/// Publishes to one topic.
 #[derive(Debug)]
 pub struct Publisher {
     client: Client,
@@ -53,39 +89,55 @@ pub struct Publisher {
     pace: Pace,
 }
 
-/// When the next message may go out.
-#[derive(Debug, Default)]
+/// When the next message of this instance may go out.
+#[derive(Debug)]
 struct Pace {
+    interval: Duration,
     next: Option<Instant>,
 }
 
 impl Pace {
-    #[expect(clippy::disallowed_methods, reason = "this is the place")]
     async fn wait(&mut self) {
         if let Some(next) = self.next {
             sleep_until(next).await;
         }
-        self.next = Some(Instant::now() + INTERVAL);
+        self.next = Some(clock::instant() + self.interval);
     }
 }
 
 impl Publisher {
-    /// A publisher for as long as the function's instance lives.
-    pub fn new(client: Client, topic: Topic) -> Publisher {
+    /// A publisher for as long as the function's instance lives; SNS is called in the topic's region.
+    pub fn new(sdk: &SdkConfig, topic: Topic, timing: &Timing) -> Publisher {
+        // Well within the time that a claim is good for, so that nobody takes it over meanwhile.
+        let timeouts = TimeoutConfig::builder()
+            .operation_attempt_timeout(timing.publish_attempt)
+            .operation_timeout(timing.publish_operation)
+            .build();
+        let config = aws_sdk_sns::config::Builder::from(sdk)
+            .region(Region::new(topic.region.clone()))
+            .timeout_config(timeouts)
+            .build();
         Publisher {
-            client,
+            client: Client::from_conf(config),
             topic,
-            pace: Pace::default(),
+            pace: Pace {
+                interval: timing.interval,
+                next: None,
+            },
         }
     }
 
-    /// Publishes one message.
+    /// Waits until this instance may publish the next message.
+    pub async fn wait(&mut self) {
+        self.pace.wait().await;
+    }
+
+    /// Publishes one message, at once.
     ///
     /// # Errors
     /// SNS refused it or could not be reached; the SDK has retried what is worth it.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
-    pub async fn publish(&mut self, message: &Message) -> Result<(), PublishError> {
-        self.pace.wait().await;
+    pub async fn publish(&self, message: &Message) -> Result<(), PublishError> {
         let mut request = self
             .client
             .publish()
@@ -101,25 +153,36 @@ impl Publisher {
                 .map_err(|error| PublishError::Refused(format!("attribute {name}: {error}")))?;
             request = request.message_attributes(*name, attribute);
         }
-        request.send().await.map(drop).map_err(|error| {
-            let message = shell::sdk_message(&error);
-            match error.code() {
-                Some(
-                    "AuthorizationError"
-                    | "AccessDenied"
-                    | "AccessDeniedException"
-                    | "KMSAccessDenied",
-                ) => PublishError::Denied(message),
-                Some("NotFound" | "NotFoundException") => PublishError::TopicNotFound(message),
-                Some(
-                    "InvalidParameter"
-                    | "InvalidParameterValue"
-                    | "ParameterValueInvalid"
-                    | "ValidationError",
-                ) => PublishError::Refused(message),
-                _ => PublishError::Unavailable(message),
-            }
-        })
+        request
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| publish_error(&error))
+    }
+}
+
+fn publish_error<E>(error: &SdkError<E>) -> PublishError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let message = shell::sdk_message(error);
+    let code = error.code().unwrap_or_default();
+    // SNS spells its codes with and without "Exception".
+    match code.strip_suffix("Exception").unwrap_or(code) {
+        "AuthorizationError" | "AccessDenied" | "KMSAccessDenied" => PublishError::Denied(message),
+        "NotFound" => PublishError::TopicNotFound(message),
+        "KMSDisabled" | "KMSInvalidState" | "KMSNotFound" | "KMSOptInRequired" => {
+            PublishError::KmsKey(message)
+        }
+        "InvalidParameter"
+        | "InvalidParameterValue"
+        | "ParameterValueInvalid"
+        | "ValidationError"
+        | "Validation" => PublishError::Refused(message),
+        "Throttled" | "Throttling" | "KMSThrottling" | "RequestLimitExceeded" => {
+            PublishError::Throttled(message)
+        }
+        _ => PublishError::Unavailable(message),
     }
 }
 
@@ -130,7 +193,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     #[expect(clippy::disallowed_methods, reason = "the clock is paused")]
     async fn never_more_than_nine_in_a_second() {
-        let mut pace = Pace::default();
+        let interval = Timing::default().interval;
+        let mut pace = Pace {
+            interval,
+            next: None,
+        };
         let start = Instant::now();
         let mut sent = Vec::new();
         for n in 0..60 {
@@ -148,7 +215,7 @@ mod tests {
             assert!(within.count() <= 9, "{sent:?}");
         }
         // And no slower than that; a pause is not made up for.
-        assert_eq!((sent[0], sent[29]), (Duration::ZERO, INTERVAL * 29));
-        assert_eq!(sent[59] - sent[30], INTERVAL * 29);
+        assert_eq!((sent[0], sent[29]), (Duration::ZERO, interval * 29));
+        assert_eq!(sent[59] - sent[30], interval * 29);
     }
 }

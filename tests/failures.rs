@@ -408,20 +408,20 @@ fn a_storm_larger_than_memory_holds_is_told_whole_and_critical_alone() {
     let filler: Vec<Value> = (0..600)
         .map(|n| json!({"key": format!("k{n}"), "value": "v"}))
         .collect();
-    let mut calls: Vec<Value> = (0..400)
+    let mut calls: Vec<Value> = (0..1200)
         .map(|n| {
             let mut record = call("TagResource", &format!("storm-{n}"));
             record["requestParameters"]["tagList"] = filler.clone().into();
             record
         })
         .collect();
-    calls.push(call("DeleteCluster", "storm-400"));
+    calls.push(call("DeleteCluster", "storm-1200"));
     aws.put(&key("storm"), gzip(&records(&calls)));
     let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic), ("MAX_ALERTS", "2")]);
     let reply = lambda.invoke(&notification(&[&key("storm")]));
     assert_eq!(
         (&reply["matched"], &reply["failed"]),
-        (&json!(401), &json!(0)),
+        (&json!(1201), &json!(0)),
         "{reply}"
     );
     let published = aws.published(&topic);
@@ -433,7 +433,7 @@ fn a_storm_larger_than_memory_holds_is_told_whole_and_critical_alone() {
     );
     let mut ids: Vec<String> = published.iter().flat_map(event_ids).collect();
     ids.sort();
-    let mut expected: Vec<String> = (0..401).map(|n| format!("storm-{n}")).collect();
+    let mut expected: Vec<String> = (0..1201).map(|n| format!("storm-{n}")).collect();
     expected.sort();
     assert_eq!(ids, expected);
     let peak = lambda.peak_resident_kib();

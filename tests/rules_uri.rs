@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cloudhsm_alerts::{
     record::Record,
-    rule_source::{RuleSource, Trouble},
+    rule_source::{Look, RuleSource, Trouble},
     rules::watched::Watched,
 };
 use common::{Aws, BUCKET, FOLDER, Lambda, call, gzip, records};
@@ -207,17 +207,17 @@ fn a_rule_set_is_changed_broken_and_mended_while_it_is_in_use() {
     let refresh = || aws.block_on(source.refresh());
 
     // Nothing there yet: the built-in rules, and no trouble.
-    assert_eq!(refresh(), Ok(()));
+    assert_eq!(refresh(), Ok(Look::Good));
     assert_eq!(met(&source, "TagResource"), ["hsm-resource-tagged"]);
     // Added, changed.
     aws.put("rules/mine.yml", RULE.into());
-    assert_eq!(refresh(), Ok(()));
+    assert_eq!(refresh(), Ok(Look::Good));
     assert_eq!(
         met(&source, "TagResource"),
         ["my-tags", "hsm-resource-tagged"]
     );
     aws.put("rules/mine.yml", RULE.replace("my-tags", "our-tags").into());
-    assert_eq!(refresh(), Ok(()));
+    assert_eq!(refresh(), Ok(Look::Good));
     assert_eq!(
         met(&source, "TagResource"),
         ["our-tags", "hsm-resource-tagged"]
@@ -244,12 +244,12 @@ fn a_rule_set_is_changed_broken_and_mended_while_it_is_in_use() {
     }
     // Mended, and gone again.
     aws.put("rules/mine.yml", RULE.into());
-    assert_eq!(refresh(), Ok(()));
+    assert_eq!(refresh(), Ok(Look::Good));
     assert_eq!(
         met(&source, "TagResource"),
         ["my-tags", "hsm-resource-tagged"]
     );
     aws.delete("rules/mine.yml");
-    assert_eq!(refresh(), Ok(()));
+    assert_eq!(refresh(), Ok(Look::Good));
     assert_eq!(met(&source, "TagResource"), ["hsm-resource-tagged"]);
 }

@@ -24,7 +24,7 @@ pub fn rules_not_loaded(uri: &str, problems: &[String], in_use: usize, now: Time
         email.push_str(&format!("  {problem}\n"));
     }
     email.push_str(
-        "\nWHAT TO DO NOW\n  Mend or remove the files named above. The function looks again after its next log file, a minute later at the earliest.\n  Before putting rules there, check them:\n      cloudhsm-alerts rules check FOLDER\n",
+        "\nWHAT TO DO NOW\n  Put right what is named above. The function looks again after its next log file, a minute later at the earliest.\n  Before putting rules there, check them:\n      cloudhsm-alerts rules check FOLDER\n",
     );
     let first = problems.first().map_or("", String::as_str);
     let sentence = format!(

@@ -2,7 +2,12 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use cloudhsm_alerts::{function::Function, settings::Settings, shell};
+use cloudhsm_alerts::{
+    function::{Context, Function},
+    metrics::Metrics,
+    settings::Settings,
+    shell,
+};
 use lambda_runtime::{LambdaEvent, run, service_fn};
 use serde_json::value::RawValue;
 
@@ -25,15 +30,19 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         return Err("bootstrap is started by Lambda, which sets AWS_LAMBDA_RUNTIME_API and AWS_LAMBDA_FUNCTION_NAME; \
             to handle one event here, use `cloudhsm-alerts invoke`".into());
     }
+    let metrics = Metrics::new(Settings::function_name());
     let function = Function::new(settings, &shell::sdk_config().await)
         .await
-        .map_err(shell::first_problem)?;
+        .map_err(shell::first_problem)?
+        .measured(metrics);
     let function = Arc::new(function);
     // The raw text, so that a payload is read here, as tolerantly as a log file.
     run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let function = Arc::clone(&function);
-        // Boxed, because the type of the whole nest of futures is too deep for the compiler.
-        async move { Box::pin(function.handle_text(event.payload.get())).await }
+        async move {
+            let context = Context::from(&event.context);
+            function.handle_text(event.payload.get(), &context).await
+        }
     }))
     .await
 }

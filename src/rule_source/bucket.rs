@@ -1,13 +1,17 @@
 //! Rule files in S3: the objects below a prefix, told apart by their ETags, so that only what has changed is
-//! fetched.
+//! fetched, several at a time.
 
 use aws_sdk_s3::Client;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{Files, ReadError, is_rule_file, text, within_limits};
+use super::{Files, ReadError, RuleFile, Stamp, is_rule_file, text, within_limits};
 use crate::{
     object::ObjectRef,
-    s3::{self, FetchError},
+    s3::{self, FetchError, Listed},
 };
+
+/// Objects fetched at a time.
+const CONCURRENT: usize = 16;
 
 pub(super) async fn read(
     client: &Client,
@@ -21,17 +25,12 @@ pub(super) async fn read(
         version_id: None,
     }
     .to_string();
-    let failed = |at: &str, error: FetchError| ReadError {
-        at: at.to_owned(),
-        message: error.to_string(),
-    };
-
     let mut listed = Vec::new();
     let mut page = None;
     loop {
         let found = s3::list(client, bucket, prefix, page)
             .await
-            .map_err(|error| failed(&place, error))?;
+            .map_err(|error| read_error(&place, &error))?;
         listed.extend(
             found
                 .objects
@@ -44,31 +43,58 @@ pub(super) async fn read(
             break;
         }
     }
+    stream::iter(listed)
+        .map(|found| file(client, found, known))
+        .buffered(CONCURRENT)
+        .try_collect()
+        .await
+}
 
-    let mut files = Files::new();
-    for found in listed {
-        let name = found.object.to_string();
-        within_limits(&name, 0, found.size)?;
-        // The key is the object's own: two may be shown alike.
-        let file = match known.get(&found.object.key) {
-            Some((stamp, file)) if *stamp == found.etag => file.clone(),
-            _ => {
-                let mut body = s3::open(client, &found.object)
-                    .await
-                    .map_err(|error| failed(&name, error))?;
-                let mut bytes = Vec::new();
-                while let Some(chunk) = s3::next_chunk(&mut body)
-                    .await
-                    .map_err(|error| failed(&name, error))?
-                {
-                    bytes.extend_from_slice(chunk.as_ref());
-                    // The object may have grown since it was listed.
-                    within_limits(&name, 0, bytes.len() as u64)?;
-                }
-                text(&name, bytes)?
-            }
-        };
-        files.insert(found.object.key, (found.etag, file));
+/// One file, under its own key: two may be shown alike.
+async fn file(
+    client: &Client,
+    found: Listed,
+    known: &Files,
+) -> Result<(String, (Stamp, RuleFile)), ReadError> {
+    let name = found.object.to_string();
+    within_limits(&name, 0, found.size)?;
+    if let Some((stamp, file)) = known.get(&found.object.key)
+        && *stamp == found.etag
+    {
+        return Ok((found.object.key, (found.etag, file.clone())));
     }
-    Ok(files)
+    let failed = |error: FetchError| {
+        let mut failed = read_error(&name, &error);
+        // It was there when it was listed: the next look lists again.
+        failed.is_temporary |= matches!(error, FetchError::NotFound(_));
+        failed
+    };
+    let mut body = s3::open(client, &found.object).await.map_err(failed)?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = s3::next_chunk(&mut body).await.map_err(failed)? {
+        bytes.extend_from_slice(chunk.as_ref());
+        // The object may have grown since it was listed.
+        within_limits(&name, 0, bytes.len() as u64)?;
+    }
+    let file = text(&name, bytes)?;
+    Ok((found.object.key, (found.etag, file)))
+}
+
+/// What is wrong, for whoever put rules there.
+fn read_error(at: &str, error: &FetchError) -> ReadError {
+    let message = match error {
+        FetchError::NotFound(message) => {
+            format!("there is no such bucket or object ({message}); correct RULES_URI")
+        }
+        FetchError::Denied(message) => format!(
+            "reading it is not allowed ({message}); expected a role with s3:ListBucket and s3:GetObject there and, where it is encrypted with a KMS key, kms:Decrypt"
+        ),
+        FetchError::Archived(message) => format!("it is archived ({message}); restore it"),
+        other => other.to_string(),
+    };
+    ReadError {
+        at: at.to_owned(),
+        message,
+        is_temporary: error.is_temporary(),
+    }
 }

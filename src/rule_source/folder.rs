@@ -57,6 +57,7 @@ fn read_error(path: &Path, reason: &str) -> ReadError {
     ReadError {
         at: shown(path),
         message: format!("cannot be read: {}", one_line(reason, 300)),
+        is_temporary: false,
     }
 }
 

@@ -25,6 +25,7 @@ use tokio::{
 };
 
 use crate::{
+    clock,
     rules::{RuleFile, RuleSet, problem::Problem, watched::Watched},
     text::one_line,
 };
@@ -106,6 +107,17 @@ pub struct ReadError {
     pub at: String,
     /// What was found, and what was expected.
     pub message: String,
+    /// Whether another look may succeed without anybody mending anything.
+    pub is_temporary: bool,
+}
+
+/// What a look for changed rules came to, where nothing is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// The last one was less than a minute ago, or there is nowhere to look.
+    NotTaken,
+    /// The rules found there are in use.
+    Good,
 }
 
 /// Rule files that are not in use, and why.
@@ -124,6 +136,11 @@ impl Trouble {
             Trouble::Unreadable(_) => "Rules.Unreadable",
             Trouble::Broken(_) => "Rules.Broken",
         }
+    }
+
+    /// Whether another look may succeed without anybody mending anything.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Trouble::Unreadable(error) if error.is_temporary)
     }
 
     /// One line for each file and what is wrong with it.
@@ -192,7 +209,19 @@ impl RuleSource {
         })
     }
 
-    /// The same, looking for changes no sooner than so long after the last look.
+    /// Rules that were made before, and nowhere to look for more.
+    pub fn fixed(rules: Arc<RuleSet>, client: Client) -> RuleSource {
+        RuleSource {
+            uri: None,
+            watched: Watched::default(),
+            client,
+            interval: INTERVAL,
+            current: RwLock::new(rules),
+            seen: Mutex::new(Seen::default()),
+        }
+    }
+
+    /// The same source, looking for changes no sooner than so long after the last look.
     #[must_use]
     pub fn looking_every(mut self, interval: Duration) -> RuleSource {
         self.interval = interval;
@@ -215,14 +244,13 @@ impl RuleSource {
     ///
     /// # Errors
     /// As long as the files are in trouble, each look says so.
-    #[expect(clippy::disallowed_methods, reason = "looking at most once a minute")]
-    pub async fn refresh(&self) -> Result<(), Trouble> {
+    pub async fn refresh(&self) -> Result<Look, Trouble> {
         let Some(uri) = &self.uri else {
-            return Ok(());
+            return Ok(Look::NotTaken);
         };
         let mut seen = self.seen.lock().await;
         if seen.at.is_some_and(|at| at.elapsed() < self.interval) {
-            return Ok(());
+            return Ok(Look::NotTaken);
         }
         let found = timeout(PATIENCE, self.read(uri, &seen.files))
             .await
@@ -230,9 +258,10 @@ impl RuleSource {
                 Err(ReadError {
                     at: uri.to_string(),
                     message: format!("could not be read within {} seconds", PATIENCE.as_secs()),
+                    is_temporary: true,
                 })
             });
-        seen.at = Some(Instant::now());
+        seen.at = Some(clock::instant());
         let files = match found {
             Ok(files) => files,
             Err(error) => {
@@ -243,7 +272,7 @@ impl RuleSource {
         };
         let is_known = stamps(&files).eq(stamps(&seen.files));
         if is_known && !matches!(seen.trouble, Some(Trouble::Unreadable(_))) {
-            return seen.trouble.clone().map_or(Ok(()), Err);
+            return seen.trouble.clone().map_or(Ok(Look::Good), Err);
         }
         let texts: Vec<RuleFile> = files.values().map(|(_, file)| file.clone()).collect();
         seen.files = files;
@@ -252,7 +281,7 @@ impl RuleSource {
                 tracing::info!(uri = %uri, files = texts.len(), rules = set.len(), filters = set.filters().len(), "rules loaded");
                 seen.trouble = None;
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
-                Ok(())
+                Ok(Look::Good)
             }
             Err(problems) => {
                 seen.trouble = Some(Trouble::Broken(problems.clone()));
@@ -307,6 +336,7 @@ fn within_limits(at: &str, count: usize, bytes: u64) -> Result<(), ReadError> {
     Err(ReadError {
         at: at.to_owned(),
         message,
+        is_temporary: false,
     })
 }
 
@@ -320,6 +350,7 @@ fn text(at: &str, bytes: Vec<u8>) -> Result<RuleFile, ReadError> {
         .map_err(|_| ReadError {
             at: at.to_owned(),
             message: "expected YAML in UTF-8".into(),
+            is_temporary: false,
         })
 }
 

@@ -121,7 +121,9 @@ impl Drop for Process {
     }
 }
 
-/// AWS on loopback: S3, SNS and SQS.
+pub type Item = std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue>;
+
+/// AWS on loopback: S3, SNS, SQS and DynamoDB.
 pub struct Aws {
     process: Process,
     pub endpoint: String,
@@ -252,6 +254,57 @@ impl Aws {
             }
             arn
         })
+    }
+
+    /// A table for the ledger, whose only key is `key`.
+    pub fn table(&self, name: &str, key: &str) {
+        use aws_sdk_dynamodb::types::{
+            AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+        };
+        let attribute = AttributeDefinition::builder()
+            .attribute_name(key)
+            .attribute_type(ScalarAttributeType::S)
+            .build()
+            .expect("an attribute");
+        let schema = KeySchemaElement::builder()
+            .attribute_name(key)
+            .key_type(KeyType::Hash)
+            .build()
+            .expect("a key");
+        let request = aws_sdk_dynamodb::Client::new(&self.sdk)
+            .create_table()
+            .table_name(name)
+            .attribute_definitions(attribute)
+            .key_schema(schema)
+            .billing_mode(BillingMode::PayPerRequest);
+        self.runtime.block_on(request.send()).expect("a table");
+    }
+
+    /// What a table holds, by `id`: DynamoDB's own JSON of each item.
+    pub fn items(&self, table: &str) -> std::collections::BTreeMap<String, Item> {
+        let request = aws_sdk_dynamodb::Client::new(&self.sdk)
+            .scan()
+            .table_name(table);
+        let output = self.runtime.block_on(request.send()).expect("a scan");
+        output
+            .items
+            .unwrap_or_default()
+            .into_iter()
+            .map(|item| {
+                let id = item["id"].as_s().expect("id is a string").clone();
+                (id, item)
+            })
+            .collect()
+    }
+
+    /// Puts an item into a table.
+    #[expect(clippy::disallowed_methods, reason = "the test's own item")]
+    pub fn put_item(&self, table: &str, item: Item) {
+        let request = aws_sdk_dynamodb::Client::new(&self.sdk)
+            .put_item()
+            .table_name(table)
+            .set_item(Some(item));
+        self.runtime.block_on(request.send()).expect("an item");
     }
 
     pub fn delete_topic(&self, arn: &str) {

@@ -5,7 +5,11 @@ use std::{fs, io::Read, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use cloudhsm_alerts::{
-    function::Function, outcome::Failed, settings::Settings, shell, text::one_line,
+    function::{Context, Function},
+    outcome::Failed,
+    settings::Settings,
+    shell,
+    text::one_line,
 };
 use serde_json::{Value, json};
 
@@ -13,8 +17,9 @@ use serde_json::{Value, json};
 pub const LONG_ABOUT: &str = "\
 Handle one invocation payload as the function does: read the objects, and publish for real
 
-Needs ALERT_TOPIC_ARN, AWS_REGION and credentials in the environment, and takes MIN_SEVERITY,
-ACCOUNT_NAMES, MAX_ALERTS, RULES_URI and WATCHED as the function does. AWS_ENDPOINT_URL names an endpoint other than AWS.";
+Needs ALERT_TOPIC_ARN, AWS_REGION and credentials in the environment, and takes LEDGER_TABLE,
+MIN_SEVERITY, ACCOUNT_NAMES, MAX_ALERTS, RULES_URI and WATCHED as the function does.
+AWS_ENDPOINT_URL names an endpoint other than AWS.";
 
 #[derive(Args)]
 pub struct Arguments {
@@ -44,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
     let function = runtime
         .block_on(async { Function::new(settings, &shell::sdk_config().await).await })
         .map_err(shell::first_problem)?;
-    let reply = runtime.block_on(function.handle(&payload));
+    let reply = runtime.block_on(function.handle(&payload, &Context::default()));
     match reply {
         Ok(reply) => {
             println!("{reply:#}");

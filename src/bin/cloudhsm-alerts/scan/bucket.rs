@@ -69,7 +69,7 @@ pub(super) fn scan(address: &str, session: &mut Session<'_, impl Write>) -> io::
 /// An object's body as a reader.
 struct Body<'r> {
     runtime: &'r Runtime,
-    body: aws_sdk_s3::primitives::ByteStream,
+    body: s3::Body,
     /// What of the last chunk was not taken yet.
     rest: Vec<u8>,
 }

@@ -1,8 +1,7 @@
-//! Who was already told: the calls for which an alert has been published, by event ID.
+//! What one instance of the function remembers by itself: the calls it told, or saw told.
 //!
-//! CloudTrail delivers a record again, S3 notifies again, two trails write the same call into two files,
-//! and Lambda repeats a failed invocation; a person is told once. This ledger is the memory of one
-//! instance of the function, so it covers what one instance sees.
+//! It spares the table a question for calls that are met again, and where there is no table it is the whole
+//! ledger.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -11,12 +10,12 @@ const CAPACITY: usize = 20_000;
 
 /// Event IDs of the calls told, the oldest forgotten first.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct Memory {
     told: HashSet<String>,
     order: VecDeque<String>,
 }
 
-impl Ledger {
+impl Memory {
     /// Whether an alert for this call was published.
     pub fn contains(&self, event_id: &str) -> bool {
         self.told.contains(event_id)
@@ -41,12 +40,12 @@ mod tests {
 
     #[test]
     fn the_oldest_is_forgotten_first() {
-        let mut ledger = Ledger::default();
+        let mut memory = Memory::default();
         for n in 0..=CAPACITY {
-            ledger.insert(&n.to_string());
+            memory.insert(&n.to_string());
         }
-        assert!(!ledger.contains("0"));
-        assert!(ledger.contains("1"));
-        assert!(ledger.contains(&CAPACITY.to_string()));
+        assert!(!memory.contains("0"));
+        assert!(memory.contains("1"));
+        assert!(memory.contains(&CAPACITY.to_string()));
     }
 }

@@ -1,0 +1,302 @@
+//! The table: a DynamoDB table in which all instances of the function see who was told what.
+//!
+//! One item a call, its key `id` the event ID. It is either `claimed`, by an invocation that is about to
+//! publish, until `claimed_until`; or `sent`. Every change is one conditional write, so that of any number
+//! of invocations that meet a call at the same time, one gets it. The edge: this file knows DynamoDB, and
+//! nothing of alerts; what a failing table means is decided in [`super::Ledger`].
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::put_item::PutItemError,
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+use jiff::Timestamp;
+use thiserror::Error;
+
+use crate::{
+    clock::later,
+    shell,
+    text::{chain, one_line},
+};
+
+/// How long a call that was told is remembered. CloudTrail tries to deliver a log file for 30 days.
+const REMEMBERED: Duration = Duration::from_secs(40 * 24 * 3600);
+/// How long a claim that nobody came back to is kept.
+const CLAIM_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// A claim that expires later than this from now was written by a clock that is wrong. It does not hold.
+const NO_CLAIM_LASTS: Duration = Duration::from_secs(15 * 60);
+/// Largest key as it is; DynamoDB's limit is 2,048 bytes.
+const LONGEST_KEY: usize = 1024;
+
+/// Why the table did not do what it was asked. None of these keeps an alert back.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum LedgerError {
+    /// The role, or the table's KMS key, forbids it.
+    #[error(
+        "using it is not allowed ({0}); expected a role with dynamodb:PutItem, GetItem, UpdateItem and DeleteItem on the table and, where it is encrypted with a KMS key, kms:Decrypt"
+    )]
+    Denied(String),
+    /// There is no such table.
+    #[error(
+        "there is no such table ({0}); make it, in the function's region, or correct LEDGER_TABLE"
+    )]
+    TableNotFound(String),
+    /// The table, or an item in it, is not what this function writes.
+    #[error(
+        "it is no ledger ({0}); expected a table whose only key is the partition key \"id\" of type S, and that nothing else writes to"
+    )]
+    NotALedger(String),
+    /// More than the table's capacity.
+    #[error("it is throttled ({0}); expected on-demand capacity, or more of it")]
+    Throttled(String),
+    /// Anything else: a broken connection, a service error.
+    #[error("it does not answer ({0})")]
+    Unavailable(String),
+}
+
+impl LedgerError {
+    /// The stable name in the log.
+    pub fn error_type(&self) -> &'static str {
+        match self {
+            LedgerError::Denied(_) => "Ledger.Denied",
+            LedgerError::TableNotFound(_) => "Ledger.TableNotFound",
+            LedgerError::NotALedger(_) => "Ledger.NotALedger",
+            LedgerError::Throttled(_) => "Ledger.Throttled",
+            LedgerError::Unavailable(_) => "Ledger.Unavailable",
+        }
+    }
+}
+
+/// What a claim came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// This invocation is the one to tell it.
+    Ours,
+    /// It was told.
+    Told,
+    /// Another invocation is about to tell it, or died while it was.
+    Held,
+}
+
+/// One table.
+#[derive(Debug)]
+pub struct Table {
+    client: Client,
+    name: String,
+    lease: Duration,
+}
+
+impl Table {
+    /// A table by name or ARN; its claims are good for `lease`.
+    pub fn new(client: Client, name: String, lease: Duration) -> Table {
+        Table {
+            client,
+            name,
+            lease,
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Claims a call for `owner`. Free for the taking are a call that nobody claimed, one that `owner` has
+    /// claimed already (a request whose answer was lost is sent again), and one whose claim has expired.
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    pub(super) async fn claim(
+        &self,
+        event_id: &str,
+        owner: &str,
+        now: Timestamp,
+    ) -> Result<Claim, LedgerError> {
+        let written = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .item("id", text(&key(event_id)))
+            .item("status", text("claimed"))
+            .item("owner", text(owner))
+            .item("claimed_until", millis(later(now, self.lease)))
+            .item("expires_at", seconds(later(now, CLAIM_KEPT)))
+            .condition_expression(
+                "attribute_not_exists(id) OR (#status = :claimed AND \
+                 (#owner = :owner OR claimed_until <= :now OR claimed_until > :never))",
+            )
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":claimed", text("claimed"))
+            .expression_attribute_values(":owner", text(owner))
+            .expression_attribute_values(":now", millis(now))
+            .expression_attribute_values(":never", millis(later(now, NO_CLAIM_LASTS)))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let error = match written {
+            Ok(_) => return Ok(Claim::Ours),
+            Err(error) => error,
+        };
+        let Some(PutItemError::ConditionalCheckFailedException(refused)) = error.as_service_error()
+        else {
+            return Err(ledger_error(&error));
+        };
+        let status = match refused.item() {
+            Some(item) => item.get("status").cloned(),
+            // Not every store that speaks DynamoDB returns the item.
+            None => self.status(event_id).await?,
+        };
+        match status.as_ref().and_then(|status| status.as_s().ok()) {
+            Some(status) if status == "sent" => Ok(Claim::Told),
+            Some(status) if status == "claimed" => Ok(Claim::Held),
+            _ => Err(LedgerError::NotALedger(format!(
+                "the item with id {:?} has no status \"claimed\" or \"sent\"",
+                one_line(event_id, 256)
+            ))),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    async fn status(&self, event_id: &str) -> Result<Option<AttributeValue>, LedgerError> {
+        let item = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .key("id", text(&key(event_id)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| ledger_error(&error))?
+            .item;
+        Ok(match item {
+            Some(item) => item.get("status").cloned(),
+            // Given back in between: whoever asks again gets it.
+            None => Some(text("claimed")),
+        })
+    }
+
+    /// Notes that a call was told; whoever had claimed it, it was.
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    pub(super) async fn sent(
+        &self,
+        event_id: &str,
+        owner: &str,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.client
+            .put_item()
+            .table_name(&self.name)
+            .item("id", text(&key(event_id)))
+            .item("status", text("sent"))
+            .item("owner", text(owner))
+            .item("sent_at", millis(now))
+            .item("expires_at", seconds(later(now, REMEMBERED)))
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| ledger_error(&error))
+    }
+
+    /// Gives a claim back, so that the next one need not wait until it expires.
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    pub(super) async fn release(&self, event_id: &str, owner: &str) -> Result<(), LedgerError> {
+        let deleted = self
+            .client
+            .delete_item()
+            .table_name(&self.name)
+            .key("id", text(&key(event_id)))
+            .condition_expression("#status = :claimed AND #owner = :owner")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":claimed", text("claimed"))
+            .expression_attribute_values(":owner", text(owner))
+            .send()
+            .await;
+        match deleted {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_conditional_check_failed_exception()) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(ledger_error(&error)),
+        }
+    }
+}
+
+/// The event ID as a key. CloudTrail's are 36 characters; one that would not fit, or is empty, is made to.
+fn key(event_id: &str) -> String {
+    if event_id.is_empty() {
+        return "(empty)".into();
+    }
+    if event_id.len() <= LONGEST_KEY {
+        return event_id.to_owned();
+    }
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    event_id.hash(&mut hasher);
+    let head: String = event_id.chars().take(LONGEST_KEY / 8).collect();
+    format!("{head}#{}#{:016x}", event_id.len(), hasher.finish())
+}
+
+pub(super) fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
+pub(super) fn millis(time: Timestamp) -> AttributeValue {
+    AttributeValue::N(time.as_millisecond().to_string())
+}
+
+/// What a table's time to live is counted in.
+pub(super) fn seconds(time: Timestamp) -> AttributeValue {
+    AttributeValue::N(time.as_second().to_string())
+}
+
+pub(super) fn ledger_error<E>(error: &SdkError<E>) -> LedgerError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let message = match error {
+        SdkError::ServiceError(_) => shell::sdk_message(error),
+        _ => chain(error),
+    };
+    match error.code() {
+        Some("ResourceNotFoundException" | "TableNotFoundException") => {
+            LedgerError::TableNotFound(message)
+        }
+        Some("AccessDeniedException" | "AccessDenied") => LedgerError::Denied(message),
+        Some("ValidationException") => LedgerError::NotALedger(message),
+        Some(
+            "ProvisionedThroughputExceededException"
+            | "ThrottlingException"
+            | "RequestLimitExceeded"
+            | "LimitExceededException",
+        ) => LedgerError::Throttled(message),
+        _ => LedgerError::Unavailable(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_id_makes_a_key_that_fits_and_tells_it_from_others() {
+        assert_eq!(key("c9d3b7a1-64f8"), "c9d3b7a1-64f8");
+        assert_eq!(key(""), "(empty)");
+        let long = "\u{1f511}".repeat(4000);
+        let longer = format!("{long}x");
+        for id in [&long, &longer] {
+            assert!(key(id).len() <= 2048, "{}", key(id).len());
+        }
+        assert_ne!(key(&long), key(&longer));
+        assert_eq!(key(&"x".repeat(1024)), "x".repeat(1024));
+    }
+}

@@ -1,0 +1,230 @@
+//! Metrics: one line of CloudWatch's embedded metric format for each invocation, on standard output, where
+//! CloudWatch Logs takes the values out of it.
+//!
+//! Source: Amazon CloudWatch User Guide, "Specification: Embedded metric format". A line holds at most 100
+//! values of one metric, and at most 100 metrics.
+
+use std::{
+    fmt,
+    io::Write,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::{function::Context, outcome::Counts};
+
+/// CloudWatch's namespace of all of them.
+pub const NAMESPACE: &str = "CloudHsmAlerts";
+/// Values of one metric in one line.
+const MOST_VALUES: usize = 100;
+
+/// What an invocation measured beside its counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Measures {
+    /// Bytes of the log files as stored.
+    pub compressed: u64,
+    /// Bytes of their JSON.
+    pub uncompressed: u64,
+    /// Messages published.
+    pub messages: u64,
+    /// Failures, each of which failed a unit.
+    pub failures: u64,
+    /// For each message, milliseconds from the time of its (earliest) call to publishing.
+    pub latencies_millis: Vec<i128>,
+}
+
+/// The metrics of one function.
+pub struct Metrics {
+    function_name: String,
+    is_cold: AtomicBool,
+    out: Mutex<Box<dyn Write + Send>>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics")
+            .field("function_name", &self.function_name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// Metrics with the function's name as their dimension, on standard output.
+    pub fn new(function_name: impl Into<String>) -> Metrics {
+        Metrics::written_to(std::io::stdout(), function_name)
+    }
+
+    /// The same, written elsewhere.
+    pub fn written_to(
+        out: impl Write + Send + 'static,
+        function_name: impl Into<String>,
+    ) -> Metrics {
+        Metrics {
+            function_name: function_name.into(),
+            is_cold: true.into(),
+            out: Mutex::new(Box::new(out)),
+        }
+    }
+
+    /// Writes the lines of one invocation.
+    pub(crate) fn emit(
+        &self,
+        now: Timestamp,
+        context: &Context,
+        counts: &Counts,
+        measures: &Measures,
+    ) {
+        let is_cold = self.is_cold.swap(false, Ordering::Relaxed);
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in self.lines(now, context, counts, measures, is_cold) {
+            // A log that cannot be written to leaves nobody to tell.
+            let _ = writeln!(out, "{line}");
+        }
+    }
+
+    fn lines(
+        &self,
+        now: Timestamp,
+        context: &Context,
+        counts: &Counts,
+        measures: &Measures,
+        is_cold: bool,
+    ) -> Vec<Value> {
+        let skipped: u64 = counts.skipped.values().sum();
+        let sums = [
+            ("Objects", "Count", counts.objects),
+            ("Skipped", "Count", skipped),
+            ("Records", "Count", counts.records),
+            ("Evaluated", "Count", counts.evaluated),
+            ("Unreadable", "Count", counts.unreadable),
+            ("Matched", "Count", counts.matched),
+            ("Published", "Count", counts.published),
+            ("Digested", "Count", counts.digested),
+            ("Filtered", "Count", counts.filtered),
+            ("BelowMinimum", "Count", counts.below_minimum),
+            ("AlreadyTold", "Count", counts.already_told),
+            ("Failed", "Count", counts.failed),
+            ("Failures", "Count", measures.failures),
+            ("Messages", "Count", measures.messages),
+            ("LedgerTrouble", "Count", counts.ledger_trouble),
+            ("RuleLoadTrouble", "Count", counts.rules_trouble),
+            ("SumsBroken", "Count", u64::from(!counts.sums_hold())),
+            ("ColdStart", "Count", u64::from(is_cold)),
+            ("CompressedBytes", "Bytes", measures.compressed),
+            ("UncompressedBytes", "Bytes", measures.uncompressed),
+        ];
+        let mut chunks = measures.latencies_millis.chunks(MOST_VALUES);
+        let mut first: Vec<(&str, &str, Value)> = sums
+            .into_iter()
+            .map(|(name, unit, value)| (name, unit, value.into()))
+            .collect();
+        first.extend(chunks.next().map(latency));
+        let mut lines = vec![self.line(now, context, first)];
+        lines.extend(chunks.map(|chunk| self.line(now, context, vec![latency(chunk)])));
+        lines
+    }
+
+    fn line(&self, now: Timestamp, context: &Context, metrics: Vec<(&str, &str, Value)>) -> Value {
+        let names: Vec<Value> = metrics
+            .iter()
+            .map(|(name, unit, _)| json!({"Name": name, "Unit": unit}))
+            .collect();
+        let mut line = Map::new();
+        line.insert(
+            "_aws".into(),
+            json!({
+                "Timestamp": now.as_millisecond(),
+                "CloudWatchMetrics": [{
+                    "Namespace": NAMESPACE,
+                    "Dimensions": [["FunctionName"]],
+                    "Metrics": names,
+                }],
+            }),
+        );
+        line.insert("FunctionName".into(), self.function_name.clone().into());
+        line.insert("requestId".into(), context.request_id.clone().into());
+        if let Some(trace_id) = &context.trace_id {
+            line.insert("xrayTraceId".into(), trace_id.clone().into());
+        }
+        for (name, _, value) in metrics {
+            line.insert(name.into(), value);
+        }
+        Value::Object(line)
+    }
+}
+
+fn latency(millis: &[i128]) -> (&'static str, &'static str, Value) {
+    let values: Vec<Value> = millis
+        .iter()
+        .map(|millis| i64::try_from(*millis).unwrap_or(i64::MAX).into())
+        .collect();
+    ("AlertLatency", "Milliseconds", values.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_declares_what_it_holds_and_long_lists_are_split() {
+        let counts = Counts {
+            objects: 2,
+            matched: 201,
+            digested: 201,
+            ledger_trouble: 3,
+            rules_trouble: 1,
+            ..Counts::default()
+        };
+        let measures = Measures {
+            messages: 201,
+            latencies_millis: (0..201).collect(),
+            ..Measures::default()
+        };
+        let context = Context {
+            request_id: "r".into(),
+            trace_id: Some("Root=1-2-3".into()),
+            deadline: None,
+        };
+        let now = Timestamp::from_millisecond(1_764_000_000_123).unwrap();
+        let lines = Metrics::new("f").lines(now, &context, &counts, &measures, true);
+        assert_eq!(lines.len(), 3);
+        for line in &lines {
+            let directive = &line["_aws"]["CloudWatchMetrics"][0];
+            assert_eq!(line["_aws"]["Timestamp"], json!(1_764_000_000_123_u64));
+            assert_eq!(directive["Namespace"], "CloudHsmAlerts");
+            assert_eq!(directive["Dimensions"], json!([["FunctionName"]]));
+            assert_eq!(
+                (&line["FunctionName"], &line["requestId"]),
+                (&json!("f"), &json!("r"))
+            );
+            assert_eq!(line["xrayTraceId"], "Root=1-2-3");
+            for metric in directive["Metrics"].as_array().unwrap() {
+                let value = &line[metric["Name"].as_str().unwrap()];
+                let values = value.as_array().map_or(1, Vec::len);
+                assert!((1..=100).contains(&values), "{metric}: {value}");
+                assert!(!value.is_null(), "{metric}");
+            }
+        }
+        let told: usize = lines
+            .iter()
+            .map(|line| line["AlertLatency"].as_array().unwrap().len())
+            .sum();
+        assert_eq!(told, 201);
+        assert_eq!(
+            [
+                &lines[0]["Matched"],
+                &lines[0]["LedgerTrouble"],
+                &lines[0]["RuleLoadTrouble"],
+                &lines[0]["SumsBroken"],
+                &lines[0]["ColdStart"]
+            ],
+            [&json!(201), &json!(3), &json!(1), &json!(0), &json!(1)]
+        );
+        assert_eq!(lines[1].get("Matched"), None);
+    }
+}

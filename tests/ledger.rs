@@ -1,0 +1,225 @@
+//! Told once, by any number of instances of the function that share a table; and told all the same where the
+//! table is not what it should be.
+
+mod common;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use common::{Aws, BUCKET, FOLDER, Lambda, call, gzip, notification, records, sqs};
+use serde_json::{Value, json};
+
+fn key(name: &str) -> String {
+    format!("{FOLDER}/111122223333_CloudTrail_us-west-2_20261123T0355Z_{name}.json.gz")
+}
+
+fn start(aws: &Aws, topic: &str, table: &str) -> Lambda {
+    Lambda::start(aws, &[("ALERT_TOPIC_ARN", topic), ("LEDGER_TABLE", table)])
+}
+
+/// Published, told before, failed, and ledger trouble.
+fn told(reply: &Value) -> [u64; 4] {
+    ["published", "already_told", "failed", "ledger_trouble"]
+        .map(|name| reply[name].as_u64().unwrap_or_default())
+}
+
+#[test]
+fn two_instances_tell_a_call_once() {
+    let aws = Aws::start();
+    let topic = aws.topic("t");
+    aws.table("ledger", "id");
+    aws.put(
+        &key("one"),
+        gzip(&records(&[call("DeleteHsm", "a"), call("CreateHsm", "b")])),
+    );
+    aws.put(
+        &key("two"),
+        gzip(&records(&[
+            call("CreateHsm", "b"),
+            call("DeleteBackup", "c"),
+        ])),
+    );
+    let [first, second] = [(), ()].map(|()| start(&aws, &topic, "ledger"));
+    assert_eq!(
+        told(&first.invoke(&notification(&[&key("one")]))),
+        [2, 0, 0, 0]
+    );
+    assert_eq!(
+        told(&second.invoke(&notification(&[&key("two")]))),
+        [1, 1, 0, 0]
+    );
+    assert_eq!(
+        told(&second.invoke(&notification(&[&key("one")]))),
+        [0, 2, 0, 0]
+    );
+    let summaries: Vec<String> = aws.published(&topic).iter().map(|m| m.summary()).collect();
+    assert_eq!(
+        summaries,
+        [
+            "critical DeleteHsm success",
+            "medium CreateHsm success",
+            "critical DeleteBackup success"
+        ]
+    );
+    // What the table holds is what a table of this kind is documented to hold.
+    let items = aws.items("ledger");
+    let ids: Vec<&str> = items.keys().map(String::as_str).collect();
+    assert_eq!(
+        ids,
+        ["a", "b", "c", &format!("cloudhsm-alerts turns {topic}")]
+    );
+    for id in ["a", "b", "c"] {
+        assert_eq!(items[id]["status"].as_s().unwrap(), "sent");
+        let expires: i64 = items[id]["expires_at"].as_n().unwrap().parse().unwrap();
+        let sent: i64 = items[id]["sent_at"].as_n().unwrap().parse().unwrap();
+        assert_eq!(expires - sent / 1000, 40 * 24 * 3600);
+    }
+}
+
+#[test]
+fn the_same_file_ten_times_at_once_in_two_trails_makes_one_alert_a_call() {
+    let aws = Aws::start();
+    let topic = aws.topic("t");
+    aws.table("ledger", "id");
+    let calls: Vec<Value> = (0..6)
+        .map(|n| call("DeleteHsm", &format!("call-{n}")))
+        .collect();
+    let keys = [key("trail-a"), format!("other-trail/{}", key("trail-b"))];
+    for key in &keys {
+        aws.put(key, gzip(&records(&calls)));
+    }
+    let instances: Vec<Lambda> = (0..10).map(|_| start(&aws, &topic, "ledger")).collect();
+    let replies: Vec<Value> = std::thread::scope(|scope| {
+        let running: Vec<_> = instances
+            .iter()
+            .enumerate()
+            .map(|(n, lambda)| scope.spawn(move || lambda.invoke(&notification(&[&keys_of(n)]))))
+            .collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"))
+            .collect()
+    });
+    fn keys_of(n: usize) -> String {
+        match n % 2 {
+            0 => key("trail-a"),
+            _ => format!("other-trail/{}", key("trail-b")),
+        }
+    }
+    // Whoever came too early says so, and comes back.
+    for (reply, lambda) in replies.iter().zip(&instances) {
+        let reply = match reply["errorType"].as_str() {
+            None => reply.clone(),
+            Some("Ledger.Claimed") => lambda.invoke(&notification(&[&keys[0]])),
+            Some(other) => panic!("{other}: {reply}"),
+        };
+        let [published, already_told, failed, trouble] = told(&reply);
+        assert_eq!(
+            (published + already_told, failed, trouble),
+            (6, 0, 0),
+            "{reply}"
+        );
+    }
+    let mut ids: Vec<String> = aws
+        .published(&topic)
+        .iter()
+        .map(|message| {
+            message.finding()["finding_info"]["uid"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    ids.sort();
+    assert_eq!(ids, (0..6).map(|n| format!("call-{n}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_claim_of_another_holds_until_it_expires() {
+    let aws = Aws::start();
+    let topic = aws.topic("t");
+    aws.table("ledger", "id");
+    aws.put(&key("held"), records(&[call("DeleteHsm", "held")]));
+    aws.put(&key("free"), records(&[call("DeleteBackup", "free")]));
+    let lambda = start(&aws, &topic, "ledger");
+    lambda.invoke(&notification(&[&key("free")]));
+    let now: i64 = aws.items("ledger")["free"]["sent_at"]
+        .as_n()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let claimed = |until: i64| {
+        [
+            ("id", AttributeValue::S("held".into())),
+            ("status", AttributeValue::S("claimed".into())),
+            ("owner", AttributeValue::S("another invocation".into())),
+            ("claimed_until", AttributeValue::N(until.to_string())),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    };
+
+    aws.put_item("ledger", claimed(now + 60_000));
+    let both = sqs(&[notification(&[&key("free")]), notification(&[&key("held")])]);
+    assert_eq!(
+        lambda.invoke(&both),
+        json!({"batchItemFailures": [{"itemIdentifier": "m1"}]})
+    );
+    let reply = lambda.invoke(&notification(&[&key("held")]));
+    assert_eq!(
+        reply,
+        json!({
+            "errorType": "Ledger.Claimed",
+            "errorMessage": "alert for event held: another invocation has claimed it and not yet published it; a retry finds it told, or tells it",
+        })
+    );
+    let batch = |task: &str| {
+        json!({
+            "invocationSchemaVersion": "1.0", "invocationId": "i", "job": {"id": "j"},
+            "tasks": [{"taskId": task, "s3Key": key("held"), "s3VersionId": null, "s3BucketArn": format!("arn:aws:s3:::{BUCKET}")}],
+        })
+    };
+    let reply = lambda.invoke(&batch("t"));
+    assert_eq!(
+        reply["results"][0]["resultCode"], "TemporaryFailure",
+        "{reply}"
+    );
+    assert_eq!(aws.published(&topic).len(), 1);
+
+    // Its owner died: the claim expires. One that no clock in its right mind has written never held.
+    for until in [now - 1, now + 100 * 24 * 3_600_000] {
+        aws.put_item("ledger", claimed(until));
+        let fresh = start(&aws, &topic, "ledger");
+        let reply = fresh.invoke(&notification(&[&key("held")]));
+        assert_eq!(told(&reply), [1, 0, 0, 0], "{reply}");
+    }
+}
+
+#[test]
+fn a_table_that_is_none_or_another_keeps_nothing_back() {
+    let aws = Aws::start();
+    aws.table("other-key", "pk");
+    aws.put(
+        &key("file"),
+        records(&[call("DeleteHsm", "a"), call("CreateHsm", "b")]),
+    );
+    for (table, error_type) in [
+        ("missing", "Ledger.TableNotFound"),
+        ("other-key", "Ledger.NotALedger"),
+    ] {
+        let topic = aws.topic(table);
+        let lambda = start(&aws, &topic, table);
+        let reply = lambda.invoke(&notification(&[&key("file")]));
+        let [published, _, failed, trouble] = told(&reply);
+        assert_eq!((published, failed), (2, 0), "{reply}");
+        assert!(trouble > 0, "{reply}");
+        assert_eq!(aws.published(&topic).len(), 2);
+        let log = lambda.log();
+        let said = log
+            .lines()
+            .filter(|line| line.contains(&format!("\"error_type\":\"{error_type}\"")))
+            .count();
+        assert_eq!(said, 1, "said once:\n{log}");
+        // This instance remembers by itself.
+        let reply = lambda.invoke(&notification(&[&key("file")]));
+        assert_eq!(told(&reply)[..2], [0, 2], "{reply}");
+    }
+}

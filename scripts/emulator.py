@@ -25,7 +25,7 @@ import urllib.request
 import xml.etree.ElementTree as ElementTree
 
 LOOPBACK = "127.0.0.1"
-SERVICES = "s3,sns,sqs,lambda,cloudformation,logs,iam,sts"
+SERVICES = "s3,sns,sqs,dynamodb,lambda,cloudformation,logs,iam,sts"
 
 
 class EmulatorError(Exception):

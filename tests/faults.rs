@@ -24,7 +24,7 @@ use cloudhsm_alerts::{
 };
 use futures_util::{StreamExt, future::join_all, stream};
 use serde_json::{Value, json};
-use stub::{Fault, Operation, Plan, Stub, plan::Random};
+use stub::{Fault, Operation, Plan, Stub, call, plan::Random};
 
 const TOPIC: &str = "arn:aws:sns:us-west-2:111122223333:alerts";
 const BUCKET: &str = "trail";
@@ -77,20 +77,6 @@ struct Schedule {
     max_alerts: String,
     attempts: u32,
     random: Random,
-}
-
-fn call(event_name: &str, event_id: &str) -> Value {
-    json!({
-        "eventVersion": "1.11",
-        "userIdentity": {"type": "IAMUser", "userName": "alice", "accountId": "111122223333"},
-        "eventTime": "2026-11-23T03:50:00Z",
-        "eventSource": "cloudhsm.amazonaws.com",
-        "eventName": event_name,
-        "awsRegion": "us-west-2",
-        "requestParameters": {"clusterId": "cluster-lk3jhgf4dsa"},
-        "eventID": event_id,
-        "recipientAccountId": "111122223333",
-    })
 }
 
 impl Schedule {

@@ -17,18 +17,11 @@ const TOPIC: &str = "arn:aws:sns:us-west-2:111122223333:alerts";
 const VARIABLES: [(&str, &str); 2] = [("ALERT_TOPIC_ARN", TOPIC), ("LEDGER_TABLE", "ledger")];
 const FOLDER: &str = "AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23";
 
+/// A call with something in it that no log may hold.
 fn call(event_name: &str, event_id: &str) -> Value {
-    json!({
-        "eventVersion": "1.11",
-        "userIdentity": {"type": "IAMUser", "userName": "alice", "accountId": "111122223333"},
-        "eventTime": "2026-11-23T03:50:00Z",
-        "eventSource": "cloudhsm.amazonaws.com",
-        "eventName": event_name,
-        "awsRegion": "us-west-2",
-        "requestParameters": {"clusterId": "cluster-lk3jhgf4dsa", "secret": "do-not-log-this"},
-        "eventID": event_id,
-        "recipientAccountId": "111122223333",
-    })
+    let mut call = stub::call(event_name, event_id);
+    call["requestParameters"]["secret"] = "do-not-log-this".into();
+    call
 }
 
 /// A call that is no business of any rule.

@@ -19,6 +19,14 @@ pub(super) struct Item<'d> {
     pub positive: bool,
 }
 
+/// Whether an item is about this member of a record; names are the same in any case.
+pub(super) fn is_about(item: &DetectionItem, member: &str) -> bool {
+    item.field
+        .name
+        .as_deref()
+        .is_some_and(|name| name.eq_ignore_ascii_case(member))
+}
+
 /// Every item that some condition uses. Those of a part used in both senses come twice.
 pub(super) fn items(detections: &Detections) -> Vec<Item<'_>> {
     let mut found = Vec::new();
@@ -82,19 +90,12 @@ fn collect<'d>(part: &'d str, detection: &'d Detection, positive: bool, found: &
 
 /// Whether the detection asks for an event name, or one of two or three.
 pub(super) fn is_about_one_call(detections: &Detections) -> bool {
-    let mut values = 0;
-    for item in items(detections).iter().filter(|item| item.positive) {
-        let is_name = item
-            .item
-            .field
-            .name
-            .as_deref()
-            .is_some_and(|name| name.eq_ignore_ascii_case("eventName"));
-        if is_name {
-            values += item.item.values.len();
-        }
-    }
-    (1..=3).contains(&values)
+    let names: usize = items(detections)
+        .iter()
+        .filter(|item| item.positive && is_about(item.item, "eventName"))
+        .map(|item| item.item.values.len())
+        .sum();
+    (1..=3).contains(&names)
 }
 
 /// Whether a record must be of certain event sources to meet the detection.
@@ -156,10 +157,7 @@ fn is_source(item: &DetectionItem) -> bool {
                 | Modifier::All
         )
     };
-    item.field
-        .name
-        .as_deref()
-        .is_some_and(|name| name.eq_ignore_ascii_case("eventSource"))
+    is_about(item, "eventSource")
         && item.field.modifiers.iter().all(is_text)
         && item.values.iter().all(|value| {
             matches!(value, SigmaValue::String(text) if text.parts.iter().any(|part| {

@@ -345,9 +345,7 @@ fn condition_problem(origin: &Origin, message: &str) -> Problem {
 
 fn rule(origin: &Origin, mut sigma: SigmaRule, watched: &Watched) -> Result<Content, Vec<Problem>> {
     let mut problems = Vec::new();
-    if let Some(problem) = logsource(origin, Some(&sigma.logsource)) {
-        problems.push(problem);
-    }
+    problems.extend(logsource(origin, &sigma.logsource));
     let rule = match Rule::read(origin, &sigma) {
         Ok(rule) => Some(rule),
         Err(found) => {
@@ -388,12 +386,8 @@ fn filter(
     watched: &Watched,
 ) -> Result<Content, Vec<Problem>> {
     let mut problems = Vec::new();
-    if let Some(problem) = sigma
-        .logsource
-        .as_ref()
-        .and_then(|source| logsource(origin, Some(source)))
-    {
-        problems.push(problem);
+    if let Some(source) = &sigma.logsource {
+        problems.extend(logsource(origin, source));
     }
     problems.extend(language::prepare(
         origin,
@@ -421,9 +415,7 @@ pub(super) fn compile_problem(origin: &Origin, section: &str, message: &str) -> 
 }
 
 /// A rule for other logs than CloudTrail's can never be met here.
-fn logsource(origin: &Origin, source: Option<&LogSource>) -> Option<Problem> {
-    let empty = LogSource::default();
-    let source = source.unwrap_or(&empty);
+fn logsource(origin: &Origin, source: &LogSource) -> Option<Problem> {
     let is = |value: &Option<String>, expected: &str| {
         value
             .as_deref()

@@ -43,20 +43,17 @@ impl RuleSet {
             .filter_map(|compiled| {
                 let rule = self.rules.get(compiled.id.as_ref()?)?;
                 let is_met = RuleSet::is_met(compiled, record);
-                let filter = self.filters.iter().find(|filter| {
-                    is_met
-                        && filter.is_about(rule)
-                        && !filter.is_expired(today)
-                        && !filter.lets_through(record)
-                });
+                let filter = is_met
+                    .then(|| self.filter_of(rule, record, today))
+                    .flatten();
                 let mut reasons = reasons(compiled, record);
-                if let Some(filter) = filter {
+                if let Some(filter) = &filter {
                     reasons.extend(self::reasons(filter.compiled(), record));
                 }
                 Some(Explanation {
                     rule: Arc::clone(rule),
                     is_met,
-                    filter: filter.cloned(),
+                    filter,
                     reasons,
                 })
             })

@@ -103,11 +103,7 @@ impl Filter {
 
     /// Whether it is an exception to this rule.
     pub fn is_about(&self, rule: &Rule) -> bool {
-        self.rules.is_empty()
-            || self
-                .rules
-                .iter()
-                .any(|name| same_id(name) == rule.id || *name == rule.name)
+        self.rules.is_empty() || self.rules.iter().any(|name| is_named(rule, name))
     }
 
     /// Whether its last day is over.
@@ -124,6 +120,11 @@ impl Filter {
     pub(super) fn compiled(&self) -> &CompiledRule {
         &self.compiled
     }
+}
+
+/// Whether this is a rule's id or name.
+pub(super) fn is_named(rule: &Rule, name: &str) -> bool {
+    same_id(name) == rule.id || name == rule.name
 }
 
 /// A filter's condition as a rule of its own: met by what the filter lets through.

@@ -381,9 +381,7 @@ impl Walk<'_> {
             }
         }
     }
-}
 
-impl Walk<'_> {
     /// The engine's own error says neither which value nor where.
     fn networks(&mut self, item: &DetectionItem) {
         for value in &item.values {

@@ -174,6 +174,16 @@ impl RuleSet {
         &self.filters
     }
 
+    /// The filter in force on a day (in UTC) that keeps a record back from a rule it meets.
+    fn filter_of(&self, rule: &Rule, record: &Record, today: Date) -> Option<Arc<Filter>> {
+        self.filters
+            .iter()
+            .find(|filter| {
+                filter.is_about(rule) && !filter.is_expired(today) && !filter.lets_through(record)
+            })
+            .cloned()
+    }
+
     /// What the rules and the filters in force on a day (in UTC) say of a record.
     pub fn evaluate(&self, record: &Record, today: Date) -> Met {
         let mut rules: Vec<_> = self
@@ -198,14 +208,8 @@ impl RuleSet {
         });
         let mut met = Met::default();
         for rule in rules {
-            let filter = self.filters.iter().find(|filter| {
-                filter.is_about(&rule) && !filter.is_expired(today) && !filter.lets_through(record)
-            });
-            match filter {
-                Some(filter) => met.filtered.push(Filtered {
-                    rule,
-                    filter: Arc::clone(filter),
-                }),
+            match self.filter_of(&rule, record, today) {
+                Some(filter) => met.filtered.push(Filtered { rule, filter }),
                 None => met.rules.push(rule),
             }
         }

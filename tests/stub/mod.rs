@@ -20,7 +20,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -246,4 +246,19 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
             }
         }
     }
+}
+
+/// A call to CloudHSM with an event ID.
+pub fn call(event_name: &str, event_id: &str) -> Value {
+    json!({
+        "eventVersion": "1.11",
+        "userIdentity": {"type": "IAMUser", "userName": "alice", "accountId": "111122223333"},
+        "eventTime": "2026-11-23T03:50:00Z",
+        "eventSource": "cloudhsm.amazonaws.com",
+        "eventName": event_name,
+        "awsRegion": "us-west-2",
+        "requestParameters": {"clusterId": "cluster-lk3jhgf4dsa"},
+        "eventID": event_id,
+        "recipientAccountId": "111122223333",
+    })
 }

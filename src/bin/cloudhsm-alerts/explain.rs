@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -16,7 +16,7 @@ use cloudhsm_alerts::{
     text::one_line,
 };
 
-use crate::rule_files::AddedRules;
+use crate::{rule_files::AddedRules, terminal::print};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -44,10 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
         }
     }
     let text = text(&record, &explanations);
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written?,
-    }
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,6 +7,7 @@ mod invoke;
 mod rule_files;
 mod rules;
 mod scan;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -17,7 +17,7 @@ use super::{
     Parts, Rule, RuleFile, bound, builtin_files,
     cases::{self, Expected},
     document::{Content, Document, Origin, read, split},
-    filter::Filter,
+    filter::{Filter, is_named},
     problem::{Problem, Weight, nearest},
     watched::Watched,
 };
@@ -137,10 +137,7 @@ fn check_filter(
         ));
     }
     for name in &filter.rules {
-        if rules
-            .iter()
-            .any(|rule| rule.id == *name || rule.name == *name)
-        {
+        if rules.iter().any(|rule| is_named(rule, name)) {
             continue;
         }
         let known = rules
@@ -237,7 +234,7 @@ fn lint_document(file: &RuleFile, before: usize, text: &str, problems: &mut Vec<
         // Loading has told these with more words.
         let is_told = problems
             .iter()
-            .any(|known| known.file == file.name && (known.line == line && known.field == field));
+            .any(|known| known.file == file.name && known.line == line && known.field == field);
         if !is_told {
             problems.push(Problem {
                 weight: Weight::Warning,

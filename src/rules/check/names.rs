@@ -32,13 +32,7 @@ pub(super) fn check(
         return;
     };
     let items = bound::items(detections);
-    let is = |item: &Item<'_>, name: &str| {
-        item.item
-            .field
-            .name
-            .as_deref()
-            .is_some_and(|field| field.eq_ignore_ascii_case(name))
-    };
+    let is = |item: &Item<'_>, member: &str| bound::is_about(item.item, member);
     let mut names = Names {
         origin,
         section,

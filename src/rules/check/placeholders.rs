@@ -70,14 +70,7 @@ fn calls(api: &Api, sigma: &SigmaRule) -> (Vec<String>, Vec<String>) {
     let of = |field: &str, known: &[&str]| -> Vec<String> {
         let mut found: Vec<String> = items
             .iter()
-            .filter(|item| item.positive)
-            .filter(|item| {
-                item.item
-                    .field
-                    .name
-                    .as_deref()
-                    .is_some_and(|name| name.eq_ignore_ascii_case(field))
-            })
+            .filter(|item| item.positive && bound::is_about(item.item, field))
             .flat_map(|item| {
                 item.item
                     .values

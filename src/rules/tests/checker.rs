@@ -205,6 +205,19 @@ expires: 2026-11-01
 }
 
 #[test]
+fn a_filter_may_name_a_rule_by_its_id_in_capitals() {
+    let filter = "title: F
+id: 99999999-2222-4333-8444-555555555555
+logsource: {product: aws, service: cloudtrail}
+filter:
+  rules: D11EE267-6B43-42F3-8655-72AD90D1E71D
+  selection: {userIdentity.type: IAMUser}
+  condition: not selection
+";
+    assert_eq!(checked(filter), Vec::<String>::new());
+}
+
+#[test]
 fn a_test_that_fails_says_what_the_rule_made_of_the_record() {
     let text = format!(
         "{RULE}tests:\n  - meets: an HSM is deleted\n    record: {{eventSource: cloudhsm.amazonaws.com, eventName: DeleteHsm}}\n  - misses: a backup is deleted\n    record: {{eventSource: cloudhsm.amazonaws.com, eventName: DeleteBackup}}\n"

@@ -1,10 +1,7 @@
 //! `rules check`: problems on standard output, one after another in the form that editors jump from; the sum
 //! on standard error.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::Args;
 use cloudhsm_alerts::{
@@ -17,7 +14,8 @@ use cloudhsm_alerts::{
     text::one_line,
 };
 
-use super::{counted, files};
+use super::files;
+use crate::terminal::{counted, print};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -32,13 +30,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let files = files(&arguments.places)?;
     let problems = check::check(&files, shell::today());
-    let mut output = io::stdout().lock();
-    for problem in &problems {
-        match writeln!(output, "{}", shown(problem)) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-            written => written?,
-        }
-    }
+    let lines: String = problems.iter().map(shown).collect();
+    print(&lines)?;
     let count = |weight| {
         problems
             .iter()
@@ -76,5 +69,6 @@ fn shown(problem: &Problem) -> String {
         text.push_str("\n    ");
         text.push_str(&one_line(hint, 600));
     }
+    text.push('\n');
     text
 }

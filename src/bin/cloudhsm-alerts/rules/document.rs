@@ -1,9 +1,6 @@
 //! `rules document`: the rules in words, for people who get their alerts. docs/rules.md is made with it.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::Args;
 use cloudhsm_alerts::{
@@ -12,7 +9,7 @@ use cloudhsm_alerts::{
 };
 
 use super::files;
-use crate::rule_files::lines;
+use crate::{rule_files::lines, terminal::print};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -24,9 +21,6 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let files = files(&arguments.places)?;
     let page = reference::page(&files, &Watched::default()).map_err(|problems| lines(&problems))?;
-    match io::stdout().write_all(page.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written?,
-    }
+    print(&page)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,16 +1,13 @@
 //! `rules list`: the rules in use, as a table or as JSON.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use cloudhsm_alerts::{shell, text::one_line};
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde_json::{Value, json};
 
-use crate::rule_files::AddedRules;
+use crate::{rule_files::AddedRules, terminal::print};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -35,11 +32,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
         Format::Table => table(&set),
         Format::Json => format!("{:#}\n", as_json(&set)),
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        // A reader that has seen enough, such as `head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written?,
-    }
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

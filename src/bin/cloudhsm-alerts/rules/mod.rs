@@ -70,9 +70,3 @@ fn files(places: &[RulesUri]) -> Result<Vec<RuleFile>, Box<dyn std::error::Error
     }
     Ok(files)
 }
-
-/// `1 rule`, `2 rules`.
-fn counted(count: usize, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
-}

@@ -1,12 +1,7 @@
 //! `rules test`: the tests that rules carry. Failures on standard output with what the rule made of the
 //! record, the sum on standard error; the whole as JUnit XML for those who collect that.
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use cloudhsm_alerts::{
@@ -19,8 +14,11 @@ use cloudhsm_alerts::{
 };
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::{counted, files};
-use crate::rule_files::lines;
+use super::files;
+use crate::{
+    rule_files::lines,
+    terminal::{counted, print},
+};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -38,7 +36,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let files = files(&arguments.places)?;
     let tested = cases::run(&files, &arguments.watched).map_err(|problems| lines(&problems))?;
-    let mut output = io::stdout().lock();
+    let mut failures = String::new();
     let (mut passed, mut failed) = (0, 0);
     for rule in &tested {
         for (case, outcome) in &rule.cases {
@@ -47,18 +45,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
                 continue;
             };
             failed += 1;
-            writeln!(
-                output,
-                "{}:{}: FAILED: {} {} \"{}\"\n    {}",
+            failures.push_str(&format!(
+                "{}:{}: FAILED: {} {} \"{}\"\n    {}\n",
                 rule.file,
                 case.line,
                 one_line(&rule.rule, 100),
                 case.expected.as_str(),
                 one_line(&case.name, 200),
                 one_line(reason, 1000)
-            )?;
+            ));
         }
     }
+    print(&failures)?;
     if let Some(path) = &arguments.junit {
         fs::write(path, junit(&tested)?).map_err(|error| format!("{}: {error}", path.display()))?;
     }

@@ -25,7 +25,7 @@ use cloudhsm_alerts::{
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use jiff::civil::Date;
 
-use crate::rule_files::AddedRules;
+use crate::{rule_files::AddedRules, terminal::counted};
 
 const CHUNK: usize = 128 * 1024;
 
@@ -317,10 +317,4 @@ impl Report {
             eprintln!("skipped: {}, {reason}", counted(*count, "file"));
         }
     }
-}
-
-/// `1 file`, `2 files`.
-fn counted(count: u64, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
 }

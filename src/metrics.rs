@@ -227,4 +227,48 @@ mod tests {
         );
         assert_eq!(lines[1].get("Matched"), None);
     }
+
+    #[test]
+    fn sums_that_do_not_add_up_are_told() {
+        let context = Context {
+            request_id: "r".into(),
+            trace_id: None,
+            deadline: None,
+        };
+        let now = Timestamp::from_millisecond(1_764_000_000_123).unwrap();
+        for (counts, broken) in [
+            (Counts::default(), 0),
+            (
+                Counts {
+                    records: 3,
+                    evaluated: 2,
+                    unreadable: 1,
+                    matched: 2,
+                    published: 1,
+                    only_counted: 1,
+                    ..Counts::default()
+                },
+                0,
+            ),
+            (
+                Counts {
+                    records: 1,
+                    ..Counts::default()
+                },
+                1,
+            ),
+            (
+                Counts {
+                    matched: 2,
+                    already_told: 1,
+                    ..Counts::default()
+                },
+                1,
+            ),
+        ] {
+            let lines =
+                Metrics::new("f").lines(now, &context, &counts, &Measures::default(), false);
+            assert_eq!(lines[0]["SumsBroken"], json!(broken), "{counts:?}");
+        }
+    }
 }

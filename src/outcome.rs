@@ -26,7 +26,7 @@ const FAILURES_NAMED: usize = 10;
 /// Counts of one invocation.
 ///
 /// `records = evaluated + unreadable` and
-/// `matched = published + digested + filtered + below_minimum + already_told + failed`.
+/// `matched = published + digested + filtered + below_minimum + already_told + failed + only_counted`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Log files read, whole or in part.
@@ -60,6 +60,9 @@ pub struct Counts {
     /// Looks for changed rules that found files which cannot be used.
     #[serde(skip_serializing_if = "is_zero")]
     pub rules_trouble: u64,
+    /// Calls of a backfill's dry run, which would have been told.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub only_counted: u64,
     /// How often the ledger's table failed. No call was kept back for it; some may be told again.
     #[serde(skip_serializing_if = "is_zero")]
     pub ledger_trouble: u64,
@@ -79,6 +82,7 @@ impl Counts {
             self.below_minimum,
             self.already_told,
             self.failed,
+            self.only_counted,
         ];
         self.records == self.evaluated + self.unreadable
             && self.matched == outcomes.iter().sum::<u64>()

@@ -5,6 +5,7 @@
 //! in one message, and [`message`], which makes of them what SNS is given.
 
 pub mod accounts;
+pub mod backfill;
 pub mod digest;
 pub mod email;
 pub mod message;

@@ -167,8 +167,10 @@ impl Function {
                 Invocation::Batch {
                     schema_version,
                     invocation_id,
+                    mode,
                     tasks,
                 } => {
+                    run.is_for(mode);
                     let results = run.units(tasks).await;
                     run.look_for_rules().await;
                     let results: Vec<_> = results

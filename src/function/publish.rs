@@ -14,10 +14,11 @@ use super::{
     run::{Run, Waiting},
 };
 use crate::{
-    alert::{Alert, digest, message::Message},
+    alert::{Alert, backfill, digest, message::Message},
     clock::{instant, later},
     ledger::{Claim, Turn},
     outcome::Failure,
+    payload::BatchMode,
     severity::Severity,
     sns::PublishError,
     text::one_line,
@@ -61,6 +62,12 @@ impl Run<'_> {
     /// there is more to read, only critical calls may use up the single messages.
     pub(super) async fn publish(&mut self, all_is_read: bool) {
         let waiting = self.take_waiting();
+        if self.mode == BatchMode::DryRun {
+            for waiting in waiting {
+                self.counts.only_counted += 1 + waiting.again;
+            }
+            return;
+        }
         self.publish_all(waiting, all_is_read).await;
         if all_is_read {
             self.settle().await;
@@ -332,6 +339,13 @@ impl Run<'_> {
         if let Some(error) = self.topic_is_down.clone() {
             return Err(error);
         }
+        let marked;
+        let message = if self.mode == BatchMode::Backfill {
+            marked = backfill::marked(message.clone());
+            &marked
+        } else {
+            message
+        };
         let sent = self
             .deadline
             .answer(self.kept.publisher.publish(message))

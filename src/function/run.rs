@@ -20,7 +20,7 @@ use crate::{
     metrics::Measures,
     object::{ObjectRef, Skip},
     outcome::{self, Counts, Failure},
-    payload::{Item, Unit},
+    payload::{BatchMode, Item, Unit},
     record::Record,
     rules::RuleSet,
     sns::PublishError,
@@ -40,6 +40,7 @@ pub(super) struct Run<'f> {
     today: Date,
     pub(super) kept: &'f mut Kept,
     pub(super) deadline: Deadline,
+    pub(super) mode: BatchMode,
     pub(super) counts: Counts,
     pub(super) measures: Measures,
     /// Single alerts that may still be sent.
@@ -97,8 +98,17 @@ impl<'f> Run<'f> {
             rules: function.rules.current(),
             today: function.clock.today(),
             deadline,
+            mode: BatchMode::default(),
             function,
             kept,
+        }
+    }
+
+    /// A job of S3 Batch Operations may be for the past: whatever it finds goes into digests.
+    pub(super) fn is_for(&mut self, mode: BatchMode) {
+        self.mode = mode;
+        if mode != BatchMode::Live {
+            self.singles = 0;
         }
     }
 

@@ -6,6 +6,7 @@
 //! User Guide ("Event message structure"), AWS CloudTrail User Guide ("Configuring Amazon SNS
 //! notifications").
 
+mod batch;
 mod key;
 
 use aws_lambda_events::{s3::S3Entity, sqs::SqsMessage};
@@ -19,6 +20,7 @@ use crate::{
     record::Record,
     text::one_line,
 };
+pub use batch::{BATCH_MODE, BatchMode};
 
 /// Wrappings within wrappings (a destination record in an SNS envelope in an SQS message …) are opened
 /// to this depth.
@@ -73,6 +75,8 @@ pub enum Invocation {
         schema_version: String,
         /// Echoed in the reply.
         invocation_id: String,
+        /// What the job is for.
+        mode: BatchMode,
         /// The tasks.
         tasks: Vec<Unit>,
     },
@@ -142,6 +146,7 @@ fn batch(payload: &Value) -> Invocation {
             .unwrap_or_default()
             .to_owned()
     };
+    let mode = BatchMode::of(payload);
     let tasks = payload.get("tasks").and_then(Value::as_array);
     Invocation::Batch {
         schema_version: text("invocationSchemaVersion"),
@@ -156,9 +161,13 @@ fn batch(payload: &Value) -> Invocation {
                     .and_then(Value::as_str)
                     .unwrap_or_default()
                     .to_owned(),
-                items: vec![task_item(task, &format!("tasks[{index}]"))],
+                items: vec![match &mode {
+                    Ok(_) => task_item(task, &format!("tasks[{index}]")),
+                    Err(message) => bad("job.userArguments", message),
+                }],
             })
             .collect(),
+        mode: mode.unwrap_or_default(),
     }
 }
 

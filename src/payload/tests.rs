@@ -191,6 +191,8 @@ fn batch_tasks_of_both_schemas() {
         "tasks": [task("t1", json!({"s3BucketArn": "arn:aws:s3:::b"})), {"taskId": "t2"}]});
     let second = json!({"invocationSchemaVersion": "2.0", "invocationId": "i", "job": {"id": "j", "userArguments": {"a": "b"}},
         "tasks": [task("t1", json!({"s3Bucket": "b", "s3VersionId": "v"}))]});
+    let mut unsure = second.clone();
+    unsure["job"]["userArguments"] = json!({BATCH_MODE: "dryrun"});
     let version = |item: Item| match item {
         Item::Object(object) => (object.bucket, object.key, object.version_id),
         other => panic!("{other:?}"),
@@ -198,6 +200,7 @@ fn batch_tasks_of_both_schemas() {
     let Invocation::Batch {
         schema_version,
         invocation_id,
+        mode: BatchMode::Live,
         mut tasks,
     } = read(&first)
     else {
@@ -234,6 +237,13 @@ fn batch_tasks_of_both_schemas() {
     assert_eq!(
         version(tasks.remove(0).items.remove(0)),
         ("b".into(), "a+b c".into(), Some("v".into()))
+    );
+    let Invocation::Batch { tasks, .. } = read(&unsure) else {
+        panic!("not recognised")
+    };
+    assert_eq!(
+        message(&tasks[0].items[0]),
+        "job.userArguments: cloudhsm-alerts is \"dryrun\"; expected \"live\", \"backfill\" or \"dry-run\""
     );
 }
 

@@ -231,6 +231,34 @@ impl Aws {
             .expect("the bucket is versioned")
     }
 
+    /// The keys of the trail bucket that begin so.
+    #[expect(clippy::disallowed_methods, reason = "the test looks for itself")]
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        let listed = self
+            .runtime
+            .block_on(
+                self.s3()
+                    .list_objects_v2()
+                    .bucket(BUCKET)
+                    .prefix(prefix)
+                    .send(),
+            )
+            .expect("a list");
+        let keys = listed.contents().iter();
+        keys.filter_map(|entry| entry.key().map(str::to_owned))
+            .collect()
+    }
+
+    /// An object of the trail bucket.
+    #[expect(clippy::disallowed_methods, reason = "the test looks for itself")]
+    pub fn get(&self, key: &str) -> Vec<u8> {
+        self.runtime.block_on(async {
+            let object = self.s3().get_object().bucket(BUCKET).key(key).send().await;
+            let body = object.expect("an object").body.collect().await;
+            body.expect("its body").to_vec()
+        })
+    }
+
     /// A topic with an e-mail and an SMS subscriber; gives its ARN.
     pub fn topic(&self, name: &str) -> String {
         let sns = self.sns();

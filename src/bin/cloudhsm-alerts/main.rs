@@ -1,7 +1,8 @@
 //! The command line: the same core and the same rules as the function, on log files at rest ([`scan`],
-//! [`explain`]), the rules themselves ([`rules`]), and the function's own pipeline in this process
-//! ([`invoke`]).
+//! [`explain`]), the rules themselves ([`rules`]), the function's own pipeline in this process
+//! ([`invoke`]), and the deployed function on the past ([`backfill`]).
 
+mod backfill;
 mod explain;
 mod invoke;
 mod rule_files;
@@ -42,6 +43,9 @@ enum Command {
     /// Handle one invocation payload as the function does, against the configured AWS endpoint
     #[command(long_about = invoke::LONG_ABOUT, after_help = AFTER_HELP)]
     Invoke(invoke::Arguments),
+    /// Put log files of the past through the deployed function, by a job of S3 Batch Operations
+    #[command(long_about = backfill::LONG_ABOUT, after_help = AFTER_HELP)]
+    Backfill(backfill::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Invoke(arguments) => invoke::run(&arguments),
+        Command::Backfill(arguments) => backfill::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("cloudhsm-alerts: {error}");

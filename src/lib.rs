@@ -16,6 +16,7 @@
 
 pub mod actor;
 pub mod alert;
+pub mod chat;
 pub mod clock;
 pub mod finding;
 pub mod function;

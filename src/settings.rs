@@ -61,6 +61,25 @@ impl Settings {
         Settings::from_lookup(|name| std::env::var(name).ok())
     }
 
+    /// `CHAT_TOPIC_ARN`: where it is set, this is the chat function, which needs no other variable.
+    ///
+    /// # Errors
+    /// It is not the ARN of a standard topic.
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    pub fn chat_topic() -> Result<Option<Topic>, SettingError> {
+        const NAME: &str = "CHAT_TOPIC_ARN";
+        std::env::var(NAME)
+            .ok()
+            .filter(|arn| !arn.is_empty())
+            .map(|arn| {
+                Topic::parse(&arn).map_err(|message| SettingError {
+                    name: NAME,
+                    message,
+                })
+            })
+            .transpose()
+    }
+
     /// Whether this process was started by Lambda, or by something that stands in for it.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub fn is_in_lambda() -> bool {

@@ -3,9 +3,10 @@
 use std::{process::ExitCode, sync::Arc};
 
 use cloudhsm_alerts::{
+    chat::Chat,
     function::{Context, Function},
     metrics::Metrics,
-    settings::Settings,
+    settings::{Settings, Topic},
     shell,
 };
 use lambda_runtime::{LambdaEvent, run, service_fn};
@@ -25,11 +26,27 @@ async fn main() -> ExitCode {
 }
 
 async fn start() -> Result<(), lambda_runtime::Error> {
-    let settings = Settings::from_env()?;
+    let work = match Settings::chat_topic()? {
+        Some(topic) => Work::Chat(topic),
+        None => Work::LogFiles(Settings::from_env()?),
+    };
     if !Settings::is_in_lambda() {
         return Err("bootstrap is started by Lambda, which sets AWS_LAMBDA_RUNTIME_API and AWS_LAMBDA_FUNCTION_NAME; \
             to handle one event here, use `cloudhsm-alerts invoke`".into());
     }
+    match work {
+        Work::LogFiles(settings) => log_files(settings).await,
+        Work::Chat(topic) => chat(topic).await,
+    }
+}
+
+/// What this instance of the program is for.
+enum Work {
+    LogFiles(Settings),
+    Chat(Topic),
+}
+
+async fn log_files(settings: Settings) -> Result<(), lambda_runtime::Error> {
     let metrics = Metrics::new(Settings::function_name());
     let function = Function::new(settings, &shell::sdk_config().await)
         .await
@@ -43,6 +60,15 @@ async fn start() -> Result<(), lambda_runtime::Error> {
             let context = Context::from(&event.context);
             function.handle_text(event.payload.get(), &context).await
         }
+    }))
+    .await
+}
+
+async fn chat(topic: Topic) -> Result<(), lambda_runtime::Error> {
+    let chat = Arc::new(Chat::new(topic, &shell::sdk_config().await));
+    run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+        let chat = Arc::clone(&chat);
+        async move { chat.handle_text(event.payload.get()).await }
     }))
     .await
 }

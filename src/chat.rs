@@ -1,0 +1,278 @@
+//! Alerts for a chat channel: the second work of the same program, where `CHAT_TOPIC_ARN` is set.
+//!
+//! Amazon Q Developer in chat applications shows a message only in a form of its own. So the chat function
+//! subscribes to the alert topic, gets each alert as the finding that every machine gets, and publishes it
+//! again in that form to a topic that the channels show. It is apart from the function that reads log
+//! files: whatever happens here, e-mail and SMS have gone out.
+//!
+//! Source: Amazon Q Developer in chat applications Administrator Guide, "Custom notifications".
+
+use serde_json::{Value, json};
+
+use crate::{
+    alert::message::Message,
+    function::Timing,
+    json,
+    outcome::{self, Failed, Failure},
+    payload::PayloadError,
+    settings::Topic,
+    sns::Publisher,
+    text::one_line,
+};
+
+/// Longest title and description, in characters; chat programs cut what is much longer.
+const MAX_TITLE: usize = 200;
+const MAX_DESCRIPTION: usize = 2000;
+/// Lines of what to do now, and the longest of them.
+const STEPS: usize = 12;
+const MAX_STEP: usize = 400;
+
+/// The chat function, with what it keeps between invocations.
+#[derive(Debug)]
+pub struct Chat {
+    publisher: tokio::sync::Mutex<Publisher>,
+}
+
+impl Chat {
+    /// A chat function that publishes to a topic.
+    pub fn new(topic: Topic, sdk: &aws_config::SdkConfig) -> Chat {
+        Chat {
+            publisher: Publisher::new(sdk, topic, &Timing::default()).into(),
+        }
+    }
+
+    /// Handles one invocation by SNS: each of its messages is published in the channels' form.
+    ///
+    /// # Errors
+    /// Something else than SNS's event with a finding, or a message that could not be published. All others
+    /// were published.
+    pub async fn handle_text(&self, payload: &str) -> Result<Value, Failed> {
+        let mut published = 0_u64;
+        let mut failures = Vec::new();
+        let mut publisher = self.publisher.lock().await;
+        for finding in findings(payload) {
+            let finding = match finding {
+                Ok(finding) => finding,
+                Err(error) => {
+                    failures.push(Failure::Payload(error));
+                    continue;
+                }
+            };
+            let event_id = one_line(text(&finding, "/finding_info/uid"), 256);
+            publisher.wait().await;
+            match publisher.publish(&message(&finding)).await {
+                Ok(()) => {
+                    published += 1;
+                    tracing::info!(event_id, "alert published for chat");
+                }
+                Err(error) => failures.push(Failure::Publish { event_id, error }),
+            }
+        }
+        if failures.is_empty() {
+            return Ok(json!({ "published": published }));
+        }
+        for failure in &failures {
+            tracing::error!(error_type = failure.error_type(), "{failure}");
+        }
+        Err(outcome::failed(&failures))
+    }
+}
+
+/// The findings in an event of SNS's.
+fn findings(payload: &str) -> Vec<Result<Value, PayloadError>> {
+    let bad = |at: String, message: String| PayloadError { at, message };
+    let records = match json::parse(payload.as_bytes()) {
+        Ok(payload) => payload.get("Records").and_then(Value::as_array).cloned(),
+        Err(_) => None,
+    };
+    let Some(records) = records.filter(|records| !records.is_empty()) else {
+        let message = "expected SNS's event with alerts of the alert topic".to_owned();
+        return vec![Err(bad("payload".into(), message))];
+    };
+    records
+        .iter()
+        .enumerate()
+        .map(|(index, record)| {
+            let at = format!("Records[{index}].Sns.Message");
+            record
+                .pointer("/Sns/Message")
+                .and_then(Value::as_str)
+                .and_then(|message| json::parse(message.as_bytes()).ok())
+                .filter(|finding| finding.pointer("/finding_info/title").is_some())
+                .ok_or_else(|| bad(at, "expected a Detection Finding as JSON".into()))
+        })
+        .collect()
+}
+
+fn text<'v>(finding: &'v Value, path: &str) -> &'v str {
+    finding
+        .pointer(path)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// The message that Amazon Q Developer shows.
+fn message(finding: &Value) -> Message {
+    let is_past = finding
+        .pointer("/metadata/labels")
+        .and_then(Value::as_array)
+        .is_some_and(|labels| labels.iter().any(|label| label == "backfill"));
+    let title = format!(
+        "{}{}: {}",
+        if is_past { "BACKFILL " } else { "" },
+        text(finding, "/severity").to_uppercase(),
+        text(finding, "/finding_info/title"),
+    );
+    let title = plain(&title, MAX_TITLE);
+    let steps: Vec<String> = text(finding, "/remediation/desc")
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .take(STEPS)
+        .map(step)
+        .collect();
+    let account = match text(finding, "/cloud/account/name") {
+        "" => text(finding, "/cloud/account/uid"),
+        name => name,
+    };
+    let notification = json!({
+        "version": "1.0",
+        "source": "custom",
+        "content": {
+            "textType": "client-markdown",
+            "title": title,
+            "description": plain(text(finding, "/finding_info/desc"), MAX_DESCRIPTION),
+            "nextSteps": steps,
+            "keywords": [
+                plain(text(finding, "/severity"), 40),
+                plain(account, 100),
+                plain(text(finding, "/cloud/region"), 40),
+            ],
+        },
+        "metadata": {
+            "summary": title,
+            "eventType": "cloudhsm-alerts",
+            "additionalContext": {"event_id": plain(text(finding, "/finding_info/uid"), 256)},
+        },
+    });
+    Message {
+        subject: "cloudhsm-alerts".into(),
+        body: json!({ "default": notification.to_string() }).to_string(),
+        attributes: Vec::new(),
+    }
+}
+
+/// A line of what to do; commands, which are set in by four spaces, as code.
+fn step(line: &str) -> String {
+    match line.strip_prefix("    ") {
+        // To be pasted as it is, but for what would end it; no command needs these.
+        Some(command) => {
+            let command = one_line(command.trim(), MAX_STEP);
+            format!("`{}`", command.replace(['`', '<', '>'], "'"))
+        }
+        None => plain(line.trim(), MAX_STEP),
+    }
+}
+
+/// Text on one line in which nothing is a mention (`<!channel>`), a link (`[text](address)`, `<address>`) or
+/// the end of code: whoever made the call chose some of it.
+fn plain(text: &str, limit: usize) -> String {
+    one_line(text, limit)
+        .chars()
+        .map(|c| match c {
+            '<' => '‹',
+            '>' => '›',
+            '[' => '(',
+            ']' => ')',
+            '`' => '\'',
+            // Of an at sign before a word, chat programs make a mention.
+            '@' => '\u{ff20}',
+            c => c,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(finding: &Value) -> Value {
+        let body: Value = serde_json::from_str(&message(finding).body).unwrap();
+        serde_json::from_str(body["default"].as_str().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_finding_becomes_what_the_channels_show() {
+        let finding = json!({
+            "severity": "Critical",
+            "finding_info": {"uid": "e1", "title": "CloudHSM backup deleted", "desc": "Role x called DeleteBackup."},
+            "remediation": {"desc": "It can be restored.\n1. Restore it now:\n    aws cloudhsmv2 restore-backup --backup-id b\n"},
+            "cloud": {"account": {"uid": "111122223333", "name": "prod"}, "region": "us-west-2"},
+        });
+        assert_eq!(
+            shown(&finding),
+            json!({
+                "version": "1.0",
+                "source": "custom",
+                "content": {
+                    "textType": "client-markdown",
+                    "title": "CRITICAL: CloudHSM backup deleted",
+                    "description": "Role x called DeleteBackup.",
+                    "nextSteps": [
+                        "It can be restored.",
+                        "1. Restore it now:",
+                        "`aws cloudhsmv2 restore-backup --backup-id b`",
+                    ],
+                    "keywords": ["Critical", "prod", "us-west-2"],
+                },
+                "metadata": {
+                    "summary": "CRITICAL: CloudHSM backup deleted",
+                    "eventType": "cloudhsm-alerts",
+                    "additionalContext": {"event_id": "e1"},
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn what_an_attacker_writes_neither_calls_nor_links_nor_ends_code() {
+        let finding = json!({
+            "severity": "High",
+            "metadata": {"labels": ["backfill"]},
+            "finding_info": {"title": "t", "desc": "by <!channel> @here [x](https://evil.example) `rm`\n<https://evil.example|ok>"},
+            "remediation": {"desc": "    aws x `id` a@example.com"},
+        });
+        let shown = shown(&finding);
+        assert_eq!(shown["content"]["title"], "BACKFILL HIGH: t");
+        assert_eq!(
+            shown["content"]["description"],
+            "by ‹!channel› ＠here (x)(https(://)evil.example) 'rm'\\n‹https(://)evil.example|ok›"
+        );
+        assert_eq!(
+            shown["content"]["nextSteps"],
+            json!(["`aws x 'id' a@example.com`"])
+        );
+    }
+
+    #[test]
+    fn what_is_no_alert_is_an_error_beside_the_others() {
+        let good = json!({"finding_info": {"title": "t"}}).to_string();
+        let payload = json!({"Records": [{"Sns": {"Message": good}}, {"Sns": {"Message": "hello"}}, {"s3": {}}]});
+        let found: Vec<Result<(), String>> = findings(&payload.to_string())
+            .into_iter()
+            .map(|finding| finding.map(drop).map_err(|error| error.to_string()))
+            .collect();
+        let expected = "expected a Detection Finding as JSON";
+        assert_eq!(
+            found,
+            [
+                Ok(()),
+                Err(format!("Records[1].Sns.Message: {expected}")),
+                Err(format!("Records[2].Sns.Message: {expected}")),
+            ]
+        );
+        for payload in ["", "{}", "[]", r#"{"Records":[]}"#] {
+            assert_eq!(findings(payload).len(), 1, "{payload}");
+            assert!(findings(payload)[0].is_err(), "{payload}");
+        }
+    }
+}

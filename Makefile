@@ -1,7 +1,7 @@
 # What one does with this project, one command each. `make` alone lists them.
 #
-# Nothing here needs an AWS account or Docker. Python tools are installed, pinned, into
-# target/tools, and nowhere else.
+# Nothing here needs an AWS account, and only `make test-sam` needs Docker. Python tools are
+# installed, pinned, into target/tools, and nowhere else.
 
 SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
@@ -16,10 +16,14 @@ PYTHON ?= python3
 # the template:  ARCH=arm64 sam build
 ARCH ?= x86_64
 
+# How the function is built where it is built for SAM: release, as it is deployed, or dev, as
+# the tests build it, which takes seconds.
+PROFILE ?= release
+
 TOOLS := target/tools
 
-# `make run FILE=… FULL=1` reaches the script as it was typed.
-export FILE FULL
+# `make run FILE=… FULL=1` and `make test-sam EVENT=… PULL=1` reach the scripts as they were typed.
+export FILE FULL EVENT PULL
 
 # SAM must neither report home nor read anyone's AWS settings to check a template.
 CHECK_TEMPLATE := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
@@ -34,17 +38,38 @@ run: ## the whole product on this machine: a log file in, the alerts out (FILE=�
 .PHONY: test
 test: tools-moto tools-sam ## every test, then the template's checks
 	INSTA_UPDATE=no cargo test --locked
-	@$(MAKE) --no-print-directory lint-template
+	@$(MAKE) --no-print-directory lint-template test-template
+
+.PHONY: test-template
+test-template: tools-ministack ## the template: expanded for every combination, and deployed into an emulator
+	$(TOOLS)/ministack/bin/python -B tests/template/test_expanded.py
+	$(PYTHON) -B tests/template/test_deployed.py
+
+.PHONY: test-sam
+test-sam: tools-moto tools-sam ## sam build, sam local invoke and start-lambda for all of events/, in Docker (PROFILE=release, EVENT=…)
+	@PROFILE=$(if $(filter command line environment,$(origin PROFILE)),$(PROFILE),dev) exec $(PYTHON) scripts/sam_local.py
 
 .PHONY: lint
 lint: ## formatting and clippy
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 
+CHECKOV := $(TOOLS)/checkov/bin/checkov --framework cloudformation --skip-download --compact --quiet
+
+# The regions: one of each partition, because not every one knows every type of resource.
+# Linters pass over what a condition leaves out, and so are given the stacks that users choose, too.
 .PHONY: lint-template
-lint-template: tools-sam ## template.yaml, by SAM and by cfn-lint
-	$(CHECK_TEMPLATE) $(TOOLS)/sam/bin/sam validate --lint --template template.yaml
-	$(TOOLS)/sam/bin/cfn-lint --include-checks I -- template.yaml
+lint-template: tools-sam tools-checkov tools-ministack ## the templates, by SAM, cfn-lint and checkov
+	for template in template.yaml chat.yaml; do \
+		$(CHECK_TEMPLATE) $(TOOLS)/sam/bin/sam validate --lint --template "$$template"; \
+		$(CHECKOV) --file "$$template"; \
+	done
+	$(TOOLS)/sam/bin/cfn-lint --include-checks I --regions us-east-1 cn-north-1 us-gov-west-1 -- template.yaml
+	$(TOOLS)/sam/bin/cfn-lint --include-checks I --regions us-east-1 -- chat.yaml
+	rm -rf target/expanded
+	$(TOOLS)/ministack/bin/python -B tests/template/write_expanded.py target/expanded
+	$(TOOLS)/sam/bin/cfn-lint -- target/expanded/*.json
+	$(CHECKOV) --directory target/expanded
 
 .PHONY: rules-page
 rules-page: ## docs/rules.md, from the rule files
@@ -63,8 +88,9 @@ doc: ## the crate's documentation, without warnings
 build: ## both programs, optimized, for this machine
 	cargo build --release --locked
 
-.PHONY: build-CloudHsmAlertsFunction
-build-CloudHsmAlertsFunction: ## what `sam build` calls: the function into ARTIFACTS_DIR (ARCH=arm64)
+# What `sam build` calls: ARTIFACTS_DIR is SAM's. The chat function is the same program.
+.PHONY: build-CloudHsmAlertsFunction build-ChatFunction
+build-CloudHsmAlertsFunction build-ChatFunction: ## what `sam build` calls: the function into ARTIFACTS_DIR (ARCH=arm64)
 	@: "$${ARTIFACTS_DIR:?is the folder for the built function; sam build sets it}"; \
 	case "$(ARCH)" in \
 	x86_64) triple=x86_64-unknown-linux-gnu ;; \
@@ -78,14 +104,19 @@ build-CloudHsmAlertsFunction: ## what `sam build` calls: the function into ARTIF
 	else \
 		if [ ! -d "$$(rustc --print target-libdir --target "$$triple")" ]; then \
 			echo "make: building for $(ARCH) needs Rust's standard library for $$triple, which is not" >&2; \
-			echo "make: installed here: rustup target add $$triple (and a C compiler and linker for it)" >&2; \
+			echo "make: installed here: rustup target add $$triple (and a C compiler and linker for it)." >&2; \
+			echo "make: Or build for this machine: ARCH=$$(case $$host in aarch64*) echo arm64 ;; *) echo x86_64 ;; esac)," >&2; \
+			echo "make: and deploy with the same Architecture." >&2; \
 			exit 2; \
 		fi; \
 		set -- --target "$$triple"; \
 		out=$$out/$$triple; \
 	fi; \
-	cargo build --release --locked --bin bootstrap "$$@"; \
-	program=$$out/release/bootstrap; \
+	case "$(PROFILE)" in \
+	release) cargo build --release --locked --bin bootstrap "$$@"; program=$$out/release/bootstrap ;; \
+	dev) cargo build --locked --bins --tests "$$@"; program=$$out/debug/bootstrap ;; \
+	*) echo "make: PROFILE is release or dev, not '$(PROFILE)'" >&2; exit 2 ;; \
+	esac; \
 	if command -v objdump >/dev/null; then \
 		newest=$$(objdump -T "$$program" 2>/dev/null | grep -oE 'GLIBC_[0-9.]+' | sort -Vu | tail -n 1 || true); \
 		if [ "$$(printf '%s\n' "$${newest:-GLIBC_0}" GLIBC_2.34 | sort -V | tail -n 1)" != GLIBC_2.34 ]; then \
@@ -95,15 +126,25 @@ build-CloudHsmAlertsFunction: ## what `sam build` calls: the function into ARTIF
 		fi; \
 	fi; \
 	mkdir -p "$$ARTIFACTS_DIR"; \
-	cp "$$program" "$$ARTIFACTS_DIR/bootstrap"
+	cp "$$program" "$$ARTIFACTS_DIR/bootstrap"; \
+	echo "make: bootstrap for $(ARCH), $$(wc -c < "$$ARTIFACTS_DIR/bootstrap") bytes" >&2
+
+# The same bytes for the same program, whenever and wherever it is packed.
+.PHONY: package
+package: ## the function as a zip, with its size and checksum (ARCH=arm64), under target/package
+	@folder=target/package/$(ARCH); \
+	rm -rf "$$folder"; \
+	ARTIFACTS_DIR=$$folder $(MAKE) --no-print-directory build-CloudHsmAlertsFunction; \
+	exec $(PYTHON) -B scripts/package.py "$(ARCH)" "$$folder/bootstrap"
 
 ##@ Tools
-.PHONY: tools tools-moto tools-sam tools-ministack
-tools: tools-moto tools-sam tools-ministack ## all three of them
+.PHONY: tools tools-moto tools-sam tools-ministack tools-checkov
+tools: tools-moto tools-sam tools-ministack tools-checkov ## all four of them
 tools-moto: ## moto: S3, SNS and SQS for the tests
 tools-sam: ## SAM, cfn-lint, and the Runtime Interface Emulator for the tests
 tools-ministack: ## MiniStack: the emulator behind `make run`
-tools-moto tools-sam tools-ministack: tools-%:
+tools-checkov: ## checkov: the template as a security reviewer reads it
+tools-moto tools-sam tools-ministack tools-checkov: tools-%:
 	@$(PYTHON) scripts/tools.py $*
 
 .PHONY: clean

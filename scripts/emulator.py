@@ -25,7 +25,7 @@ import urllib.request
 import xml.etree.ElementTree as ElementTree
 
 LOOPBACK = "127.0.0.1"
-SERVICES = "s3,sns,sqs,dynamodb,lambda,cloudformation,logs,iam,sts"
+SERVICES = "s3,sns,sqs,lambda,dynamodb,events,monitoring,kms,cloudformation,logs,iam,sts"
 
 
 class EmulatorError(Exception):
@@ -291,9 +291,9 @@ class Emulator:
                 return lines
             question["nextToken"] = answer["nextToken"]
 
-    def create_stack(self, name, template, parameters):
-        """Deploys a template; returns its outputs."""
-        form = {"StackName": name, "TemplateBody": json.dumps(template)}
+    def create_stack(self, name, template_url, parameters):
+        """Deploys a template that lies in a bucket; returns its outputs."""
+        form = {"StackName": name, "TemplateURL": template_url}
         for number, capability in enumerate(("CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"), 1):
             form["Capabilities.member.{}".format(number)] = capability
         for number, (key, value) in enumerate(parameters.items(), 1):

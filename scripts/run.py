@@ -25,13 +25,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 
 # The folder of the scripts stays as it is in git.
 sys.dont_write_bytecode = True
 
 from emulator import Emulator, EmulatorError
+from stack import deploy, received, upload
 from tools import ROOT, ToolsError, ensure
 
 # The invented world of events/.
@@ -43,12 +43,6 @@ SAMPLE = ROOT / "events" / "log-files" / "cloudhsm-calls.json"
 SAMPLE_NAME = "111122223333_CloudTrail_us-west-2_20261123T0355Z_Kd83hFq0aPzW61Lm.json.gz"
 
 STACK = "cloudhsm-alerts"
-FUNCTION = "CloudHsmAlertsFunction"
-CODE_BUCKET = "cloudhsm-alerts-code"
-
-# CloudTrail makes the only resource that the emulator's CloudFormation does not know.
-# It is not missed: this script delivers the log file in CloudTrail's place.
-NOT_EMULATED = "AWS::CloudTrail::Trail"
 
 LOG_FILE_NAME = re.compile(
     r"(?P<account>\d{12})_CloudTrail_(?P<region>[a-z0-9-]+)_"
@@ -155,57 +149,6 @@ def build():
     raise RunError("cargo built no program called bootstrap")
 
 
-def pack(program, archive):
-    entry = zipfile.ZipInfo("bootstrap")
-    entry.external_attr = 0o100755 << 16
-    # Uncompressed: it is unpacked again a moment later.
-    with zipfile.ZipFile(str(archive), "w", zipfile.ZIP_STORED) as packed:
-        packed.writestr(entry, program.read_bytes())
-
-
-def template_for_emulator(environment, code):
-    """`template.yaml` as it is, but for the trail, and with queues beside the subscribers
-    that cannot be read: each gets what its e-mail or SMS subscription would get."""
-    to_json = (
-        "import json, sys; from samtranslator.yaml_helper import yaml_parse; "
-        "json.dump(yaml_parse(sys.stdin), sys.stdout)"
-    )
-    with open(str(ROOT / "template.yaml"), "rb") as template_file:
-        converted = subprocess.run(
-            [str(environment / "bin" / "python"), "-I", "-c", to_json],
-            stdin=template_file,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-    template = json.loads(converted.stdout)
-    resources, outputs = template["Resources"], template["Outputs"]
-    for name in [name for name, resource in resources.items() if resource["Type"] == NOT_EMULATED]:
-        del resources[name]
-        for output in [key for key, value in outputs.items() if mentions(value["Value"], name)]:
-            del outputs[output]
-    function = resources[FUNCTION]["Properties"]
-    function["CodeUri"] = code
-    # One attempt is enough to see a failure.
-    function["EventInvokeConfig"]["MaximumRetryAttempts"] = 0
-    for name in ("EmailSubscription", "SmsSubscription"):
-        add_queue(resources, outputs, name.replace("Subscription", "Queue"), resources[name]["Properties"])
-    add_queue(resources, outputs, "MachineQueue", {"TopicArn": {"Ref": "AlertTopic"}})
-    return template
-
-
-def mentions(value, name):
-    return '"{}"'.format(name) in json.dumps(value) or '"{}.'.format(name) in json.dumps(value)
-
-
-def add_queue(resources, outputs, name, subscription):
-    resources[name] = {"Type": "AWS::SQS::Queue"}
-    resources[name + "Subscription"] = {
-        "Type": "AWS::SNS::Subscription",
-        "Properties": dict(subscription, Protocol="sqs", Endpoint={"Fn::GetAtt": [name, "Arn"]}),
-    }
-    outputs[name + "Url"] = {"Value": {"Ref": name}}
-
-
 def wait_for_end(emulator, outputs):
     """Waits until the invocation has ended; returns its failure, if it failed."""
     started = time.monotonic()
@@ -227,12 +170,6 @@ def wait_for_end(emulator, outputs):
             return json.loads(failures[0])
         time.sleep(0.05)
     return None
-
-
-def received(emulator, queue_url):
-    """What arrived in a queue: each message by its identifier."""
-    envelopes = [json.loads(body) for body in emulator.messages(queue_url)]
-    return {envelope["MessageId"]: envelope["Message"] for envelope in envelopes}
 
 
 def show(alerts, full):
@@ -284,16 +221,13 @@ def run(path, full):
         say("starting the emulator (a second or two) ...")
         with Emulator(environment, work, ACCOUNT, REGION) as emulator:
             say("deploying template.yaml into it, on {} (seconds) ...".format(emulator.url))
-            pack(program, work / "code.zip")
-            emulator.create_bucket(CODE_BUCKET)
-            emulator.put_object(CODE_BUCKET, "code.zip", (work / "code.zip").read_bytes())
-            template = template_for_emulator(environment, "s3://{}/code.zip".format(CODE_BUCKET))
+            code = upload(emulator, program, work)
             parameters = {
                 "AlertEmail": EMAIL,
                 "AlertPhoneNumber": PHONE,
                 "AccountNames": ACCOUNT + "=prod",
             }
-            outputs = emulator.create_stack(STACK, template, parameters)
+            outputs = deploy(emulator, environment, code, STACK, parameters)
 
             bucket = outputs["TrailBucketName"]
             say("putting the log file in the trail's bucket: s3://{}/{}".format(bucket, log_file.key))

@@ -336,17 +336,7 @@ class Sam:
         )
         if result.returncode != 0:
             raise SamError("sam build failed:\n" + result.stdout[-4000:])
-        # `sam local` hands on only variables that the template declares, and the endpoint is
-        # none of them: on AWS nothing should be able to turn the function's calls elsewhere.
-        declare = (
-            "import sys; from samcli.yamlhelper import yaml_parse, yaml_dump; path = sys.argv[1]; "
-            "template = yaml_parse(open(path).read()); "
-            "function = template['Resources'][sys.argv[2]]['Properties']; "
-            "function['Environment']['Variables'].update((name, '') for name in sys.argv[3:]); "
-            "open(path, 'w').write(yaml_dump(template))"
-        )
         self.template = self.work / "build" / "template.yaml"
-        output_of([self.python, "-I", "-c", declare, str(self.template), FUNCTION, "AWS_ENDPOINT_URL"])
 
     def local(self, command, *arguments):
         return [

@@ -23,9 +23,9 @@ use crate::{
 /// Longest title and description, in characters; chat programs cut what is much longer.
 const MAX_TITLE: usize = 200;
 const MAX_DESCRIPTION: usize = 2000;
-/// Lines of what to do now, and the longest of them.
-const STEPS: usize = 12;
-const MAX_STEP: usize = 400;
+/// Characters of what to do now. Every built-in rule's text fits; what does not is in the e-mail.
+const MAX_STEPS: usize = 4000;
+const MORE: &str = "There is more to do: see the e-mail.";
 
 /// The chat function, with what it keeps between invocations.
 #[derive(Debug)]
@@ -80,26 +80,35 @@ impl Chat {
 
 /// The findings in an event of SNS's.
 fn findings(payload: &str) -> Vec<Result<Value, PayloadError>> {
-    let bad = |at: String, message: String| PayloadError { at, message };
-    let records = match json::parse(payload.as_bytes()) {
-        Ok(payload) => payload.get("Records").and_then(Value::as_array).cloned(),
-        Err(_) => None,
+    let bad = |at: String, found: String, expected: &str| PayloadError {
+        at,
+        message: format!("expected {expected}, found {found}"),
     };
+    let event = "SNS's event with alerts of the alert topic";
+    let payload = match json::parse(payload.as_bytes()) {
+        Ok(payload) => payload,
+        Err(error) => return vec![Err(bad("payload".into(), error.to_string(), event))],
+    };
+    let records = payload.get("Records").and_then(Value::as_array);
     let Some(records) = records.filter(|records| !records.is_empty()) else {
-        let message = "expected SNS's event with alerts of the alert topic".to_owned();
-        return vec![Err(bad("payload".into(), message))];
+        let found = one_line(&payload.to_string(), 60);
+        return vec![Err(bad("payload".into(), found, event))];
     };
     records
         .iter()
         .enumerate()
         .map(|(index, record)| {
             let at = format!("Records[{index}].Sns.Message");
-            record
-                .pointer("/Sns/Message")
-                .and_then(Value::as_str)
+            let message = record.pointer("/Sns/Message").and_then(Value::as_str);
+            message
                 .and_then(|message| json::parse(message.as_bytes()).ok())
                 .filter(|finding| finding.pointer("/finding_info/title").is_some())
-                .ok_or_else(|| bad(at, "expected a Detection Finding as JSON".into()))
+                .ok_or_else(|| {
+                    let found = message.map_or("no message".to_owned(), |message| {
+                        format!("{:?}", one_line(message, 60))
+                    });
+                    bad(at, found, "a Detection Finding as JSON")
+                })
         })
         .collect()
 }
@@ -124,12 +133,7 @@ fn message(finding: &Value) -> Message {
         text(finding, "/finding_info/title"),
     );
     let title = plain(&title, MAX_TITLE);
-    let steps: Vec<String> = text(finding, "/remediation/desc")
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .take(STEPS)
-        .map(step)
-        .collect();
+    let steps = steps(text(finding, "/remediation/desc"));
     let account = match text(finding, "/cloud/account/name") {
         "" => text(finding, "/cloud/account/uid"),
         name => name,
@@ -161,15 +165,29 @@ fn message(finding: &Value) -> Message {
     }
 }
 
-/// A line of what to do; commands, which are set in by four spaces, as code.
+/// What to do now, line by line. No line is cut, because half a command is another command.
+fn steps(text: &str) -> Vec<String> {
+    let mut steps = Vec::new();
+    let mut length = 0;
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let step = step(line);
+        length += step.chars().count();
+        if length > MAX_STEPS {
+            steps.push(MORE.to_owned());
+            break;
+        }
+        steps.push(step);
+    }
+    steps
+}
+
+/// A line of what to do; commands, which are set in by four spaces, as code, to be pasted as they are: they
+/// are the rule's, and the record's values in them are such as no shell and no markup takes amiss.
 fn step(line: &str) -> String {
     match line.strip_prefix("    ") {
-        // To be pasted as it is, but for what would end it; no command needs these.
-        Some(command) => {
-            let command = one_line(command.trim(), MAX_STEP);
-            format!("`{}`", command.replace(['`', '<', '>'], "'"))
-        }
-        None => plain(line.trim(), MAX_STEP),
+        Some(command) if command.contains('`') => format!("```{}```", command.trim()),
+        Some(command) => format!("`{}`", command.trim()),
+        None => plain(line.trim(), MAX_STEPS),
     }
 }
 
@@ -194,6 +212,11 @@ fn plain(text: &str, limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        actor::Actor,
+        record::Record,
+        rules::{RuleSet, watched::Watched},
+    };
 
     fn shown(finding: &Value) -> Value {
         let body: Value = serde_json::from_str(&message(finding).body).unwrap();
@@ -239,7 +262,7 @@ mod tests {
             "severity": "High",
             "metadata": {"labels": ["backfill"]},
             "finding_info": {"title": "t", "desc": "by <!channel> @here [x](https://evil.example) `rm`\n<https://evil.example|ok>"},
-            "remediation": {"desc": "    aws x `id` a@example.com"},
+            "remediation": {"desc": "Ask <!channel> `rm`"},
         });
         let shown = shown(&finding);
         assert_eq!(shown["content"]["title"], "BACKFILL HIGH: t");
@@ -249,7 +272,48 @@ mod tests {
         );
         assert_eq!(
             shown["content"]["nextSteps"],
-            json!(["`aws x 'id' a@example.com`"])
+            json!(["Ask ‹!channel› 'rm'"])
+        );
+    }
+
+    #[test]
+    fn every_command_of_every_built_in_rule_can_be_pasted_as_it_is() {
+        let rules = RuleSet::builtin(&Watched::default()).expect("the built-in rules");
+        let mut commands = 0;
+        for rule in rules.rules() {
+            for record in [
+                json!({}),
+                json!({"errorCode": "AccessDenied"}),
+                json!({"errorCode": "x"}),
+            ] {
+                let record = Record::new(0, record.as_object().expect("an object").clone());
+                let text = rule.response.render(&record, &Actor::of(&record));
+                let shown = steps(&text);
+                assert_ne!(
+                    shown.last().map(String::as_str),
+                    Some(MORE),
+                    "{}",
+                    rule.name
+                );
+                for command in text.lines().filter_map(|line| line.strip_prefix("    ")) {
+                    let pasted = shown.iter().any(|step| step.trim_matches('`') == command);
+                    assert!(pasted, "{}: {command}", rule.name);
+                    commands += 1;
+                }
+            }
+        }
+        assert!(commands > 200, "{commands}");
+    }
+
+    #[test]
+    fn what_is_too_much_ends_with_a_whole_line() {
+        let line = "x".repeat(999);
+        let shown = steps(&[line.as_str(); 9].join("\n"));
+        let expected = vec![line.as_str(), &line, &line, &line, MORE];
+        assert_eq!(shown, expected);
+        assert_eq!(
+            step("    aws x --query 'y[?z==`false`]' > out"),
+            "```aws x --query 'y[?z==`false`]' > out```"
         );
     }
 
@@ -261,13 +325,13 @@ mod tests {
             .into_iter()
             .map(|finding| finding.map(drop).map_err(|error| error.to_string()))
             .collect();
-        let expected = "expected a Detection Finding as JSON";
+        let expected = "expected a Detection Finding as JSON, found";
         assert_eq!(
             found,
             [
                 Ok(()),
-                Err(format!("Records[1].Sns.Message: {expected}")),
-                Err(format!("Records[2].Sns.Message: {expected}")),
+                Err(format!("Records[1].Sns.Message: {expected} \"hello\"")),
+                Err(format!("Records[2].Sns.Message: {expected} no message")),
             ]
         );
         for payload in ["", "{}", "[]", r#"{"Records":[]}"#] {

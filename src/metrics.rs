@@ -30,6 +30,8 @@ pub struct Measures {
     pub compressed: u64,
     /// Bytes of their JSON.
     pub uncompressed: u64,
+    /// Log files read when they were delivered: no backfill's, and none that had failed before.
+    pub live_objects: u64,
     /// Messages published.
     pub messages: u64,
     /// Failures, each of which failed a unit.
@@ -98,6 +100,7 @@ impl Metrics {
         let skipped: u64 = counts.skipped.values().sum();
         let sums = [
             ("Objects", "Count", counts.objects),
+            ("LiveObjects", "Count", measures.live_objects),
             ("Skipped", "Count", skipped),
             ("Records", "Count", counts.records),
             ("Evaluated", "Count", counts.evaluated),
@@ -109,6 +112,7 @@ impl Metrics {
             ("BelowMinimum", "Count", counts.below_minimum),
             ("AlreadyTold", "Count", counts.already_told),
             ("Failed", "Count", counts.failed),
+            ("OnlyCounted", "Count", counts.only_counted),
             ("Failures", "Count", measures.failures),
             ("Messages", "Count", measures.messages),
             ("LedgerTrouble", "Count", counts.ledger_trouble),

@@ -46,6 +46,8 @@ pub enum Skip {
     NetworkActivity,
     /// A CloudTrail aggregated events file.
     Aggregated,
+    /// A log of another service, which delivers below the same account.
+    OtherService,
     /// A folder marker: a key that ends with a slash.
     Directory,
     /// An object without a byte in it.
@@ -58,6 +60,24 @@ pub enum Skip {
     ValidationMessage,
 }
 
+/// Folders below `AWSLogs/<account>/` that other services than CloudTrail write into.
+const OTHER_SERVICES: [&str; 9] = [
+    "CloudFront",
+    "Config",
+    "GuardDuty",
+    "WAFLogs",
+    "elasticloadbalancing",
+    "globalaccelerator",
+    "network-firewall",
+    "vpcdnsquerylogs",
+    "vpcflowlogs",
+];
+
+/// Whether it is an account's number.
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
 impl Skip {
     /// The word used in replies and logs.
     pub fn as_str(self) -> &'static str {
@@ -66,6 +86,7 @@ impl Skip {
             Skip::Insight => "insight",
             Skip::NetworkActivity => "network_activity",
             Skip::Aggregated => "aggregated",
+            Skip::OtherService => "other_service",
             Skip::Directory => "directory",
             Skip::Empty => "empty",
             Skip::NotCreated => "not_created",
@@ -81,7 +102,11 @@ impl Skip {
     /// name CloudTrail itself gives, counts. A prefix is free text, and a log file must not be
     /// passed over because somebody named a prefix `CloudTrail-Digest`. A key of any other form is
     /// read: an unnecessary error is better than a silent gap.
-    /// Source: AWS CloudTrail User Guide, "CloudTrail log file name format".
+    ///
+    /// Other services deliver into the same bucket (AWS Control Tower has AWS Config do so); their folders
+    /// are known by name, and only below an account's number.
+    /// Source: AWS CloudTrail User Guide, "CloudTrail log file name format"; for the others, the page of each
+    /// on delivering its logs to S3.
     pub fn by_name(key: &str, size: Option<u64>) -> Option<Skip> {
         if key.ends_with('/') {
             return Some(Skip::Directory);
@@ -92,12 +117,18 @@ impl Skip {
         let segments: Vec<&str> = key.split('/').collect();
         let file_name = segments.last().copied().unwrap_or_default();
         let root = segments.iter().rposition(|s| *s == "AWSLogs");
-        let folder = root.and_then(|at| {
+        let below = root.and_then(|at| {
             let organization = segments.get(at + 1).is_some_and(|s| s.starts_with("o-"));
-            segments.get(at + 2 + usize::from(organization)).copied()
+            let at = at + 1 + usize::from(organization);
+            Some((*segments.get(at)?, *segments.get(at + 1)?))
         });
-        folder
-            .and_then(Self::by_folder)
+        below
+            .and_then(|(account, folder)| {
+                Self::by_folder(folder).or_else(|| {
+                    let is_other = is_account(account) && OTHER_SERVICES.contains(&folder);
+                    is_other.then_some(Skip::OtherService)
+                })
+            })
             .or_else(|| Self::by_file_name(file_name))
     }
 
@@ -114,9 +145,8 @@ impl Skip {
     /// `<12 digits>_CloudTrail-<what>_…`: the name a file keeps when it is copied out of its folder.
     fn by_file_name(name: &str) -> Option<Skip> {
         let (account, rest) = name.split_once('_')?;
-        let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
         let (what, _) = rest.split_once('_')?;
-        if is_account {
+        if is_account(account) {
             Self::by_folder(what)
         } else {
             None
@@ -187,6 +217,17 @@ mod tests {
                 None,
                 Some(Skip::Aggregated),
             ),
+            (
+                "AWSLogs/o-exampleorg/111122223333/Config/us-west-2/2026/11/23/ConfigHistory/x.json.gz".into(),
+                None,
+                Some(Skip::OtherService),
+            ),
+            (
+                "AWSLogs/111122223333/Config/AWSLogs/111122223333/CloudTrail/x.json.gz".into(),
+                None,
+                None,
+            ),
+            ("AWSLogs/team/Config/x.json.gz".into(), None, None),
             (
                 "AWSLogs/111122223333/CloudTrail/us-west-2/".into(),
                 None,

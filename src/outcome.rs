@@ -60,7 +60,7 @@ pub struct Counts {
     /// Looks for changed rules that found files which cannot be used.
     #[serde(skip_serializing_if = "is_zero")]
     pub rules_trouble: u64,
-    /// Calls of a backfill's dry run, which would have been told.
+    /// Calls that a backfill only counted: in a dry run, or because the job had sent all its messages.
     #[serde(skip_serializing_if = "is_zero")]
     pub only_counted: u64,
     /// How often the ledger's table failed. No call was kept back for it; some may be told again.

@@ -70,9 +70,11 @@ impl Settings {
         const NAME: &str = "CHAT_TOPIC_ARN";
         std::env::var(NAME)
             .ok()
+            .as_deref()
+            .map(str::trim)
             .filter(|arn| !arn.is_empty())
             .map(|arn| {
-                Topic::parse(&arn).map_err(|message| SettingError {
+                Topic::parse(arn).map_err(|message| SettingError {
                     name: NAME,
                     message,
                 })

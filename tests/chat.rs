@@ -68,7 +68,7 @@ fn what_cannot_be_shown_fails_and_the_rest_is_shown() {
         reply,
         json!({
             "errorType": "Payload.Unknown",
-            "errorMessage": "Records[0].Sns.Message: expected a Detection Finding as JSON",
+            "errorMessage": "Records[0].Sns.Message: expected a Detection Finding as JSON, found \"hello\"",
         })
     );
     assert_eq!(aws.published(&chat).len(), 1);

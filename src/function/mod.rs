@@ -5,11 +5,13 @@
 //! whole invocation) whose objects held its call; if it cannot be published, they fail.
 //!
 //! The rooms: `run` gathers what the objects hold, `read` reads them, `publish` tells what was found,
-//! `rules` looks for changed rules when all is told; `timing` says how long any of it may take.
+//! `past` says which of it a backfill may tell, `rules` looks for changed rules when all is told; `timing` says
+//! how long any of it may take.
 
 mod context;
 mod guard;
 mod packed;
+mod past;
 mod publish;
 mod read;
 mod rules;
@@ -62,6 +64,8 @@ struct Kept {
     told_trouble: Option<Trouble>,
     /// Whether the last look for rules failed in a way that may mend itself.
     looked_in_vain: bool,
+    /// The job last worked for, and the messages about the past that this instance sent for it.
+    job_messages: (String, u64),
 }
 
 impl Function {
@@ -99,6 +103,7 @@ impl Function {
                 publisher: Publisher::new(sdk, settings.topic.clone(), &timing),
                 told_trouble: None,
                 looked_in_vain: false,
+                job_messages: (String::new(), 0),
             }),
             metrics: None,
             at_start: std::sync::Mutex::new(at_start),
@@ -159,18 +164,21 @@ impl Function {
                         Err(outcome::failed(&failures))
                     }
                 }
-                Invocation::Sqs(units) => {
-                    let results = run.units(units).await;
+                Invocation::Sqs { queue, messages } => {
+                    if self.settings.watched.is("failure_queue", &queue) {
+                        run.is_redrive();
+                    }
+                    let results = run.units(messages).await;
                     run.look_for_rules().await;
                     outcome::sqs_reply(&results)
                 }
                 Invocation::Batch {
                     schema_version,
                     invocation_id,
-                    mode,
+                    job,
                     tasks,
                 } => {
-                    run.is_for(mode);
+                    run.is_for(job);
                     let results = run.units(tasks).await;
                     run.look_for_rules().await;
                     let results: Vec<_> = results

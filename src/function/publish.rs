@@ -47,6 +47,13 @@ struct Ticket {
 
 type Tickets = HashMap<String, Ticket>;
 
+/// Whether a message is about what happens now or, in a backfill, about the past.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Age {
+    Present,
+    Past,
+}
+
 /// Whether the next message may go out.
 enum Go {
     Now,
@@ -62,9 +69,9 @@ impl Run<'_> {
     /// there is more to read, only critical calls may use up the single messages.
     pub(super) async fn publish(&mut self, all_is_read: bool) {
         let waiting = self.take_waiting();
-        if self.mode == BatchMode::DryRun {
+        if self.job.mode == BatchMode::DryRun {
             for waiting in waiting {
-                self.counts.only_counted += 1 + waiting.again;
+                self.only_counted(1 + waiting.again, &waiting.units);
             }
             return;
         }
@@ -135,6 +142,8 @@ impl Run<'_> {
                 Claim::Held => self.held.push(waiting),
             }
         }
+        let (past, mut ours): (Vec<Alert>, Vec<Alert>) =
+            ours.into_iter().partition(|alert| self.is_past(alert));
         let eligible = ours
             .iter()
             .take_while(|alert| all_is_read || alert.severity == Severity::Critical)
@@ -156,13 +165,15 @@ impl Run<'_> {
                     let mut late = vec![alert];
                     late.extend(singles);
                     late.extend(rest);
+                    late.extend(past);
                     return self.hand_back(late, &mut tickets).await;
                 }
             }
         }
         in_digests.extend(singles);
         in_digests.extend(rest);
-        self.digests(in_digests, &mut tickets).await;
+        self.digests(in_digests, Age::Present, &mut tickets).await;
+        self.digests(past, Age::Past, &mut tickets).await;
     }
 
     async fn claim(&mut self, waiting: Vec<Waiting>) -> Vec<(Waiting, Claim)> {
@@ -200,13 +211,13 @@ impl Run<'_> {
             Err(message) => return self.panicked(&[event_id], message, tickets).await,
         };
         match self.send(&message).await {
-            Ok(()) => self.told(&[alert], tickets).await,
+            Ok(()) => self.told(&[alert], Age::Present, tickets).await,
             Err(error) => self.failed(&[event_id], error, tickets).await,
         }
     }
 
     /// Publishes alerts, several in a message.
-    async fn digests(&mut self, alerts: Vec<Alert>, tickets: &mut Tickets) {
+    async fn digests(&mut self, alerts: Vec<Alert>, age: Age, tickets: &mut Tickets) {
         if alerts.is_empty() {
             return;
         }
@@ -218,6 +229,10 @@ impl Run<'_> {
         // The most severe first; what comes of one that was taken apart takes its place.
         digests.reverse();
         while let Some((message, alerts)) = digests.pop() {
+            if age == Age::Past && !self.may_tell_past().await {
+                self.leave_untold(alerts, tickets).await;
+                continue;
+            }
             if let Go::Crowded | Go::Late = self.go(Duration::MAX).await {
                 let late = digests.drain(..).flat_map(|(_, alerts)| alerts);
                 let late = alerts.into_iter().chain(late).collect();
@@ -230,9 +245,13 @@ impl Run<'_> {
             let parts = if alerts.len() < whole {
                 guarded(|| digest::digests(alerts))
             } else {
+                let message = match age {
+                    Age::Present => message,
+                    Age::Past => backfill::marked(message),
+                };
                 match self.send(&message).await {
                     Ok(()) => {
-                        self.told(&alerts, tickets).await;
+                        self.told(&alerts, age, tickets).await;
                         continue;
                     }
                     // What SNS refuses it refuses again. One call in it may be the reason: halves find it.
@@ -339,13 +358,6 @@ impl Run<'_> {
         if let Some(error) = self.topic_is_down.clone() {
             return Err(error);
         }
-        let marked;
-        let message = if self.mode == BatchMode::Backfill {
-            marked = backfill::marked(message.clone());
-            &marked
-        } else {
-            message
-        };
         let sent = self
             .deadline
             .answer(self.kept.publisher.publish(message))
@@ -373,7 +385,7 @@ impl Run<'_> {
     }
 
     /// SNS has them: note that, count them, and say it.
-    async fn told(&mut self, alerts: &[Alert], tickets: &mut Tickets) {
+    async fn told(&mut self, alerts: &[Alert], age: Age, tickets: &mut Tickets) {
         let event_ids: Vec<&str> = alerts.iter().map(|alert| alert.event_id.as_str()).collect();
         let now = self.function.clock.now();
         let unnoted = self
@@ -404,8 +416,10 @@ impl Run<'_> {
                 "alert published"
             );
         }
-        // Of a digest the call that waited longest.
-        if let Some(first) = alerts.iter().filter_map(|alert| alert.time).min() {
+        // Of a digest the call that waited longest. What a backfill finds has not waited to be told.
+        if age == Age::Present
+            && let Some(first) = alerts.iter().filter_map(|alert| alert.time).min()
+        {
             let latency = now.duration_since(first).max(SignedDuration::ZERO);
             self.measures.latencies_millis.push(latency.as_millis());
         }
@@ -456,6 +470,24 @@ impl Run<'_> {
         .await;
     }
 
+    /// The job may send no more messages about the past: their claims are given back, for another job.
+    async fn leave_untold(&mut self, alerts: Vec<Alert>, tickets: &mut Tickets) {
+        for alert in &alerts {
+            if let Some(ticket) = tickets.remove(&alert.event_id) {
+                self.only_counted(1 + ticket.again, &ticket.units);
+            }
+        }
+        let event_ids: Vec<&str> = alerts.iter().map(|alert| alert.event_id.as_str()).collect();
+        self.release(&event_ids).await;
+    }
+
+    async fn release(&mut self, event_ids: &[&str]) {
+        self.deadline
+            .answer(self.kept.ledger.release(event_ids))
+            .await;
+        self.counts.ledger_trouble = self.kept.ledger.trouble();
+    }
+
     /// Fails the units of calls that are not told, and gives their claims back.
     async fn give_up(
         &mut self,
@@ -471,10 +503,7 @@ impl Run<'_> {
             self.fail(failure(one_line(event_id, 256)), &ticket.units);
         }
         let event_ids: Vec<&str> = event_ids.iter().map(String::as_str).collect();
-        self.deadline
-            .answer(self.kept.ledger.release(&event_ids))
-            .await;
-        self.counts.ledger_trouble = self.kept.ledger.trouble();
+        self.release(&event_ids).await;
     }
 
     /// Asks about the calls that another invocation has claimed until they are told, or ours, or there is no

@@ -5,13 +5,14 @@ use std::{sync::PoisonError, time::Duration};
 use tracing::error;
 
 use super::run::Run;
-use crate::{alert::operator, rule_source::Look};
+use crate::{alert::operator, payload::BatchMode, rule_source::Look};
 
 impl Run<'_> {
     /// Looks for changed rules. Trouble is counted each time and told once; it fails nothing, because alerting
     /// goes on with the rules that were good.
     pub(super) async fn look_for_rules(&mut self) {
-        if self.deadline.publishing_is_over() {
+        // A backfill tells the past, and its dry run nothing: the next log file that arrives looks.
+        if self.deadline.publishing_is_over() || self.job.mode != BatchMode::Live {
             return;
         }
         let function = self.function;

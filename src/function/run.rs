@@ -20,7 +20,7 @@ use crate::{
     metrics::Measures,
     object::{ObjectRef, Skip},
     outcome::{self, Counts, Failure},
-    payload::{BatchMode, Item, Unit},
+    payload::{BatchMode, Done, Item, Job, Unit},
     record::Record,
     rules::RuleSet,
     sns::PublishError,
@@ -40,7 +40,12 @@ pub(super) struct Run<'f> {
     today: Date,
     pub(super) kept: &'f mut Kept,
     pub(super) deadline: Deadline,
-    pub(super) mode: BatchMode,
+    /// The job of S3 Batch Operations that it is a part of; otherwise one that is told like any log file.
+    pub(super) job: Job,
+    /// Whether log files are read because they have just been delivered, which is what the heartbeat hears.
+    is_live: bool,
+    /// Whether the job has sent all the messages about the past that it may.
+    pub(super) allowance_is_used: bool,
     pub(super) counts: Counts,
     pub(super) measures: Measures,
     /// Single alerts that may still be sent.
@@ -60,8 +65,9 @@ pub(super) struct Run<'f> {
     /// Failures by unit, each with the place of the item it is about: they are told in that order, however
     /// fast each object was read.
     failures: Vec<Vec<(usize, Failure)>>,
-    /// What to say of a batch task that succeeded.
+    /// What to say of a batch task that succeeded: in words, and in numbers where a log file was read.
     notes: Vec<Vec<String>>,
+    done: Vec<Option<Done>>,
 }
 
 /// A call that waits to be told, and the units that fail if it is not.
@@ -95,27 +101,34 @@ impl<'f> Run<'f> {
             weight: 0,
             failures: Vec::new(),
             notes: Vec::new(),
+            done: Vec::new(),
             rules: function.rules.current(),
             today: function.clock.today(),
             deadline,
-            mode: BatchMode::default(),
+            job: Job::default(),
+            is_live: true,
+            allowance_is_used: false,
             function,
             kept,
         }
     }
 
-    /// A job of S3 Batch Operations may be for the past: whatever it finds goes into digests.
-    pub(super) fn is_for(&mut self, mode: BatchMode) {
-        self.mode = mode;
-        if mode != BatchMode::Live {
-            self.singles = 0;
-        }
+    /// It is part of a job of S3 Batch Operations.
+    pub(super) fn is_for(&mut self, job: Job) {
+        self.is_live = false;
+        self.job = job;
+    }
+
+    /// What it reads has failed before, perhaps days ago.
+    pub(super) fn is_redrive(&mut self) {
+        self.is_live = false;
     }
 
     /// Does what the units ask for; gives each one's id and failures, in order.
     pub(super) async fn units(&mut self, units: Vec<Unit>) -> Vec<(String, Vec<Failure>)> {
         self.failures = vec![Vec::new(); units.len()];
         self.notes = vec![Vec::new(); units.len()];
+        self.done = vec![None; units.len()];
         let mut to_read: Vec<ToRead> = Vec::new();
         let mut place_of: HashMap<ObjectRef, usize> = HashMap::new();
         let mut ids = Vec::with_capacity(units.len());
@@ -235,6 +248,7 @@ impl<'f> Run<'f> {
             return self.skip(Skip::Empty, &object.to_string(), units[0]);
         }
         self.counts.objects += 1;
+        self.measures.live_objects += u64::from(self.is_live);
         self.counts.records += counts.records;
         self.counts.evaluated += counts.evaluated;
         self.counts.unreadable += counts.unreadable;
@@ -253,10 +267,9 @@ impl<'f> Run<'f> {
             matched = counts.matched,
             "log file read"
         );
-        self.notes[units[0]].push(format!(
-            "{} records, {} matched",
-            counts.records, counts.matched
-        ));
+        let done = self.done[units[0]].get_or_insert_default();
+        done.records += counts.records;
+        done.matched += counts.matched;
         if let Some(failure) = report.failure {
             self.fail_at(item, failure, &units);
         }
@@ -371,8 +384,23 @@ impl<'f> Run<'f> {
         }
     }
 
+    /// Calls that the job's mode or allowance leaves untold. Of several tasks that hold one, the first has it.
+    pub(super) fn only_counted(&mut self, calls: u64, units: &[usize]) {
+        self.counts.only_counted += calls;
+        let done = units
+            .first()
+            .map(|&unit| self.done[unit].get_or_insert_default());
+        match (done, self.job.mode) {
+            (Some(done), BatchMode::DryRun) => done.to_tell += calls,
+            (Some(done), _) => done.untold += calls,
+            (None, _) => {}
+        }
+    }
+
     pub(super) fn done(&self, unit: usize) -> String {
-        self.notes[unit].join("; ")
+        let done = self.done[unit].map(|done| done.to_string());
+        let texts: Vec<String> = done.into_iter().chain(self.notes[unit].clone()).collect();
+        texts.join("; ")
     }
 
     /// The last words: counts to the log, metrics where they are wanted.

@@ -4,6 +4,9 @@
 //! One item of the ledger's table holds the time of the next free turn. Who wants to publish moves it on by
 //! the interval between two messages and waits for the turn it got; so turns never bunch up, and how far
 //! the next one lies ahead says how crowded it is.
+//!
+//! And the allowance of a backfill's job: how many messages its instances may publish together. One item
+//! of the table counts them.
 
 use std::time::Duration;
 
@@ -87,6 +90,48 @@ impl Table {
             .map(Turn::At)
             .ok_or_else(|| LedgerError::NotALedger(format!("the item {key:?} has no next_turn")))
     }
+}
+
+/// How long a job's count is kept: longer than a job may take.
+const JOB_LASTS: Duration = Duration::from_secs(90 * 24 * 3600);
+
+impl Table {
+    /// Counts one more message under `key`, unless there were `most` already; whether it did.
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    pub(super) async fn allowance(
+        &self,
+        key: &str,
+        now: Timestamp,
+        most: u64,
+    ) -> Result<bool, LedgerError> {
+        if most == 0 {
+            return Ok(false);
+        }
+        let counted = self
+            .client()
+            .update_item()
+            .table_name(self.name())
+            .key("id", text(key))
+            .update_expression(
+                "SET messages_sent = if_not_exists(messages_sent, :none) + :one, expires_at = :expires_at",
+            )
+            .condition_expression("attribute_not_exists(messages_sent) OR messages_sent < :most")
+            .expression_attribute_values(":none", number(0))
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":most", number(most))
+            .expression_attribute_values(":expires_at", seconds(later(now, JOB_LASTS)))
+            .send()
+            .await;
+        match counted {
+            Ok(_) => Ok(true),
+            Err(error) if is_refused(error.as_service_error()) => Ok(false),
+            Err(error) => Err(ledger_error(&error)),
+        }
+    }
+}
+
+fn number(value: u64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
 }
 
 fn is_refused(error: Option<&UpdateItemError>) -> bool {

@@ -220,6 +220,16 @@ impl Ledger {
         self.answer(fuse, turn)
     }
 
+    /// Whether a backfill's job may send one more message, of `most` in all; `None` where there is no table, or
+    /// none that answers.
+    pub async fn allowance(&mut self, job: &str, most: u64) -> Option<bool> {
+        let fuse = &self.trouble.turns;
+        let table = self.table_behind(fuse)?;
+        let key = format!("cloudhsm-alerts messages of job {job}");
+        let may = table.allowance(&key, self.clock.now(), most).await;
+        self.answer(fuse, may)
+    }
+
     fn table_behind(&self, fuse: &Fuse) -> Option<&Table> {
         self.table
             .as_ref()

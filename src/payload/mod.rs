@@ -20,7 +20,7 @@ use crate::{
     record::Record,
     text::one_line,
 };
-pub use batch::{BATCH_MODE, BatchMode};
+pub use batch::{BATCH_MODE, BatchMode, DEFAULT_MAX_MESSAGES, Done, Job, MAX_MESSAGES};
 
 /// Wrappings within wrappings (a destination record in an SNS envelope in an SQS message …) are opened
 /// to this depth.
@@ -68,15 +68,20 @@ pub enum Invocation {
     /// Success or failure of the whole.
     Whole(Unit),
     /// SQS: the messages that failed.
-    Sqs(Vec<Unit>),
+    Sqs {
+        /// Name of the queue; empty where the messages do not say it.
+        queue: String,
+        /// The messages.
+        messages: Vec<Unit>,
+    },
     /// S3 Batch Operations: a result for each task.
     Batch {
         /// Echoed in the reply.
         schema_version: String,
         /// Echoed in the reply.
         invocation_id: String,
-        /// What the job is for.
-        mode: BatchMode,
+        /// The job.
+        job: Job,
         /// The tasks.
         tasks: Vec<Unit>,
     },
@@ -92,7 +97,18 @@ pub fn read(payload: &Value) -> Invocation {
             .enumerate()
             .map(|(index, message)| sqs_unit(message, index))
             .collect();
-        return Invocation::Sqs(units);
+        // All messages of one invocation come from one queue.
+        let queue = messages
+            .first()
+            .and_then(|message| message.get("eventSourceARN"))
+            .and_then(Value::as_str)
+            .and_then(|arn| arn.rsplit(':').next())
+            .unwrap_or_default()
+            .to_owned();
+        return Invocation::Sqs {
+            queue,
+            messages: units,
+        };
     }
     if is_batch(payload) {
         return batch(payload);
@@ -146,7 +162,7 @@ fn batch(payload: &Value) -> Invocation {
             .unwrap_or_default()
             .to_owned()
     };
-    let mode = BatchMode::of(payload);
+    let job = Job::of(payload);
     let tasks = payload.get("tasks").and_then(Value::as_array);
     Invocation::Batch {
         schema_version: text("invocationSchemaVersion"),
@@ -161,13 +177,13 @@ fn batch(payload: &Value) -> Invocation {
                     .and_then(Value::as_str)
                     .unwrap_or_default()
                     .to_owned(),
-                items: vec![match &mode {
+                items: vec![match &job {
                     Ok(_) => task_item(task, &format!("tasks[{index}]")),
                     Err(message) => bad("job.userArguments", message),
                 }],
             })
             .collect(),
-        mode: mode.unwrap_or_default(),
+        job: job.unwrap_or_default(),
     }
 }
 

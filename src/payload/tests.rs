@@ -29,7 +29,10 @@ fn sqs(bodies: &[String]) -> Value {
     let messages: Vec<Value> = bodies
         .iter()
         .enumerate()
-        .map(|(n, body)| json!({"messageId": format!("id-{n}"), "body": body, "eventSource": "aws:sqs"}))
+        .map(|(n, body)| {
+            json!({"messageId": format!("id-{n}"), "body": body, "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:us-west-2:111122223333:notifications"})
+        })
         .collect();
     json!({ "Records": messages })
 }
@@ -154,9 +157,14 @@ fn sqs_messages_are_units_of_their_own() {
         "not json".to_owned(),
         "{}".to_owned(),
     ];
-    let Invocation::Sqs(units) = read(&sqs(&bodies)) else {
+    let Invocation::Sqs {
+        queue,
+        messages: units,
+    } = read(&sqs(&bodies))
+    else {
         panic!("an SQS event is not recognised");
     };
+    assert_eq!(queue, "notifications");
     let ids: Vec<&str> = units.iter().map(|unit| unit.id.as_str()).collect();
     assert_eq!(
         ids,
@@ -200,12 +208,13 @@ fn batch_tasks_of_both_schemas() {
     let Invocation::Batch {
         schema_version,
         invocation_id,
-        mode: BatchMode::Live,
+        job,
         mut tasks,
     } = read(&first)
     else {
         panic!("not recognised")
     };
+    assert_eq!(job.mode, BatchMode::Live);
     assert_eq!(
         (schema_version.as_str(), invocation_id.as_str()),
         ("1.0", "i")
@@ -315,7 +324,7 @@ fn wrapping_has_an_end() {
         text = Value::from(text).to_string();
     }
     assert!(
-        matches!(read(&sqs(&[text])), Invocation::Sqs(units) if matches!(units[0].items[0], Item::Bad(_)))
+        matches!(read(&sqs(&[text])), Invocation::Sqs { messages, .. } if matches!(messages[0].items[0], Item::Bad(_)))
     );
 }
 

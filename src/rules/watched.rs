@@ -112,6 +112,13 @@ impl Watched {
         }
     }
 
+    /// Whether this is one of the names configured for a placeholder.
+    pub fn is(&self, placeholder: &str, name: &str) -> bool {
+        self.names
+            .get(placeholder)
+            .is_some_and(|names| names.iter().any(|known| known == name))
+    }
+
     /// The Sigma patterns that take a placeholder's place; `None`: there is no such placeholder.
     pub(super) fn patterns(&self, placeholder: &str) -> Option<Vec<String>> {
         let kind = kind(placeholder)?;

@@ -15,12 +15,15 @@ use aws_sdk_s3control::{
     },
 };
 use cloudhsm_alerts::{
-    payload::{BATCH_MODE, BatchMode},
+    clock,
+    payload::{BATCH_MODE, BatchMode, MAX_MESSAGES},
     text::{chain, one_line},
 };
 
 /// Between two questions about a job.
 const PAUSE: Duration = Duration::from_secs(10);
+/// Questions in a row that may stay without an answer: some ten minutes of no network.
+const PATIENCE: u32 = 60;
 
 /// The parts of a function's ARN that a job needs.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +39,7 @@ impl Arn {
     pub fn of_function(text: &str) -> Result<Arn, String> {
         let parts: Vec<&str> = text.split(':').collect();
         match parts.as_slice() {
+            // No version and no alias: the job's role may invoke the function itself.
             [
                 "arn",
                 partition,
@@ -44,10 +48,10 @@ impl Arn {
                 account,
                 "function",
                 name,
-                ..,
             ] if partition.starts_with("aws")
                 && !region.is_empty()
                 && account.len() == 12
+                && account.bytes().all(|b| b.is_ascii_digit())
                 && !name.is_empty() =>
             {
                 Ok(Arn {
@@ -65,40 +69,6 @@ impl Arn {
     }
 }
 
-/// What the function is to do with what it finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    Backfill,
-    DryRun,
-}
-
-impl Mode {
-    pub fn plan(self, function: &str) -> String {
-        match self {
-            Mode::Backfill => format!(
-                "A job invokes {function} for each. Calls that were not told before are told, marked as a backfill."
-            ),
-            Mode::DryRun => {
-                format!("A job invokes {function} for each. It counts; nobody is told.")
-            }
-        }
-    }
-
-    fn as_batch(self) -> BatchMode {
-        match self {
-            Mode::Backfill => BatchMode::Backfill,
-            Mode::DryRun => BatchMode::DryRun,
-        }
-    }
-}
-
-/// What the list is.
-#[derive(Debug, Clone, Copy)]
-pub enum Format {
-    List,
-    Inventory,
-}
-
 /// A job to be created.
 #[derive(Debug)]
 pub struct Request<'a> {
@@ -107,8 +77,10 @@ pub struct Request<'a> {
     /// ARN of the list.
     pub manifest: &'a str,
     pub etag: &'a str,
-    pub format: Format,
-    pub mode: Mode,
+    /// Whether the list is an S3 Inventory's manifest, and not one of ours.
+    pub is_inventory: bool,
+    pub mode: BatchMode,
+    pub max_messages: u64,
 }
 
 /// A job that exists.
@@ -124,6 +96,8 @@ pub struct Job {
 pub struct Ended {
     pub succeeded: bool,
     pub failed: i64,
+    /// Log files in its list.
+    pub tasks: i64,
     status: String,
     reasons: Vec<String>,
 }
@@ -140,28 +114,40 @@ impl Ended {
 }
 
 impl Job {
-    /// Creates the job. Asked twice for the same list and mode within a few hours, S3 gives the same job.
+    /// A job that was created before.
+    pub fn named(sdk: &SdkConfig, function: &Arn, id: &str) -> Job {
+        Job {
+            id: id.to_owned(),
+            account: function.account.clone(),
+            client: client(sdk, &function.region),
+        }
+    }
+
+    /// Creates the job. Every call creates one: that a list was put through before is no reason not to do it
+    /// again, when the cause of what failed is mended.
     pub async fn create(
         sdk: &SdkConfig,
         function: &Arn,
         request: &Request<'_>,
     ) -> Result<Job, Box<dyn std::error::Error>> {
         let client = client(sdk, &function.region);
-        let mode = request.mode.as_batch().as_str();
-        let (format, fields) = match request.format {
-            Format::List => (
+        let mode = request.mode.as_str();
+        let (format, fields) = if request.is_inventory {
+            (JobManifestFormat::S3InventoryReportCsv20161130, None)
+        } else {
+            (
                 JobManifestFormat::S3BatchOperationsCsv20180820,
                 Some(vec![
                     JobManifestFieldName::Bucket,
                     JobManifestFieldName::Key,
                 ]),
-            ),
-            Format::Inventory => (JobManifestFormat::S3InventoryReportCsv20161130, None),
+            )
         };
         let output = client
             .create_job()
             .account_id(&function.account)
-            .client_request_token(format!("{}-{mode}", request.etag))
+            // The same for every attempt of the SDK's at this one request.
+            .client_request_token(format!("{:016x}", clock::unique()))
             .confirmation_required(false)
             .description(format!("cloudhsm-alerts {mode}"))
             .priority(10)
@@ -173,6 +159,7 @@ impl Job {
                             .function_arn(&function.text)
                             .invocation_schema_version("2.0")
                             .user_arguments(BATCH_MODE, mode)
+                            .user_arguments(MAX_MESSAGES, request.max_messages.to_string())
                             .build(),
                     )
                     .build(),
@@ -217,8 +204,11 @@ impl Job {
         })
     }
 
-    /// Waits for the job's end, saying how far it is.
+    /// Waits for the job's end, saying how far it is. A question that S3 does not answer is asked again: a job
+    /// takes hours, and its end is not lost with one connection.
     pub async fn wait(&self) -> Result<Ended, Box<dyn std::error::Error>> {
+        let mut unanswered = 0;
+        let mut said = String::new();
         loop {
             let output = self
                 .client
@@ -226,25 +216,52 @@ impl Job {
                 .account_id(&self.account)
                 .job_id(&self.id)
                 .send()
-                .await
-                .map_err(|error| format!("asking for job {}: {}", self.id, chain(&error)))?;
+                .await;
+            let output = match output {
+                Ok(output) => output,
+                Err(error) if error.as_service_error().is_none() && unanswered < PATIENCE => {
+                    unanswered += 1;
+                    eprintln!(
+                        "asking for job {}: {}; asking again",
+                        self.id,
+                        chain(&error)
+                    );
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                Err(error) => {
+                    return Err(format!(
+                        "asking for job {}: {}; the job goes on: --job {} follows it again",
+                        self.id,
+                        chain(&error),
+                        self.id
+                    )
+                    .into());
+                }
+            };
+            unanswered = 0;
             let job = output.job.ok_or("S3 does not know the job any more")?;
             let progress = job
                 .progress_summary
                 .unwrap_or_else(|| aws_sdk_s3control::types::JobProgressSummary::builder().build());
             let failed = progress.number_of_tasks_failed.unwrap_or(0);
             let status = job.status.unwrap_or(JobStatus::Failed);
-            eprintln!(
+            let line = format!(
                 "{}: {} of {} log files done, {failed} failed",
                 status.as_str(),
                 progress.number_of_tasks_succeeded.unwrap_or(0),
                 progress.total_number_of_tasks.unwrap_or(0),
             );
+            if line != said {
+                eprintln!("{line}");
+                said = line;
+            }
             match status {
                 JobStatus::Complete | JobStatus::Failed | JobStatus::Cancelled => {
                     return Ok(Ended {
                         succeeded: status == JobStatus::Complete && failed == 0,
                         failed,
+                        tasks: progress.total_number_of_tasks.unwrap_or(0),
                         status: status.as_str().to_owned(),
                         reasons: job
                             .failure_reasons
@@ -309,6 +326,8 @@ mod tests {
             "arn:aws:lambda:us-west-2:111122223333:layer:x",
             "arn:aws:iam::111122223333:role/x",
             "arn:aws:lambda:us-west-2:1:function:x",
+            "arn:aws:lambda:us-west-2:11112222333x:function:x",
+            "arn:aws:lambda:us-west-2:111122223333:function:x:live",
         ] {
             assert!(Arn::of_function(text).is_err(), "{text}");
         }

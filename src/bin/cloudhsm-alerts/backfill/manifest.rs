@@ -2,10 +2,11 @@
 //! Operations wants percent-encoded. What is no log file by its name (digests, Insights) is left out here,
 //! where leaving it out costs nothing.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
+use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
-use cloudhsm_alerts::{object::Skip, s3};
+use cloudhsm_alerts::{clock, object::Skip, s3, text::chain};
 use jiff::civil::Date;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -39,6 +40,17 @@ enum Verdict {
 }
 
 impl Choice {
+    /// ` from 2026-01-01 to 2026-06-30`, as far as it was asked for.
+    pub fn words(&self) -> String {
+        let mut words = String::new();
+        for (day, name) in [(self.from, "from"), (self.to, "to")] {
+            if let Some(day) = day {
+                words.push_str(&format!(" {name} {day}"));
+            }
+        }
+        words
+    }
+
     fn verdict(&self, key: &str, size: u64) -> Verdict {
         if Skip::by_name(key, Some(size)).is_some() {
             return Verdict::NoLogFile;
@@ -151,31 +163,29 @@ impl Manifest {
         text
     }
 
-    /// Puts the list where the job may read it; gives its key and its entity tag. The name comes from the
-    /// content, so that the same list is one object however often it is written.
+    /// Puts the list where the job may read it; gives its key and its entity tag.
     pub async fn put(
-        &self,
+        self,
         client: &Client,
         bucket: &str,
     ) -> Result<(String, String), Box<dyn std::error::Error>> {
-        let mut hasher = DefaultHasher::new();
-        self.csv.hash(&mut hasher);
-        let key = format!("manifests/{:016x}.csv", hasher.finish());
-        client
+        let key = format!("manifests/{:016x}.csv", clock::unique());
+        // A list of a million log files has some 200 MB, which takes longer than the function may ever wait.
+        let patient = TimeoutConfig::builder()
+            .operation_timeout(Duration::from_secs(30 * 60))
+            .build();
+        let output = client
             .put_object()
             .bucket(bucket)
             .key(&key)
             .content_type("text/csv")
-            .body(self.csv.clone().into())
+            .body(self.csv.into())
+            .customize()
+            .config_override(aws_sdk_s3::config::Builder::new().timeout_config(patient))
             .send()
             .await
-            .map_err(|error| {
-                format!(
-                    "writing s3://{bucket}/{key}: {}",
-                    cloudhsm_alerts::text::chain(&error)
-                )
-            })?;
-        let etag = etag(client, bucket, &key).await?;
+            .map_err(|error| format!("writing s3://{bucket}/{key}: {}", chain(&error)))?;
+        let etag = unquoted(output.e_tag(), bucket, &key)?;
         Ok((key, etag))
     }
 }
@@ -197,17 +207,13 @@ pub async fn etag(
         .key(key)
         .send()
         .await
-        .map_err(|error| {
-            format!(
-                "looking at s3://{bucket}/{key}: {}",
-                cloudhsm_alerts::text::chain(&error)
-            )
-        })?;
-    Ok(head
-        .e_tag()
-        .ok_or_else(|| format!("s3://{bucket}/{key} has no entity tag"))?
-        .trim_matches('"')
-        .to_owned())
+        .map_err(|error| format!("looking at s3://{bucket}/{key}: {}", chain(&error)))?;
+    Ok(unquoted(head.e_tag(), bucket, key)?)
+}
+
+fn unquoted(etag: Option<&str>, bucket: &str, key: &str) -> Result<String, String> {
+    etag.map(|etag| etag.trim_matches('"').to_owned())
+        .ok_or_else(|| format!("s3://{bucket}/{key} has no entity tag"))
 }
 
 #[cfg(test)]

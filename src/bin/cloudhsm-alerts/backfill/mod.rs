@@ -11,28 +11,39 @@ mod report;
 
 use std::{io::Write, process::ExitCode};
 
+use aws_config::Region;
 use clap::Args;
-use cloudhsm_alerts::{s3, shell, text::one_line};
+use cloudhsm_alerts::{
+    payload::{BatchMode, DEFAULT_MAX_MESSAGES},
+    s3, shell,
+    text::one_line,
+};
 use jiff::civil::Date;
 
-use job::{Arn, Job, Mode};
-use manifest::{Choice, Manifest};
+use job::{Arn, Job};
+use manifest::{Choice, Manifest, count};
 
 /// What `--help` says of it.
 pub const LONG_ABOUT: &str = "\
 Put log files of the past through the deployed function, by a job of S3 Batch Operations
 
 Without --yes nothing is created: it lists the log files and says what it would do. Try --dry-run first:
-the function then reads and counts, and tells nobody. The ARNs and the bucket are outputs of the stack,
-deployed with Backfill=on. Needs AWS credentials that may list the bucket, write to the backfill's bucket,
-create the job (s3:CreateJob) and pass its role (iam:PassRole).";
+the function then reads and counts, and tells nobody. Without it, calls that were not told within the last
+40 days are told: older than a day, in digests that are marked, by e-mail and to machines but not by SMS, and
+no more than --max-messages; younger ones like those of a log file that has just come.
+
+The ARNs and the bucket are outputs of the stack, deployed with Backfill=on. Needs AWS credentials that may
+list the log files' bucket (s3:ListBucket), write, read and list in the backfill's (s3:PutObject, s3:GetObject,
+s3:ListBucket), create and follow the job (s3:CreateJob, s3:DescribeJob) and pass its role (iam:PassRole).
+
+Exits with 1 if the job failed, a log file of it did, or calls were not told for want of messages.";
 
 #[derive(Args)]
 pub struct Arguments {
     /// Log files to put through, such as s3://bucket/AWSLogs/111122223333/CloudTrail/us-west-2/
     #[arg(
         value_name = "s3://BUCKET/PREFIX",
-        required_unless_present = "inventory"
+        required_unless_present_any = ["inventory", "job"]
     )]
     address: Option<String>,
     /// Instead: the manifest.json of an S3 Inventory in CSV, for more log files than can be listed
@@ -42,6 +53,13 @@ pub struct Arguments {
         conflicts_with_all = ["address", "from", "to"]
     )]
     inventory: Option<String>,
+    /// Instead: follow a job that was created before, and sum its report up
+    #[arg(
+        long,
+        value_name = "ID",
+        conflicts_with_all = ["address", "from", "to", "inventory", "yes"]
+    )]
+    job: Option<String>,
     /// First day of log files, as in their keys (UTC)
     #[arg(long, value_name = "YYYY-MM-DD")]
     from: Option<Date>,
@@ -52,14 +70,17 @@ pub struct Arguments {
     #[arg(long, value_name = "ARN")]
     function: String,
     /// Output BackfillRoleArn of the stack
-    #[arg(long, value_name = "ARN")]
-    role: String,
+    #[arg(long, value_name = "ARN", required_unless_present = "job")]
+    role: Option<String>,
     /// Output BackfillBucketName of the stack: for the list of log files and the report
     #[arg(long, value_name = "BUCKET")]
     bucket: String,
     /// The function only counts what it would tell; nobody is told
     #[arg(long)]
     dry_run: bool,
+    /// Messages about the past that the job may send in all; what is beyond stays untold, and is counted
+    #[arg(long, value_name = "COUNT", default_value_t = DEFAULT_MAX_MESSAGES)]
+    max_messages: u64,
     /// Create the job
     #[arg(long)]
     yes: bool,
@@ -70,6 +91,11 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let function = Arn::of_function(&arguments.function)?;
+    if let (Some(from), Some(to)) = (arguments.from, arguments.to)
+        && from > to
+    {
+        return Err(format!("--from {from} is after --to {to}").into());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -80,99 +106,156 @@ async fn backfill(
     arguments: &Arguments,
     function: &Arn,
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let sdk = shell::sdk_config().await;
+    // Bucket, function and job are all in the function's region.
+    let sdk = shell::sdk_config()
+        .await
+        .to_builder()
+        .region(Region::new(function.region.clone()))
+        .build();
     let client = s3::client(&sdk);
     let mode = if arguments.dry_run {
-        Mode::DryRun
+        BatchMode::DryRun
     } else {
-        Mode::Backfill
+        BatchMode::Backfill
     };
+    if let Some(id) = &arguments.job {
+        let job = Job::named(&sdk, function, id);
+        return follow(&job, &client, &arguments.bucket, mode).await;
+    }
 
-    let (bucket, list) = match &arguments.inventory {
-        Some(address) => {
-            let (bucket, key) = object_address(address)?;
-            (
-                bucket,
-                List::Inventory {
-                    key: key.to_owned(),
-                },
-            )
-        }
-        None => {
-            let address = arguments.address.as_deref().unwrap_or_default();
-            let (bucket, prefix) = bucket_address(address)?;
-            let choice = Choice {
-                from: arguments.from,
-                to: arguments.to,
-            };
-            let manifest = Manifest::list(&client, bucket, prefix, &choice).await?;
-            eprintln!("{}", manifest.summary());
-            if manifest.is_empty() {
-                return Err(format!(
-                    "s3://{}/{} holds no log file to put through",
-                    one_line(bucket, 256),
-                    one_line(prefix, 1024)
-                )
-                .into());
-            }
-            (bucket, List::Written(manifest))
-        }
-    };
-    eprintln!("{}", mode.plan(&arguments.function));
+    let list = List::of(arguments, &client).await?;
+    eprintln!("{}", plan(arguments, mode));
     if !arguments.yes {
         eprintln!("Nothing was created. To create the job, add --yes.");
         return Ok(ExitCode::SUCCESS);
     }
 
-    let (object_arn, etag, format) = match list {
+    let partition = &function.partition;
+    let (manifest, etag, is_inventory) = match list {
         List::Written(manifest) => {
             let (key, etag) = manifest.put(&client, &arguments.bucket).await?;
-            let arn = format!("arn:{}:s3:::{}/{key}", function.partition, arguments.bucket);
-            (arn, etag, job::Format::List)
+            let arn = format!("arn:{partition}:s3:::{}/{key}", arguments.bucket);
+            (arn, etag, false)
         }
-        List::Inventory { key } => {
-            let etag = manifest::etag(&client, bucket, &key).await?;
-            let arn = format!("arn:{}:s3:::{bucket}/{key}", function.partition);
-            (arn, etag, job::Format::Inventory)
+        List::Inventory { bucket, key, etag } => {
+            (format!("arn:{partition}:s3:::{bucket}/{key}"), etag, true)
         }
     };
-    let job = Job::create(
-        &sdk,
-        function,
-        &job::Request {
-            role: &arguments.role,
-            bucket: &arguments.bucket,
-            manifest: &object_arn,
-            etag: &etag,
-            format,
-            mode,
-        },
-    )
-    .await?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", job.id)?;
-    if !arguments.wait {
-        eprintln!(
-            "Job {} is created. Its report will be in s3://{}/reports/job-{}/; to follow it:\n  \
-             aws s3control describe-job --region {} --account-id {} --job-id {}",
-            job.id, arguments.bucket, job.id, function.region, function.account, job.id
-        );
-        return Ok(ExitCode::SUCCESS);
+    let request = job::Request {
+        role: arguments.role.as_deref().unwrap_or_default(),
+        bucket: &arguments.bucket,
+        manifest: &manifest,
+        etag: &etag,
+        is_inventory,
+        mode,
+        max_messages: arguments.max_messages,
+    };
+    let job = Job::create(&sdk, function, &request).await?;
+    writeln!(std::io::stdout(), "{}", job.id)?;
+    if arguments.wait {
+        return follow(&job, &client, &arguments.bucket, mode).await;
     }
+    eprintln!(
+        "Job {id} is created. To follow it and sum its report up:\n  \
+         cloudhsm-alerts backfill --job {id} --function {} --bucket {}{}",
+        arguments.function,
+        arguments.bucket,
+        if arguments.dry_run { " --dry-run" } else { "" },
+        id = job.id,
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a job will do, before there is one.
+fn plan(arguments: &Arguments, mode: BatchMode) -> String {
+    let function = &arguments.function;
+    match mode {
+        BatchMode::DryRun => {
+            format!("A job invokes {function} for each log file. It counts; nobody is told.")
+        }
+        _ => format!(
+            "A job invokes {function} for each log file. Calls that were not told before are told, those older \
+             than a day marked as a backfill, in {} at the most.",
+            count(arguments.max_messages, "message")
+        ),
+    }
+}
+
+/// Waits for a job's end and says what it came to.
+async fn follow(
+    job: &Job,
+    client: &aws_sdk_s3::Client,
+    bucket: &str,
+    mode: BatchMode,
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let ended = job.wait().await?;
-    let report = report::read(&client, &arguments.bucket, &job.id).await?;
-    writeln!(out, "{}", report.text(mode, ended.failed))?;
-    Ok(if ended.succeeded && report.failed.is_empty() {
+    if !ended.succeeded {
+        eprintln!("{}", ended.text());
+    }
+    let report = report::read(client, bucket, &job.id).await?;
+    writeln!(std::io::stdout(), "{}", report.text(mode, ended.failed))?;
+    let missing = u64::try_from(ended.tasks)
+        .unwrap_or(0)
+        .saturating_sub(report.files);
+    if missing > 0 {
+        eprintln!(
+            "the report in s3://{bucket}/reports/job-{}/ lacks {} of the job's list",
+            job.id,
+            count(missing, "log file")
+        );
+    }
+    let is_good =
+        ended.succeeded && report.failures == 0 && report.done.untold == 0 && missing == 0;
+    Ok(if is_good {
         ExitCode::SUCCESS
     } else {
-        eprintln!("{}", ended.text());
         ExitCode::FAILURE
     })
 }
 
+/// What a job works through.
 enum List {
     Written(Manifest),
-    Inventory { key: String },
+    Inventory {
+        bucket: String,
+        key: String,
+        etag: String,
+    },
+}
+
+impl List {
+    async fn of(
+        arguments: &Arguments,
+        client: &aws_sdk_s3::Client,
+    ) -> Result<List, Box<dyn std::error::Error>> {
+        if let Some(address) = &arguments.inventory {
+            let (bucket, key) = object_address(address)?;
+            let etag = manifest::etag(client, bucket, key).await?;
+            eprintln!("the log files of the inventory {}", one_line(address, 1024));
+            return Ok(List::Inventory {
+                bucket: bucket.to_owned(),
+                key: key.to_owned(),
+                etag,
+            });
+        }
+        let (bucket, prefix) = bucket_address(arguments.address.as_deref().unwrap_or_default())?;
+        let choice = Choice {
+            from: arguments.from,
+            to: arguments.to,
+        };
+        let manifest = Manifest::list(client, bucket, prefix, &choice).await?;
+        eprintln!("{}", manifest.summary());
+        if manifest.is_empty() {
+            return Err(format!(
+                "s3://{}/{} holds no log file{} to put through",
+                one_line(bucket, 256),
+                one_line(prefix, 1024),
+                choice.words()
+            )
+            .into());
+        }
+        Ok(List::Written(manifest))
+    }
 }
 
 /// Bucket and prefix; the prefix may be empty.
@@ -191,7 +274,9 @@ fn bucket_address(address: &str) -> Result<(&str, &str), String> {
 
 fn object_address(address: &str) -> Result<(&str, &str), String> {
     match bucket_address(address)? {
-        (bucket, key) if key.ends_with("manifest.json") => Ok((bucket, key)),
+        (bucket, key) if key == "manifest.json" || key.ends_with("/manifest.json") => {
+            Ok((bucket, key))
+        }
         _ => Err(format!(
             "expected the manifest.json of an S3 Inventory, found {:?}",
             one_line(address, 500)

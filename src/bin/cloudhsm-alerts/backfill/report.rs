@@ -1,10 +1,14 @@
 //! What a job reported: a line for every log file, with the function's answer, summed up.
 
 use aws_sdk_s3::Client;
-use cloudhsm_alerts::{s3, text::one_line};
+use cloudhsm_alerts::{
+    payload::{BatchMode, Done},
+    s3,
+    text::one_line,
+};
 use percent_encoding::percent_decode_str;
 
-use super::{job::Mode, manifest::count};
+use super::manifest::count;
 
 /// So many failed log files are named; the rest is counted.
 const NAMED: usize = 20;
@@ -13,10 +17,13 @@ const NAMED: usize = 20;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub files: u64,
-    pub records: u64,
-    pub matched: u64,
-    /// Address and answer of each.
-    pub failed: Vec<(String, String)>,
+    /// Of all log files together.
+    pub done: Done,
+    /// Log files with calls that are left to be told: so many messages they will be, or a few more.
+    pub messages: u64,
+    pub failures: u64,
+    /// Address and answer of the first that failed.
+    failed: Vec<(String, String)>,
 }
 
 /// Reads a job's report.
@@ -64,16 +71,17 @@ impl Report {
             let answer = field(6);
             self.files += 1;
             if field(3).eq_ignore_ascii_case("succeeded") {
-                for part in answer.split([',', ';']) {
-                    let mut words = part.split_whitespace();
-                    let count = words.next().and_then(|word| word.parse::<u64>().ok());
-                    match (count, words.next()) {
-                        (Some(count), Some("records")) => self.records += count,
-                        (Some(count), Some("matched")) => self.matched += count,
-                        _ => {}
-                    }
-                }
-            } else {
+                // Anything else than a log file that was read says why not: skipped, or empty.
+                let done = answer.split("; ").find_map(Done::parse).unwrap_or_default();
+                self.done.records += done.records;
+                self.done.matched += done.matched;
+                self.done.to_tell += done.to_tell;
+                self.done.untold += done.untold;
+                self.messages += u64::from(done.to_tell > 0);
+                continue;
+            }
+            self.failures += 1;
+            if self.failed.len() < NAMED {
                 let key = field(1);
                 let key = percent_decode_str(&key).decode_utf8_lossy();
                 let address = format!("s3://{}/{}", field(0), one_line(&key, 1024));
@@ -83,29 +91,38 @@ impl Report {
         Ok(())
     }
 
-    /// `counted` is how many failed by the job's own count: without a report there are no names.
-    pub fn text(&self, mode: Mode, counted: i64) -> String {
+    /// In words. `counted` is how many failed by the job's own count: without a report there are no names.
+    pub fn text(&self, mode: BatchMode, counted: i64) -> String {
         let mut text = format!(
-            "{} in the report, {}, {} that met a rule{}",
+            "{} in the report, {}, {} that met a rule",
             count(self.files, "log file"),
-            count(self.records, "record"),
-            count(self.matched, "call"),
-            match mode {
-                Mode::Backfill => "",
-                Mode::DryRun => "; nobody was told",
-            }
+            count(self.done.records, "record"),
+            count(self.done.matched, "call"),
         );
-        if counted > 0 || !self.failed.is_empty() {
-            let failed = u64::try_from(counted)
-                .unwrap_or(0)
-                .max(self.failed.len() as u64);
-            text.push_str(&format!("\n{} failed", count(failed, "log file")));
+        if mode == BatchMode::DryRun {
+            text.push_str(&format!(
+                "; nobody was told. To tell, unless it was told before: {}, in about {}",
+                count(self.done.to_tell, "call"),
+                count(self.messages, "message"),
+            ));
         }
-        for (address, answer) in self.failed.iter().take(NAMED) {
+        if self.done.untold > 0 {
+            text.push_str(&format!(
+                "\n{} not told, because the job had sent all its messages: another job, with a larger \
+                 --max-messages or fewer days, tells them",
+                count(self.done.untold, "call"),
+            ));
+        }
+        let failures = u64::try_from(counted).unwrap_or(0).max(self.failures);
+        if failures > 0 {
+            text.push_str(&format!("\n{} failed", count(failures, "log file")));
+        }
+        for (address, answer) in &self.failed {
             text.push_str(&format!("\n  {address}: {answer}"));
         }
-        if self.failed.len() > NAMED {
-            text.push_str(&format!("\n  and {} more", self.failed.len() - NAMED));
+        let named = self.failed.len() as u64;
+        if named > 0 && failures > named {
+            text.push_str(&format!("\n  and {} more", failures - named));
         }
         text
     }
@@ -118,15 +135,20 @@ mod tests {
     #[test]
     fn a_report_is_summed_up_and_failures_are_named() {
         let mut report = Report::default();
-        let content = "logs,a/x.json.gz,,succeeded,200,,\"9 records, 6 matched\"\n\
+        let content = "logs,a/x.json.gz,,succeeded,200,,\"9 records, 6 matched, 4 to tell\"\n\
              logs,a%20b/y.json.gz,,failed,200,PermanentFailure,\"LogFile.Truncated: log file \"\"s3://…\"\", cut off\"\n\
+             logs,a/w.json.gz,,succeeded,200,,\"3 records, 2 matched, 2 not told\"\n\
              logs,a/z.json.gz,,succeeded,200,,skipped: empty\n";
         report.add(content.as_bytes()).expect("CSV");
         assert_eq!(
-            report.text(Mode::DryRun, 1),
-            "3 log files in the report, 9 records, 6 calls that met a rule; nobody was told\n\
-             1 log file failed\n  \
-             s3://logs/a b/y.json.gz: LogFile.Truncated: log file \"s3[://]…\", cut off"
+            report.text(BatchMode::DryRun, 2),
+            "4 log files in the report, 12 records, 8 calls that met a rule; nobody was told. \
+             To tell, unless it was told before: 4 calls, in about 1 message\n\
+             2 calls not told, because the job had sent all its messages: another job, with a larger \
+             --max-messages or fewer days, tells them\n\
+             2 log files failed\n  \
+             s3://logs/a b/y.json.gz: LogFile.Truncated: log file \"s3[://]…\", cut off\n  \
+             and 1 more"
         );
     }
 }

@@ -2,7 +2,7 @@
 
 A template stays what it is; only what the emulator cannot make is taken out, and
 subscribers that can be read are put beside those that cannot. What is taken out is
-named in NOT_EMULATED, and nothing else may be: a resource that the emulator does not
+named by is_not_emulated, and nothing else may be: a resource that the emulator does not
 know makes the deployment fail, not shrink.
 """
 
@@ -65,7 +65,7 @@ def for_emulator(environment, code, name):
         )
     template = json.loads(converted.stdout)
     resources, outputs = template["Resources"], template["Outputs"]
-    for name in [name for name, resource in resources.items() if resource["Type"] in NOT_EMULATED]:
+    for name in [name for name, resource in resources.items() if is_not_emulated(resource)]:
         del resources[name]
         for output in [key for key, value in outputs.items() if mentions(value["Value"], name)]:
             del outputs[output]
@@ -83,6 +83,13 @@ def for_emulator(environment, code, name):
     machine = {"TopicArn": resources["EmailSubscription"]["Properties"]["TopicArn"]}
     add_queue(template, "MachineQueue", machine, None)
     return template
+
+
+def is_not_emulated(resource):
+    """Besides whole types: alarms on an expression, which the emulator's CloudWatch refuses."""
+    if resource["Type"] == "AWS::CloudWatch::Alarm":
+        return "Metrics" in resource["Properties"]
+    return resource["Type"] in NOT_EMULATED
 
 
 def mentions(value, name):

@@ -143,32 +143,39 @@ class Expanded:
             return self.parameters[name]
         kind, properties = self.target(name)
         if kind == "AWS::SNS::Topic":
-            return self.arn("sns", name)
+            return self.arn("sns", self.made_up(name))
+        if kind == "AWS::SNS::Subscription":
+            return self.value(properties["TopicArn"]) + ":5be8f5b0-1b4a-4d0c-9a57-000000000001"
         if kind == "AWS::KMS::Key":
             return "7d1c4b90-2e5f-4a68-b3d7-{:012x}".format(zlib.crc32(name.encode()))
         if kind == "AWS::SQS::Queue":
-            return "https://sqs.{}/{}/{}".format(self.region, ACCOUNT, name)
+            return "https://sqs.{}/{}/{}".format(self.region, ACCOUNT, self.made_up(name))
         return self.value(properties.get({
             "AWS::Lambda::Function": "FunctionName",
             "AWS::S3::Bucket": "BucketName",
             "AWS::Events::EventBus": "Name",
+            "AWS::Events::Rule": "Name",
             "AWS::CloudWatch::Dashboard": "DashboardName",
-        }.get(kind, ""), name))
+        }.get(kind, ""), self.made_up(name)))
+
+    def made_up(self, name):
+        """What CloudFormation calls a resource that the template gives no name."""
+        return name
 
     def fn_getatt(self, argument):
         name, attribute = argument if isinstance(argument, list) else argument.split(".", 1)
         kind, _ = self.target(name)
         called = self.reference(name)
         known = {
-            ("AWS::SNS::Topic", "TopicName"): name,
-            ("AWS::SQS::Queue", "QueueName"): name,
-            ("AWS::SQS::Queue", "Arn"): self.arn("sqs", name),
+            ("AWS::SNS::Topic", "TopicName"): self.made_up(name),
+            ("AWS::SQS::Queue", "QueueName"): self.made_up(name),
+            ("AWS::Events::Rule", "Arn"): self.arn("events", "rule/" + called),
+            ("AWS::SQS::Queue", "Arn"): self.arn("sqs", self.made_up(name)),
             ("AWS::Lambda::Function", "Arn"): self.arn("lambda", "function:" + called),
             ("AWS::IAM::Role", "Arn"): "arn:{}:iam::{}:role/{}".format(self.partition, ACCOUNT, name),
             ("AWS::S3::Bucket", "Arn"): "arn:{}:s3:::{}".format(self.partition, called),
-            ("AWS::DynamoDB::Table", "Arn"): self.arn("dynamodb", "table/" + name),
-            ("AWS::Logs::LogGroup", "Arn"): self.arn("logs", "log-group:" + name + ":*"),
-            ("AWS::Events::Rule", "Arn"): self.arn("events", "rule/" + name),
+            ("AWS::DynamoDB::Table", "Arn"): self.arn("dynamodb", "table/" + called),
+            ("AWS::Logs::LogGroup", "Arn"): self.arn("logs", "log-group:" + called + ":*"),
             ("AWS::Events::EventBus", "Arn"): self.arn("events", "event-bus/" + called),
             ("AWS::CloudTrail::Trail", "Arn"): self.arn("cloudtrail", "trail/" + name),
             ("AWS::KMS::Key", "Arn"): self.arn("kms", "key/" + called),

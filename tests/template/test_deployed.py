@@ -132,6 +132,7 @@ class Deployed(unittest.TestCase):
         self.s3_bucket("central-logs", "<EventBridgeConfiguration/>")
         outputs = self.deploy(
             "event-bridge", TrailSource="ExistingBucketEventBridge", ExistingBucketName="central-logs", LogFilePrefix="trails/",
+            AlertEmail=EMAIL,
         )
         # Neither is a log file of the trail's; the rule lets none of them through.
         self.emulator.put_object("central-logs", FOLDER + SAMPLE_NAME, LOG_FILE)
@@ -151,7 +152,9 @@ class Deployed(unittest.TestCase):
         self.s3_bucket("topic-logs", (
             "<TopicConfiguration><Topic>{}</Topic><Event>s3:ObjectCreated:*</Event></TopicConfiguration>"
         ).format(topic))
-        self.deploy("topic", TrailSource="ExistingTopic", ExistingTopicArn=topic, ExistingBucketName="topic-logs")
+        self.deploy(
+            "topic", TrailSource="ExistingTopic", ExistingTopicArn=topic, ExistingBucketName="topic-logs", AlertEmail=EMAIL
+        )
         self.emulator.put_object("topic-logs", FOLDER + SAMPLE_NAME, LOG_FILE)
         self.assert_alerts()
 
@@ -159,7 +162,9 @@ class Deployed(unittest.TestCase):
         topic = self.create_topic("cloudtrail-own")
         self.emulator.create_bucket("own-logs")
         self.emulator.put_object("own-logs", FOLDER + SAMPLE_NAME, LOG_FILE)
-        self.deploy("own-topic", TrailSource="ExistingTopic", ExistingTopicArn=topic, ExistingBucketName="own-logs")
+        self.deploy(
+            "own-topic", TrailSource="ExistingTopic", ExistingTopicArn=topic, ExistingBucketName="own-logs", AlertEmail=EMAIL
+        )
         message = json.dumps({"s3Bucket": "own-logs", "s3ObjectKey": [FOLDER + SAMPLE_NAME]})
         self.emulator.query("sns", "2010-03-31", "Publish", TopicArn=topic, Message=message)
         self.assert_alerts()
@@ -169,7 +174,9 @@ class Deployed(unittest.TestCase):
         self.s3_bucket("queue-logs", (
             "<QueueConfiguration><Queue>{}</Queue><Event>s3:ObjectCreated:*</Event></QueueConfiguration>"
         ).format(arn))
-        self.deploy("queue", TrailSource="ExistingQueue", ExistingQueueArn=arn, ExistingBucketName="queue-logs")
+        self.deploy(
+            "queue", TrailSource="ExistingQueue", ExistingQueueArn=arn, ExistingBucketName="queue-logs", AlertEmail=EMAIL
+        )
         self.emulator.put_object("queue-logs", FOLDER + SAMPLE_NAME, LOG_FILE)
         self.assert_alerts()
         self.wait("the end of the message", lambda: not self.emulator.messages(url))
@@ -204,6 +211,7 @@ class Deployed(unittest.TestCase):
         self.emulator.put_object("redriven-logs", FOLDER + SAMPLE_NAME, LOG_FILE)
         outputs = self.deploy(
             "redrive", TrailSource="ExistingQueue", ExistingQueueArn=arn, ExistingBucketName="redriven-logs", RedriveFailures="on",
+            AlertEmail=EMAIL,
         )
         failure = json.loads((ROOT / "events" / "destination.json").read_text())
         failure["requestPayload"]["Records"][0]["s3"]["bucket"]["name"] = "redriven-logs"

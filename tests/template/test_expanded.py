@@ -15,7 +15,9 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from expanded import ACCOUNT, ROOT, Expanded, Refused, source, translated
+from expanded import ACCOUNT, ROOT, Expanded, Refused, source
+# Run with the others.
+from test_tamper import LONGEST, Tampering
 
 OTHER = "444455556666"
 KEY = "arn:aws:kms:us-west-2:{}:key/0f4a7c31-58d2-4b6e-9a13-c2d7e8f90a1b".format(ACCOUNT)
@@ -23,6 +25,8 @@ TOPIC = "arn:aws:sns:us-west-2:{}:log-files".format(OTHER)
 QUEUE = "arn:aws:sqs:us-west-2:{}:log-files".format(OTHER)
 FUNCTION_ARN = "arn:aws:lambda:us-west-2:{}:function:cloudhsm-alerts".format(ACCOUNT)
 FAILURE_QUEUE = "arn:aws:sqs:us-west-2:{}:FailureQueue".format(ACCOUNT)
+RULE = "arn:aws:events:us-west-2:{}:rule/".format(ACCOUNT)
+TAMPER_RULES = [RULE + "cloudhsm-alerts-tamper-" + name for name in ("in", "run", "out", "alarm", "base")]
 
 SOURCES = {
     "a new trail": {},
@@ -47,7 +51,8 @@ SOURCES = {
     },
 }
 AUDIENCES = {
-    "nobody": {},
+    "one": {"AlertEmail": "a@example.com"},
+    "a phone, and operators": {"AlertPhoneNumber": "+12065550100", "OperatorsEmail": "ops@example.com"},
     "everybody": {
         "AlertEmail": "a@example.com", "SecondAlertEmail": "b@example.com", "ThirdAlertEmail": "c@example.com",
         "AlertPhoneNumber": "+12065550100", "SecondAlertPhoneNumber": "+12065550101", "OperatorsEmail": "ops@example.com",
@@ -60,7 +65,7 @@ AUDIENCES = {
 OPTIONS = {
     "plain": {},
     "everything": {
-        "FastPath": "on", "RedriveFailures": "on", "Backfill": "on", "ReservedConcurrency": 5,
+        "FastPath": "on", "RedriveFailures": "on", "Backfill": "on", "ReservedConcurrency": 20,
         "RulesBucket": "our-rules", "RulesKmsKeyArn": KEY,
         "PermissionsBoundaryArn": "arn:aws:iam::{}:policy/boundary".format(ACCOUNT),
     },
@@ -70,6 +75,11 @@ PARTITIONS = {"aws": "us-west-2", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-
 
 # Statements whose resource cannot be narrower, each with the reason in the template.
 STAR = {"Trace"}
+
+
+def stack_of(**parameters):
+    """A stack that tells somebody: without, none is made."""
+    return Expanded(**{**AUDIENCES["one"], **parameters})
 
 
 def combinations():
@@ -86,7 +96,7 @@ class EveryCombination(unittest.TestCase):
         for name, parameters in combinations():
             for partition, region in PARTITIONS.items():
                 with self.subTest(name, partition=partition):
-                    stack = Expanded(partition=partition, region=region, **parameters)
+                    stack = stack_of(partition=partition, region=region, **parameters)
                     self.assertEqual(circle(stack.dependencies()), [])
                     if partition != "aws":
                         # What the parameters bring is the user's; the rest follows the partition.
@@ -96,7 +106,7 @@ class EveryCombination(unittest.TestCase):
 
     def test_no_policy_is_wider_than_its_resource(self):
         for name, parameters in combinations():
-            stack = Expanded(**parameters)
+            stack = stack_of(**parameters)
             for role in stack.of_type("AWS::IAM::Role"):
                 self.assertNotIn("ManagedPolicyArns", stack.properties(role), "managed policies are wider than needed")
                 for sid, statement in stack.statements(role).items():
@@ -114,7 +124,7 @@ class EveryCombination(unittest.TestCase):
 
     def test_only_named_sources_may_call(self):
         for name, parameters in combinations():
-            stack = Expanded(**parameters)
+            stack = stack_of(**parameters)
             for key, permission in stack.of_type("AWS::Lambda::Permission").items():
                 with self.subTest(name, permission=key):
                     properties = permission["Properties"]
@@ -126,7 +136,7 @@ class EveryCombination(unittest.TestCase):
 
     def test_whoever_is_anybody_is_only_ever_denied(self):
         for name, parameters in combinations():
-            stack = Expanded(**parameters)
+            stack = stack_of(**parameters)
             for key, resource in stack.resources.items():
                 policy = resource["Properties"].get("PolicyDocument") or resource["Properties"].get("KeyPolicy")
                 for statement in (policy or {}).get("Statement", []):
@@ -141,7 +151,7 @@ class EveryCombination(unittest.TestCase):
 
     def test_evidence_outlives_the_stack(self):
         for name, parameters in combinations():
-            stack = Expanded(**parameters)
+            stack = stack_of(**parameters)
             for key, resource in stack.resources.items():
                 kept = resource["Type"] in (
                     "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::DynamoDB::Table", "AWS::SQS::Queue", "AWS::Logs::LogGroup"
@@ -155,7 +165,7 @@ class EveryCombination(unittest.TestCase):
 
     def test_what_holds_data_is_encrypted_and_closed(self):
         for name, parameters in combinations():
-            stack = Expanded(**parameters)
+            stack = stack_of(**parameters)
             with self.subTest(name):
                 for bucket in stack.of_type("AWS::S3::Bucket").values():
                     properties = bucket["Properties"]
@@ -174,7 +184,7 @@ class EveryCombination(unittest.TestCase):
     def test_every_alarm_reaches_the_operators_and_a_runbook(self):
         runbook = (ROOT / "docs" / "operations.md").read_text()
         for name, parameters in combinations():
-            stack = Expanded(**parameters)
+            stack = stack_of(**parameters)
             topic = stack.outputs["OperatorsTopicArn"]
             for key, alarm in stack.of_type("AWS::CloudWatch::Alarm").items():
                 with self.subTest(name, alarm=key):
@@ -201,11 +211,13 @@ class Sources(unittest.TestCase):
     """What each source makes, and what the function may do with it, whole."""
 
     def check(self, name, extra_resources, extra_statements, reads, account=ACCOUNT):
-        stack = Expanded(**SOURCES[name])
+        stack = stack_of(**SOURCES[name])
         common = {
             "AlertTopic", "AlertTopicPolicy", "CloudHsmAlertsFunction", "CloudHsmAlertsFunctionEventInvokeConfig",
             "FunctionRole", "FunctionLogs", "FailureQueue", "FailureQueuePolicy", "Ledger",
             "OperatorsTopic", "OperatorsTopicKey", "OperatorsTopicPolicy", "Dashboard",
+            "TamperInRule", "TamperRunRule", "TamperOutRule", "TamperAlarmRule", "TamperBaseRule",
+            "EmailSubscription", "OperatorsSubscription",
         }
         made = {key for key, resource in stack.resources.items() if resource["Type"] != "AWS::CloudWatch::Alarm"}
         self.assertEqual(made, common | set(extra_resources))
@@ -220,12 +232,21 @@ class Sources(unittest.TestCase):
         return stack
 
     def failures_from(self, stack):
-        """Which services may put what they could not hand over into the failure queue."""
-        return {
+        """Which sources of log files may put what they could not hand over into the failure queue."""
+        allowed = {
             statement["Sid"]: (statement["Principal"]["Service"], statement["Condition"]["ArnEquals"]["aws:SourceArn"])
             for statement in stack.properties("FailureQueuePolicy")["PolicyDocument"]["Statement"]
             if statement["Effect"] == "Allow"
         }
+        self.assertEqual(allowed.pop("TamperRuleFailures"), ("events.amazonaws.com", TAMPER_RULES))
+        return allowed
+
+    def live_when_ready(self, stack, rule, permission):
+        """A rule begins to match when the function lets it in and its failures have a place."""
+        self.assertEqual(as_list(stack.resources[rule]["DependsOn"]), [permission, "FailureQueuePolicy"])
+        # Both know the rule before it is there.
+        graph = stack.dependencies()
+        self.assertNotIn(rule, graph[permission] | graph["FailureQueuePolicy"])
 
     def trail_writes(self, stack):
         statements = stack.properties("TrailBucketPolicy")["PolicyDocument"]["Statement"]
@@ -260,7 +281,7 @@ class Sources(unittest.TestCase):
         self.assertEqual(stack.properties("Trail")["KMSKeyId"], KEY)
         self.assertEqual(stack.statements("FunctionRole")["DecryptLogFiles"], {
             "Sid": "DecryptLogFiles", "Effect": "Allow", "Action": "kms:Decrypt", "Resource": KEY,
-            "Condition": {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com"}},
+            "Condition": {"StringLike": {"kms:ViaService": ["s3.*.amazonaws.com", "s3.*.amazonaws.com"]}},
         })
 
     def test_an_organizations_trail(self):
@@ -290,7 +311,12 @@ class Sources(unittest.TestCase):
         self.assertEqual(rule["Targets"], [
             {"Id": "function", "Arn": FUNCTION_ARN, "DeadLetterConfig": {"Arn": FAILURE_QUEUE}}
         ])
-        rule_arn = "arn:aws:events:us-west-2:{}:rule/LogFileRule".format(ACCOUNT)
+        rule_arn = RULE + "cloudhsm-alerts-log-files"
+        self.assertEqual(stack.fn_getatt("LogFileRule.Arn"), rule_arn)
+        self.live_when_ready(stack, "LogFileRule", "LogFileRuleMayInvoke")
+        self.assertEqual(
+            stack.properties("SourceRuleAlarm")["Dimensions"], [{"Name": "RuleName", "Value": "cloudhsm-alerts-log-files"}]
+        )
         self.assertEqual(stack.properties("LogFileRuleMayInvoke")["SourceArn"], rule_arn)
         self.assertEqual(self.failures_from(stack), {"LogFileRuleFailures": ("events.amazonaws.com", rule_arn)})
 
@@ -302,6 +328,17 @@ class Sources(unittest.TestCase):
         )
         self.assertEqual(stack.properties("LogFileRule")["EventBusName"], "cloudhsm-alerts-log-files")
         self.assertEqual(stack.properties("LogFileRule")["EventPattern"]["account"], [OTHER])
+        rule_arn = RULE + "cloudhsm-alerts-log-files/cloudhsm-alerts-log-files"
+        self.assertEqual(stack.properties("LogFileRuleMayInvoke")["SourceArn"], rule_arn)
+        self.assertEqual(self.failures_from(stack), {"LogFileRuleFailures": ("events.amazonaws.com", rule_arn)})
+        self.live_when_ready(stack, "LogFileRule", "LogFileRuleMayInvoke")
+        on_its_bus = [
+            {"Name": "EventBusName", "Value": "cloudhsm-alerts-log-files"},
+            {"Name": "RuleName", "Value": "cloudhsm-alerts-log-files"},
+        ]
+        self.assertEqual(stack.properties("SourceRuleAlarm")["Dimensions"], on_its_bus)
+        lost = {metric["Id"]: metric for metric in stack.properties("DeadLettersAlarm")["Metrics"]}
+        self.assertEqual(lost["log_files"]["MetricStat"]["Metric"]["Dimensions"], on_its_bus)
         statement = stack.properties("SourceBusPolicy")["Statement"]
         self.assertEqual(statement["Principal"], {"AWS": "arn:aws:iam::{}:root".format(OTHER)})
         self.assertEqual(statement["Action"], "events:PutEvents")
@@ -318,6 +355,9 @@ class Sources(unittest.TestCase):
                 "RedrivePolicy": {"deadLetterTargetArn": FAILURE_QUEUE},
             })
             self.assertEqual(self.failures_from(stack), {"SourceTopicFailures": ("sns.amazonaws.com", TOPIC)})
+            alarm = stack.properties("SourceTopicDeadLettersAlarm")
+            self.assertEqual(alarm["MetricName"], "NumberOfNotificationsFailedToRedriveToDlq")
+            self.assertEqual(alarm["Dimensions"], [{"Name": "TopicName", "Value": "log-files"}])
 
     def test_a_queue(self):
         for name, more in (("a queue", ()), ("an encrypted queue", ("DecryptNotifications",))):
@@ -335,14 +375,14 @@ class Sources(unittest.TestCase):
     def test_what_fails_goes_to_the_failure_queue(self):
         for name, parameters in SOURCES.items():
             with self.subTest(name):
-                invoke = Expanded(**parameters).properties("CloudHsmAlertsFunctionEventInvokeConfig")
+                invoke = stack_of(**parameters).properties("CloudHsmAlertsFunctionEventInvokeConfig")
                 self.assertEqual(invoke["DestinationConfig"], {"OnFailure": {"Destination": FAILURE_QUEUE}})
                 self.assertEqual(invoke["MaximumRetryAttempts"], 2)
 
 
 class Options(unittest.TestCase):
     def test_subscribers_get_their_severities(self):
-        stack = Expanded(**AUDIENCES["everybody"], EmailMinSeverity="medium")
+        stack = stack_of(**AUDIENCES["everybody"], EmailMinSeverity="medium")
         topic = stack.outputs["AlertTopicArn"]
         medium = {"severity": ["medium", "high", "critical"]}
         critical = {"severity": ["critical"], "backfill": [{"exists": False}]}
@@ -360,12 +400,12 @@ class Options(unittest.TestCase):
         })
 
     def test_alarms_reach_somebody_when_only_alerts_have_an_address(self):
-        operators = Expanded(AlertEmail="a@example.com").properties("OperatorsSubscription")
+        operators = stack_of(AlertEmail="a@example.com").properties("OperatorsSubscription")
         self.assertEqual(operators["Endpoint"], "a@example.com")
 
     def test_topics_that_exist_are_used_and_not_made(self):
         parameters = AUDIENCES["topics that exist, one of them encrypted"]
-        stack = Expanded(**parameters)
+        stack = stack_of(**parameters)
         self.assertEqual(stack.of_type("AWS::SNS::Topic"), {})
         self.assertEqual(stack.of_type("AWS::KMS::Key"), {})
         self.assertEqual(stack.variables()["ALERT_TOPIC_ARN"], parameters["AlertTopicArn"])
@@ -378,24 +418,31 @@ class Options(unittest.TestCase):
         # An existing operators' topic is not subscribed to for the alerts' sake.
         self.assertNotIn("OperatorsSubscription", stack.resources)
 
-    def test_only_this_stacks_alarms_may_publish_to_the_operators(self):
-        stack = Expanded()
-        statement, = [
-            statement for statement in stack.properties("OperatorsTopicPolicy")["PolicyDocument"]["Statement"]
+    def test_only_this_stacks_alarms_and_tamper_rules_may_publish_to_the_operators(self):
+        stack = stack_of()
+        statements = {
+            statement["Principal"]["Service"]: statement
+            for statement in stack.properties("OperatorsTopicPolicy")["PolicyDocument"]["Statement"]
             if "Service" in statement["Principal"]
-        ]
-        self.assertEqual(statement["Principal"], {"Service": "cloudwatch.amazonaws.com"})
-        self.assertEqual(statement["Condition"], {
-            "StringEquals": {"aws:SourceAccount": ACCOUNT},
-            "ArnLike": {"aws:SourceArn": "arn:aws:cloudwatch:us-west-2:{}:alarm:cloudhsm-alerts-*".format(ACCOUNT)},
-        })
+        }
+        self.assertEqual(
+            {service: (statement["Action"], statement["Condition"]) for service, statement in statements.items()},
+            {
+                "cloudwatch.amazonaws.com": ("sns:Publish", {
+                    "StringEquals": {"aws:SourceAccount": ACCOUNT},
+                    "ArnLike": {"aws:SourceArn": "arn:aws:cloudwatch:us-west-2:{}:alarm:cloudhsm-alerts-*".format(ACCOUNT)},
+                }),
+                "events.amazonaws.com": ("sns:Publish", {"ArnEquals": {"aws:SourceArn": TAMPER_RULES}}),
+            },
+        )
         allowed = {
-            statement["Principal"]["Service"]: statement["Action"]
+            statement["Principal"]["Service"]: (statement["Action"], "Condition" in statement)
             for statement in stack.properties("OperatorsTopicKey")["KeyPolicy"]["Statement"]
             if "Service" in statement["Principal"]
         }
-        # The key that AWS manages for SNS would keep CloudWatch from publishing.
-        self.assertEqual(allowed, {"cloudwatch.amazonaws.com": ["kms:Decrypt", "kms:GenerateDataKey"]})
+        # The key that AWS manages for SNS would keep both from publishing.
+        unconditioned = (["kms:Decrypt", "kms:GenerateDataKey"], False)
+        self.assertEqual(allowed, {"cloudwatch.amazonaws.com": unconditioned, "events.amazonaws.com": unconditioned})
         self.assertEqual(stack.properties("OperatorsTopic")["KmsMasterKeyId"], stack.reference("OperatorsTopicKey"))
 
     def test_every_call_that_the_ledger_makes_is_allowed(self):
@@ -403,44 +450,65 @@ class Options(unittest.TestCase):
         calls = set(re.findall(r"\.((?:batch_|transact_)?(?:get|put|update|delete|write)_items?|query|scan)\(\)", text))
         self.assertIn("put_item", calls)
         actions = {"dynamodb:" + "".join(word.capitalize() for word in call.split("_")) for call in calls}
-        self.assertEqual(set(Expanded().statements("FunctionRole")["KeepLedger"]["Action"]), actions)
+        self.assertEqual(set(stack_of().statements("FunctionRole")["KeepLedger"]["Action"]), actions)
 
     def test_the_failure_queue_is_given_back_only_when_asked(self):
-        self.assertNotIn("FailureRedrive", Expanded().resources)
-        self.assertNotIn("TakeFailuresBack", Expanded().statements("FunctionRole"))
-        stack = Expanded(RedriveFailures="on")
+        self.assertNotIn("FailureRedrive", stack_of().resources)
+        self.assertNotIn("TakeFailuresBack", stack_of().statements("FunctionRole"))
+        stack = stack_of(RedriveFailures="on")
         self.assertEqual(stack.properties("FailureRedrive")["EventSourceArn"], FAILURE_QUEUE)
         self.assertEqual(stack.properties("FailureRedrive")["FunctionResponseTypes"], ["ReportBatchItemFailures"])
         timeout = stack.properties("CloudHsmAlertsFunction")["Timeout"]
         self.assertGreaterEqual(stack.properties("FailureQueue")["VisibilityTimeout"], 6 * timeout)
 
-    def test_the_fast_path_takes_calls_of_cloudhsm_alone(self):
-        self.assertNotIn("FastPathRule", Expanded().resources)
-        stack = Expanded(FastPath="on")
+    def test_the_fast_path_takes_calls_of_cloudhsm_and_of_key_stores_alone(self):
+        self.assertNotIn("FastPathRule", stack_of().resources)
+        stack = stack_of(FastPath="on")
         self.assertEqual(stack.properties("FastPathRule")["EventPattern"], {
-            "detail-type": ["AWS API Call via CloudTrail"],
+            "detail-type": [{"suffix": " API Call via CloudTrail"}],
             "account": [ACCOUNT],
             "source": [{"prefix": "aws."}],
-            "detail": {"eventSource": ["cloudhsm.amazonaws.com", "cloudhsmv2.amazonaws.com"]},
+            "detail": {"$or": [
+                {"eventSource": ["cloudhsm.amazonaws.com", "cloudhsmv2.amazonaws.com"]},
+                {"eventSource": ["kms.amazonaws.com"], "eventName": [
+                    "ConnectCustomKeyStore", "CreateCustomKeyStore", "DeleteCustomKeyStore",
+                    "DisconnectCustomKeyStore", "UpdateCustomKeyStore",
+                ]},
+            ]},
         })
-        self.assertEqual(stack.properties("FastPathMayInvoke")["SourceArn"], "arn:aws:events:us-west-2:{}:rule/FastPathRule".format(ACCOUNT))
+        # Each call that a rule of the pack tells of key stores is taken.
+        told = set(re.findall(r"\b[A-Z][a-z]+CustomKeyStore\b", "".join(
+            path.read_text() for path in sorted((ROOT / "rules" / "kms-key-store").glob("*.yml"))
+        )))
+        self.assertEqual(
+            told - set(stack.properties("FastPathRule")["EventPattern"]["detail"]["$or"][1]["eventName"]), set()
+        )
+        self.assertEqual(stack.properties("FastPathMayInvoke")["SourceArn"], RULE + "cloudhsm-alerts-fast-path")
+        self.assertEqual(as_list(stack.resources["FastPathRule"]["DependsOn"]), ["FastPathMayInvoke", "FailureQueuePolicy"])
 
     def test_own_rules_are_read_and_nothing_beside_them(self):
-        stack = Expanded(RulesBucket="our-rules", RulesPrefix="hsm/")
+        stack = stack_of(RulesBucket="our-rules", RulesPrefix="hsm/")
         self.assertEqual(stack.variables()["RULES_URI"], "s3://our-rules/hsm/")
         statements = stack.statements("FunctionRole")
         self.assertEqual(statements["ReadOwnRules"]["Resource"], "arn:aws:s3:::our-rules/hsm/*")
-        self.assertEqual(statements["ListOwnRules"]["Condition"], {"StringLike": {"s3:prefix": "hsm/*"}})
-        self.assertEqual(Expanded().variables()["RULES_URI"], "")
+        for owner, parameters in ((ACCOUNT, {}), (OTHER, {"RulesBucketOwner": OTHER})):
+            statements = stack_of(RulesBucket="our-rules", RulesPrefix="hsm/", **parameters).statements("FunctionRole")
+            account = {"StringEquals": {"aws:ResourceAccount": owner}}
+            self.assertEqual(statements["ReadOwnRules"]["Condition"], account)
+            self.assertEqual(statements["ListOwnRules"]["Condition"], {**account, "StringLike": {"s3:prefix": "hsm/*"}})
+        self.assertEqual(stack_of().variables()["RULES_URI"], "")
 
     def test_the_backfills_role_invokes_the_function_and_no_more(self):
-        self.assertNotIn("BackfillRole", Expanded().resources)
-        stack = Expanded(Backfill="on")
+        self.assertNotIn("BackfillRole", stack_of().resources)
+        stack = stack_of(Backfill="on")
         self.assertEqual(
             {sid: (statement["Action"], statement["Resource"]) for sid, statement in stack.statements("BackfillRole").items()},
             {
                 "InvokeFunction": ("lambda:InvokeFunction", FUNCTION_ARN),
-                "ReadManifest": (["s3:GetObject", "s3:GetObjectVersion"], "arn:aws:s3:::BackfillBucket/manifests/*"),
+                "ReadManifest": (
+                    ["s3:GetObject", "s3:GetObjectVersion"],
+                    ["arn:aws:s3:::BackfillBucket/manifests/*", "arn:aws:s3:::BackfillBucket/inventories/*"],
+                ),
                 "WriteReport": ("s3:PutObject", "arn:aws:s3:::BackfillBucket/reports/*"),
             },
         )
@@ -448,44 +516,129 @@ class Options(unittest.TestCase):
         self.assertEqual(trust["Principal"], {"Service": "batchoperations.s3.amazonaws.com"})
         self.assertEqual(trust["Condition"], {"StringEquals": {"aws:SourceAccount": ACCOUNT}})
 
+    def test_only_the_trails_bucket_may_put_its_inventory(self):
+        for name, bucket, owner in (
+            ("a new trail", "cloudhsm-alerts-trail-" + ACCOUNT, ACCOUNT),
+            ("another account's bucket, encrypted", "central-logs", OTHER),
+        ):
+            stack = stack_of(Backfill="on", **SOURCES[name])
+            statement, _tls = stack.properties("BackfillBucketPolicy")["PolicyDocument"]["Statement"]
+            self.assertEqual(statement, {
+                "Sid": "InventoryOfTrailBucket", "Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"},
+                "Action": "s3:PutObject", "Resource": "arn:aws:s3:::BackfillBucket/inventories/*",
+                "Condition": {
+                    "StringEquals": {"aws:SourceAccount": owner, "s3:x-amz-acl": "bucket-owner-full-control"},
+                    "ArnEquals": {"aws:SourceArn": "arn:aws:s3:::" + bucket},
+                },
+            })
+
+    def watched(self, **parameters):
+        return [pair.split("=", 1) for pair in stack_of(**parameters).variables()["WATCHED"].split(",")]
+
     def test_the_function_knows_what_to_watch(self):
-        watched = [pair.split("=", 1) for pair in Expanded().variables()["WATCHED"].split(",")]
-        self.assertEqual(watched, [
-            ["trail_bucket", "cloudhsm-alerts-trail-" + ACCOUNT],
+        common = [
             ["alert_topic", "arn:aws:sns:us-west-2:{}:AlertTopic".format(ACCOUNT)],
             ["alert_topic", "arn:aws:sns:us-west-2:{}:OperatorsTopic".format(ACCOUNT)],
             ["function", "cloudhsm-alerts"],
             ["function_role", "FunctionRole"],
             ["ledger_table", "Ledger"],
             ["failure_queue", "FailureQueue"],
-        ])
-        existing = Expanded(**SOURCES["a bucket"]).variables()["WATCHED"].split(",")
-        self.assertEqual(existing[0], "trail_bucket=central-logs")
+            ["log_group", "FunctionLogs"],
+            ["stack", "cloudhsm-alerts"],
+            ["alarm", "cloudhsm-alerts"],
+            ["source_rule", "cloudhsm-alerts-tamper-in"],
+            ["source_rule", "cloudhsm-alerts-tamper-run"],
+            ["source_rule", "cloudhsm-alerts-tamper-out"],
+            ["source_rule", "cloudhsm-alerts-tamper-alarm"],
+            ["source_rule", "cloudhsm-alerts-tamper-base"],
+        ]
+        key = ["key", stack_of().reference("OperatorsTopicKey")]
+        self.assertEqual(self.watched(), [["trail_bucket", "cloudhsm-alerts-trail-" + ACCOUNT]] + common + [key])
+        for name, more in {
+            "a bucket": [["source_rule", "cloudhsm-alerts-log-files"], key],
+            "a topic": [["source_topic", TOPIC], key],
+            "an encrypted queue": [["source_queue", "log-files"], key, ["key", KEY.partition("/")[2]]],
+        }.items():
+            with self.subTest(name):
+                self.assertEqual(self.watched(**SOURCES[name]), [["trail_bucket", "central-logs"]] + common + more)
+        self.assertEqual(
+            self.watched(FastPath="on", RulesBucket="our-rules", RulesKmsKeyArn=KEY)[len(common) + 1:],
+            [["source_rule", "cloudhsm-alerts-fast-path"], ["rules_bucket", "our-rules"], key, ["key", KEY.partition("/")[2]]],
+        )
+
+    def test_every_key_that_is_given_is_watched(self):
+        keys = {
+            name: KEY[:-12] + "{:012}".format(number)
+            for number, name in enumerate(("TrailKmsKeyArn", "AlertTopicKmsKeyArn", "ExistingQueueKmsKeyArn", "RulesKmsKeyArn"))
+        }
+        watched = self.watched(**{**SOURCES["an encrypted queue"], "RulesBucket": "our-rules", **keys})
+        self.assertEqual(
+            [name for kind, name in watched if kind == "key"][1:], [arn.partition("/")[2] for arn in keys.values()]
+        )
+
+    def test_the_functions_variables_fit(self):
+        # Lambda takes 4 KB. Names that CloudFormation makes up are longer than those here.
+        for name, parameters in combinations():
+            variables = stack_of(**parameters, stack="s" * LONGEST).variables()
+            self.assertLess(sum(len(key) + len(str(value)) for key, value in variables.items()), 3000, name)
+
+    def test_failing_messages_are_seen_while_they_are_tried_again(self):
+        self.assertNotIn("PartialFailuresAlarm", stack_of().resources)
+        self.assertIn("PartialFailuresAlarm", stack_of(RedriveFailures="on").resources)
+        self.assertIn("PartialFailuresAlarm", stack_of(**SOURCES["a queue"]).resources)
+        held, *counted = stack_of().properties("FailureQueueAlarm")["Metrics"]
+        self.assertEqual(held["Expression"], " + ".join(metric["Id"] for metric in counted))
+        self.assertEqual(
+            [metric["MetricStat"]["Metric"]["MetricName"] for metric in counted],
+            ["ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible"],
+        )
+        age, queue = stack_of().properties("FailureQueueAgeAlarm"), stack_of().properties("FailureQueue")
+        self.assertLess(age["Threshold"], queue["MessageRetentionPeriod"] - 3 * 86400)
+
+    def test_what_the_function_is_called_for_without_waiting_has_its_alarms(self):
+        for parameters, is_there in (
+            ({}, True), (SOURCES["a queue"], False), (dict(SOURCES["a queue"], FastPath="on"), True),
+        ):
+            resources = stack_of(**parameters).resources
+            for alarm in ("EventAgeAlarm", "EventsDroppedAlarm", "DestinationAlarm"):
+                self.assertEqual(alarm in resources, is_there, (alarm, parameters))
+
+    def test_every_rule_with_a_dead_letter_queue_is_watched_for_losing_even_that(self):
+        for name, parameters in combinations():
+            with self.subTest(name):
+                stack = stack_of(**parameters)
+                rules = {rule["Properties"]["Name"] for rule in stack.of_type("AWS::Events::Rule").values()}
+                lost, *counted = stack.properties("DeadLettersAlarm")["Metrics"]
+                self.assertEqual(lost["Expression"], "SUM(METRICS())")
+                self.assertEqual({
+                    dimension["Value"] for metric in counted
+                    for dimension in metric["MetricStat"]["Metric"]["Dimensions"] if dimension["Name"] == "RuleName"
+                }, rules)
 
     def test_the_heartbeat_counts_silence_as_trouble(self):
-        alarm = Expanded(HeartbeatMinutes=90).properties("HeartbeatAlarm")
+        alarm = stack_of(HeartbeatMinutes=90).properties("HeartbeatAlarm")
         self.assertEqual(
             {key: alarm[key] for key in ("Namespace", "MetricName", "Statistic", "Period", "EvaluationPeriods", "Threshold", "ComparisonOperator", "TreatMissingData")},
             {
-                "Namespace": "CloudHsmAlerts", "MetricName": "Objects", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": "90",
+                "Namespace": "CloudHsmAlerts", "MetricName": "LiveObjects", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": "90",
                 "Threshold": 1, "ComparisonOperator": "LessThanThreshold", "TreatMissingData": "breaching",
             },
         )
-        self.assertNotIn("HeartbeatAlarm", Expanded(HeartbeatMinutes=0).resources)
+        self.assertNotIn("HeartbeatAlarm", stack_of(HeartbeatMinutes=0).resources)
 
     def test_the_dashboard_is_json_and_names_what_exists(self):
         for name, parameters in combinations():
             with self.subTest(name):
-                widgets = json.loads(Expanded(**parameters).properties("Dashboard")["DashboardBody"])["widgets"]
+                widgets = json.loads(stack_of(**parameters).properties("Dashboard")["DashboardBody"])["widgets"]
                 self.assertEqual(len(widgets), 6)
 
     def test_metrics_of_alarms_and_dashboard_are_the_functions_own(self):
         emitted = emitted_metrics()
-        stack = Expanded()
+        stack = stack_of()
         alarms = {
             resource["Properties"]["MetricName"]
             for resource in stack.of_type("AWS::CloudWatch::Alarm").values()
-            if resource["Properties"]["Namespace"] == "CloudHsmAlerts"
+            if resource["Properties"].get("Namespace") == "CloudHsmAlerts"
         }
         self.assertEqual(alarms - emitted, set())
         shown, namespace, name = set(), None, None
@@ -515,12 +668,13 @@ class Costs(unittest.TestCase):
 
     def test_the_table_is_what_its_sums_say(self):
         traces = lambda files: min(files, 730 * 3600) + 0.05 * max(0, files - 730 * 3600)
-        alarms = len(Expanded().of_type("AWS::CloudWatch::Alarm"))
+        alarms = alarm_metrics(stack_of())
         existing = {
             "Lambda, requests": lambda files: files * 0.20 / 1e6,
             "Lambda, time": lambda files: files * 0.1 * 0.25 * 0.0000166667,
             "S3, reading": lambda files: files * 0.0004 / 1e3,
-            "the function's log": lambda files: files * 3e3 * 0.50 / 1e9,
+            "the function's log, written": lambda files: files * 3e3 * 0.50 / 1e9,
+            "the function's log, kept for 12 months": lambda files: files * 3e3 * 12 * 0.03 / 1e9,
             "X-Ray": lambda files: traces(files) * 5 / 1e6,
             "metrics of its own": lambda files: len(emitted_metrics()) * 0.30,
             "alarms": lambda files: alarms * 0.10,
@@ -531,8 +685,13 @@ class Costs(unittest.TestCase):
             "a new trail: second copy of management events": lambda files: files * 10 * 2.00 / 100_000,
             "a new trail: S3, writing": lambda files: files * 0.005 / 1e3,
         }
+        apart = {
+            "where they apply: S3's events to EventBridge": lambda files: files * 1.00 / 1e6,
+            "where they apply: events from another account's bus": lambda files: files * 1.00 / 1e6,
+            "where they apply: log files under a KMS key": lambda files: files * 0.03 / 1e4,
+        }
         expected = {
-            name: [work(files) for files in self.FILES] for name, work in {**existing, **new}.items()
+            name: [work(files) for files in self.FILES] for name, work in {**existing, **new, **apart}.items()
         }
         total = lambda names: [sum(column) for column in zip(*(expected[name] for name in names))]
         expected["with a trail that exists"] = total(list(existing))
@@ -567,6 +726,9 @@ class Chat(unittest.TestCase):
             self.assertEqual(channel["SnsTopicArns"], [stack.outputs["ChatTopicArn"]])
             self.assertEqual(channel["GuardrailPolicies"], ["arn:aws:iam::aws:policy/AWSDenyAll"])
         self.assertEqual(set(stack.properties("ChannelRole")), {"AssumeRolePolicyDocument", "Description"})
+        boundary = "arn:aws:iam::{}:policy/boundary".format(ACCOUNT)
+        bounded = self.stack(PermissionsBoundaryArn=boundary, **self.SLACK)
+        self.assertEqual({role["Properties"].get("PermissionsBoundary") for role in bounded.of_type("AWS::IAM::Role").values()}, {boundary})
         self.assertNotIn("TeamsChannel", self.stack(**self.SLACK).resources)
         self.assertNotIn("SlackChannel", self.stack(**self.TEAMS).resources)
 
@@ -576,6 +738,16 @@ class Chat(unittest.TestCase):
         self.assertEqual(subscription["TopicArn"], self.ALERTS)
         self.assertEqual(subscription["FilterPolicy"], {"severity": ["high", "critical"]})
         self.assertEqual(stack.properties("AlertTopicMayInvoke")["SourceArn"], self.ALERTS)
+        # What SNS cannot hand over waits beside what the function could not do.
+        queue = "arn:aws:sqs:us-west-2:{}:ChatFailureQueue".format(ACCOUNT)
+        self.assertEqual(subscription["RedrivePolicy"], {"deadLetterTargetArn": queue})
+        self.assertEqual(as_list(stack.resources["AlertSubscription"]["DependsOn"]), ["AlertTopicMayInvoke", "ChatFailureQueuePolicy"])
+        failures, tls = stack.properties("ChatFailureQueuePolicy")["PolicyDocument"]["Statement"]
+        self.assertEqual(failures, {
+            "Sid": "AlertTopicFailures", "Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage", "Resource": queue, "Condition": {"ArnEquals": {"aws:SourceArn": self.ALERTS}},
+        })
+        self.assertEqual((tls["Effect"], tls["Condition"]), ("Deny", {"Bool": {"aws:SecureTransport": "false"}}))
         function = stack.properties("ChatFunction")
         self.assertEqual(function["Environment"]["Variables"], {"CHAT_TOPIC_ARN": stack.outputs["ChatTopicArn"]})
         self.assertEqual(
@@ -593,8 +765,8 @@ class Chat(unittest.TestCase):
     def test_the_operators_topic_lets_its_alarm_publish(self):
         alarm = self.stack(**self.SLACK).properties("ChatFailureAlarm")["AlarmName"]
         statement, = [
-            statement for statement in Expanded().properties("OperatorsTopicPolicy")["PolicyDocument"]["Statement"]
-            if "Service" in statement["Principal"]
+            statement for statement in stack_of().properties("OperatorsTopicPolicy")["PolicyDocument"]["Statement"]
+            if statement["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
         ]
         pattern = statement["Condition"]["ArnLike"]["aws:SourceArn"].rpartition(":")[2]
         self.assertTrue(alarm.startswith(pattern.rstrip("*")), (alarm, pattern))
@@ -614,7 +786,7 @@ class Chat(unittest.TestCase):
 class Parameters(unittest.TestCase):
     def refused(self, **parameters):
         with self.assertRaises(Refused) as refused:
-            Expanded(**parameters)
+            Expanded(**{"AlertEmail": "a@example.com", **parameters})
         return str(refused.exception)
 
     def test_combinations_that_cannot_work_are_refused_with_the_reason(self):
@@ -629,6 +801,16 @@ class Parameters(unittest.TestCase):
             ({"BucketOwnerAccount": OTHER}, "BucketOwnerAccount is for the existing sources"),
             ({"ManagementAccountId": OTHER}, "ManagementAccountId needs OrganizationId"),
             (dict(SOURCES["a bucket"], OrganizationId="o-exampleorgid"), "OrganizationId is for NewTrail"),
+            ({"AlertEmail": ""}, "Nobody would be told: give AlertEmail, AlertPhoneNumber or AlertTopicArn"),
+            ({"AlertEmail": "", "OperatorsEmail": "ops@example.com"}, "Nobody would be told"),
+            ({"AlertEmail": "", "AlertPhoneNumber": "+12065550100"}, "Nobody would hear of the alerter's own trouble"),
+            ({"SecondAlertEmail": "a@example.com"}, "SecondAlertEmail is the same as AlertEmail"),
+            ({"ThirdAlertEmail": "a@example.com"}, "ThirdAlertEmail is the same as AlertEmail"),
+            ({"SecondAlertEmail": "b@example.com", "ThirdAlertEmail": "b@example.com"}, "the same as SecondAlertEmail"),
+            (
+                {"AlertPhoneNumber": "+12065550100", "SecondAlertPhoneNumber": "+12065550100"},
+                "SecondAlertPhoneNumber is the same as AlertPhoneNumber",
+            ),
         ]
         for parameters, reason in cases:
             with self.subTest(parameters):
@@ -681,6 +863,14 @@ def circle(graph):
             return sorted(graph)
         graph = {name: after - free for name, after in graph.items() if name not in free}
     return []
+
+
+def alarm_metrics(stack):
+    """What CloudWatch bills alarms by: an alarm on an expression counts for each metric in it."""
+    return sum(
+        len([metric for metric in alarm["Properties"].get("Metrics", [{"MetricStat": {}}]) if "MetricStat" in metric])
+        for alarm in stack.of_type("AWS::CloudWatch::Alarm").values()
+    )
 
 
 def emitted_metrics():

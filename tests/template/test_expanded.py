@@ -207,6 +207,21 @@ class Runbook(unittest.TestCase):
         self.assertEqual({name for name in types if "`{}`".format(name) not in runbook}, set())
 
 
+    def test_every_command_says_which_region_and_every_deployment_which_stack(self):
+        # Without them, a command looks elsewhere, and a deployment makes a second stack.
+        runbook = re.sub(r"\\\\\n\s*", " ", (ROOT / "docs" / "operations.md").read_text())
+        commands = re.findall(r"`((?:aws|sam build && sam deploy|sam deploy|sam delete) [^`]+)`", runbook)
+        commands += re.findall(r"^ {4,}((?:aws|sam deploy|sam delete) .+)$", runbook, re.MULTILINE)
+        self.assertGreater(len(commands), 20)
+        for command in commands:
+            with self.subTest(command):
+                # Buckets have a name of their own in all regions.
+                if not re.match(r"aws s3(api)? ", command) and "…" not in command.split("--")[0]:
+                    self.assertIn("--region REGION", command)
+                if re.search(r"sam (deploy|delete) ", command):
+                    self.assertIn("--stack-name STACK", command)
+
+
 class Sources(unittest.TestCase):
     """What each source makes, and what the function may do with it, whole."""
 

@@ -61,7 +61,10 @@ SILENCING = [
     ("trail", "lambda", "PutResourcePolicy DeleteResourcePolicy",
         [request(resourceArn=FUNCTION), request(resourceArn=FUNCTION + ":1")], [request(resourceArn=FUNCTION + "-chat")]),
     ("queue", "lambda", "DeleteEventSourceMapping20150331 UpdateEventSourceMapping20150331",
-        [{"requestParameters": {"uUID": MAPPING}, "responseElements": {"functionArn": FUNCTION, "state": "Disabling"}}],
+        [
+            {"requestParameters": {"uUID": MAPPING}, "responseElements": {"functionArn": FUNCTION, "state": "Disabling"}},
+            {"requestParameters": {"uUID": "SourceQueueMapping"}, "responseElements": None, "errorCode": "ResourceInUseException"},
+        ],
         [{"requestParameters": {"uUID": MAPPING}, "responseElements": {"functionArn": FUNCTION + "-chat"}}]),
     ("queue", "lambda", "CreateEventSourceMapping20150331",
         [request(functionName="mine", eventSourceArn=arn) for arn in (QUEUE, QUEUE.replace("log-files", "FailureQueue"))],
@@ -242,7 +245,8 @@ class Tampering(unittest.TestCase):
 
     def test_patterns_fit_and_targets_bypass_the_function(self):
         everything = {
-            "AlertEmail": "a@example.com", "FastPath": "on", "RulesBucket": "r" * 63, "RulesKmsKeyArn": KEY_ARN, "AlertTopicKmsKeyArn": KEY_ARN,
+            "AlertEmail": "a@example.com", "AlertPhoneNumber": "+12065550100", "FastPath": "on", "RedriveFailures": "on", "RulesBucket": "r" * 63,
+            "RulesKmsKeyArn": KEY_ARN, "AlertTopicKmsKeyArn": KEY_ARN,
         }
         for name, parameters in STACKS.items():
             stack = LongNamed(partition="aws-us-gov", region="us-gov-west-1", stack="s" * LONGEST, **{**everything, **parameters})

@@ -209,7 +209,7 @@ class Runbook(unittest.TestCase):
 
     def test_every_command_says_which_region_and_every_deployment_which_stack(self):
         # Without them, a command looks elsewhere, and a deployment makes a second stack.
-        runbook = re.sub(r"\\\\\n\s*", " ", (ROOT / "docs" / "operations.md").read_text())
+        runbook = re.sub(r"\\\n\s*", " ", (ROOT / "docs" / "operations.md").read_text())
         commands = re.findall(r"`((?:aws|sam build && sam deploy|sam deploy|sam delete) [^`]+)`", runbook)
         commands += re.findall(r"^ {4,}((?:aws|sam deploy|sam delete) .+)$", runbook, re.MULTILINE)
         self.assertGreater(len(commands), 20)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The pinned tools of this project, one virtual environment each.
 
-`tools/<name>.txt` lists every package of a tool with its version, the packages it
-needs included. `ensure(name)` makes `target/tools/<name>` from that list, and does
+`tools/<name>.txt` lists every package of a tool with its version and the checksums of its
+files, the packages it needs included. `ensure(name)` makes `target/tools/<name>` from that list, and does
 nothing while the list, the interpreter and the place are those it was made from.
 Only the standard library: this file runs before anything is installed.
 
@@ -76,8 +76,8 @@ def made_from(folder, pins, python):
     """What an environment depends on. The place is part of it: the programs in an
     environment name their interpreter by its full path, so a moved one is broken."""
     digest = hashlib.sha256("\n".join(requirements(pins)).encode()).hexdigest()
-    version = subprocess.check_output([python, "-c", "import platform; print(platform.python_version())"], text=True)
-    return "{}\n{} {}\n{}\n".format(digest, python, version.strip(), folder)
+    asked = run([python, "-c", "import platform; print(platform.python_version())"], None, "{} does not run".format(python))
+    return "{}\n{} {}\n{}\n".format(digest, python, asked.strip(), folder)
 
 
 def requirements(pins):
@@ -86,7 +86,7 @@ def requirements(pins):
 
 
 def install(folder, pins, base):
-    packages = len(requirements(pins))
+    packages = sum("==" in line for line in requirements(pins))
     say("tools: installing {} ({} packages, up to a minute) ...".format(folder.name, packages))
     # Someone's PYTHONPATH or active environment must not leak in.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
@@ -96,9 +96,10 @@ def install(folder, pins, base):
         environment,
         "could not make the virtual environment; on Debian and Ubuntu it needs the package python3-venv",
     )
-    # Exactly the list: no package it does not name, and no package's build script.
+    # Exactly the list: no package it does not name, no file with another checksum, and no
+    # package's build script.
     run(
-        [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
         + ["--disable-pip-version-check", "--requirement", str(pins)],
         environment,
         "pip could not install {}".format(pins.relative_to(ROOT)),
@@ -126,12 +127,17 @@ def copy_rie(folder):
 
 
 def run(command, environment, hint):
-    result = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    """Runs a command to its end; what it writes."""
+    try:
+        result = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+    except OSError as error:
+        raise ToolsError("{} ({}: {})".format(hint, command[0], error.strerror)) from None
     if result.returncode != 0:
         say(result.stdout.rstrip())
         raise ToolsError("{} (exit code {})".format(hint, result.returncode))
+    return result.stdout
 
 
 @contextmanager
@@ -146,9 +152,12 @@ def main(names):
     try:
         for name in names:
             ensure(name)
-    except ToolsError as error:
+    except (ToolsError, OSError) as error:
         say("tools: {}".format(error))
         return 1
+    except KeyboardInterrupt:
+        say("tools: stopped; what is unfinished is made anew the next time")
+        return 130
     return 0
 
 

@@ -17,8 +17,9 @@ PYTHON ?= python3
 ARCH ?= x86_64
 
 # How the function is built where it is built for SAM: release, as it is deployed, or dev, as
-# the tests build it, which takes seconds.
-PROFILE ?= release
+# the tests build it, which takes seconds. A name of this project's own: what other programs'
+# settings leave in an environment must not decide what is deployed.
+FUNCTION_PROFILE ?= release
 
 TOOLS := target/tools
 
@@ -38,7 +39,11 @@ run: ## the whole product on this machine: a log file in, the alerts out (FILE=�
 .PHONY: test
 test: tools-moto tools-sam ## every test, then the template's checks
 	INSTA_UPDATE=no cargo test --locked
-	@$(MAKE) --no-print-directory lint-template test-template
+	@$(MAKE) --no-print-directory test-package lint-template test-template
+
+.PHONY: test-package
+test-package: tools-moto tools-sam ## what a release is made of: the archives, and the templates that name them
+	$(TOOLS)/sam/bin/python -B scripts/test_package.py
 
 .PHONY: test-template
 test-template: tools-ministack ## the template: expanded for every combination, and deployed into an emulator
@@ -46,8 +51,8 @@ test-template: tools-ministack ## the template: expanded for every combination, 
 	$(PYTHON) -B tests/template/test_deployed.py
 
 .PHONY: test-sam
-test-sam: tools-moto tools-sam ## sam build, sam local invoke and start-lambda for all of events/, in Docker (PROFILE=release, EVENT=…)
-	@PROFILE=$(if $(filter command line environment,$(origin PROFILE)),$(PROFILE),dev) exec $(PYTHON) scripts/sam_local.py
+test-sam: tools-moto tools-sam ## sam build, sam local invoke and start-lambda for all of events/, in Docker (FUNCTION_PROFILE=release, EVENT=…, PULL=1)
+	@FUNCTION_PROFILE=$(if $(filter command environment,$(firstword $(origin FUNCTION_PROFILE))),$(FUNCTION_PROFILE),dev) exec $(PYTHON) scripts/sam_local.py
 
 .PHONY: lint
 lint: ## formatting and clippy
@@ -89,9 +94,13 @@ build: ## both programs, optimized, for this machine
 	cargo build --release --locked
 
 # What `sam build` calls: ARTIFACTS_DIR is SAM's. The chat function is the same program.
-.PHONY: build-CloudHsmAlertsFunction build-ChatFunction
+.PHONY: build-CloudHsmAlertsFunction build-ChatFunction build-command-line
 build-CloudHsmAlertsFunction build-ChatFunction: ## what `sam build` calls: the function into ARTIFACTS_DIR (ARCH=arm64)
-	@: "$${ARTIFACTS_DIR:?is the folder for the built function; sam build sets it}"; \
+build-command-line: ## the command line into ARTIFACTS_DIR, for machines with an older C library, too (ARCH=arm64)
+build-CloudHsmAlertsFunction build-ChatFunction: PROGRAM := bootstrap
+build-command-line: PROGRAM := cloudhsm-alerts
+build-CloudHsmAlertsFunction build-ChatFunction build-command-line:
+	@: "$${ARTIFACTS_DIR:?is the folder for the built program; sam build sets it}"; \
 	case "$(ARCH)" in \
 	x86_64) triple=x86_64-unknown-linux-gnu ;; \
 	arm64 | aarch64) triple=aarch64-unknown-linux-gnu ;; \
@@ -112,30 +121,55 @@ build-CloudHsmAlertsFunction build-ChatFunction: ## what `sam build` calls: the 
 		set -- --target "$$triple"; \
 		out=$$out/$$triple; \
 	fi; \
-	case "$(PROFILE)" in \
-	release) cargo build --release --locked --bin bootstrap "$$@"; program=$$out/release/bootstrap ;; \
-	dev) cargo build --locked --bins --tests "$$@"; program=$$out/debug/bootstrap ;; \
-	*) echo "make: PROFILE is release or dev, not '$(PROFILE)'" >&2; exit 2 ;; \
+	case "$(FUNCTION_PROFILE)" in \
+	release) cargo build --release --locked --bin $(PROGRAM) "$$@"; program=$$out/release/$(PROGRAM) ;; \
+	dev) cargo build --locked --bins --tests "$$@"; program=$$out/debug/$(PROGRAM) ;; \
+	*) echo "make: FUNCTION_PROFILE is release or dev, not '$(FUNCTION_PROFILE)'" >&2; exit 2 ;; \
 	esac; \
-	if command -v objdump >/dev/null; then \
-		newest=$$(objdump -T "$$program" 2>/dev/null | grep -oE 'GLIBC_[0-9.]+' | sort -Vu | tail -n 1 || true); \
-		if [ "$$(printf '%s\n' "$${newest:-GLIBC_0}" GLIBC_2.34 | sort -V | tail -n 1)" != GLIBC_2.34 ]; then \
-			echo "make: the function needs $$newest, and Amazon Linux 2023 has GLIBC_2.34: it would not start." >&2; \
-			echo "make: build it on a system with an older C library, such as Amazon Linux 2023 itself." >&2; \
-			exit 2; \
-		fi; \
+	if ! command -v readelf >/dev/null; then \
+		echo "make: readelf is not installed (it is in the package binutils): it shows whether the program" >&2; \
+		echo "make: starts with Amazon Linux 2023's C library." >&2; \
+		exit 2; \
+	fi; \
+	newest=$$(LC_ALL=C readelf -V "$$program" | grep -oE 'GLIBC_[0-9.]+' | sort -Vu | tail -n 1 || true); \
+	if [ -z "$$newest" ]; then \
+		echo "make: readelf finds no version of the C library in $$program, which every program" >&2; \
+		echo "make: for $$triple asks for: whether it would start on Amazon Linux 2023 is not known." >&2; \
+		exit 2; \
+	fi; \
+	if [ "$$(printf '%s\n' "$$newest" GLIBC_2.34 | sort -V | tail -n 1)" != GLIBC_2.34 ]; then \
+		echo "make: $(PROGRAM) needs $$newest, and Amazon Linux 2023 has GLIBC_2.34: it would not start." >&2; \
+		echo "make: build it on a system with an older C library, such as Amazon Linux 2023 itself." >&2; \
+		exit 2; \
 	fi; \
 	mkdir -p "$$ARTIFACTS_DIR"; \
-	cp "$$program" "$$ARTIFACTS_DIR/bootstrap"; \
-	echo "make: bootstrap for $(ARCH), $$(wc -c < "$$ARTIFACTS_DIR/bootstrap") bytes" >&2
+	cp "$$program" "$$ARTIFACTS_DIR/$(PROGRAM)"; \
+	echo "make: $(PROGRAM) for $(ARCH), $$(wc -c < "$$ARTIFACTS_DIR/$(PROGRAM)") bytes" >&2
 
-# The same bytes for the same program, whenever and wherever it is packed.
-.PHONY: package
+# Where a package was built must not be in it: its folders get fixed names, in what rustc writes
+# and in what the C compiler does. Of several that match, rustc takes the last.
+PACKAGE_FOLDERS = $${CARGO_HOME:-$$HOME/.cargo}=/cargo $(CURDIR)=/src $${CARGO_TARGET_DIR:-$(CURDIR)/target}=/target
+
+# The same bytes for the same source, wherever and whenever it is packed: with the same Rust, the same
+# C compiler and linker, and the same zlib in Python. Always optimized, whatever FUNCTION_PROFILE says.
+.PHONY: package package-command-line package-templates
+package: PACKED := function build-CloudHsmAlertsFunction bootstrap
 package: ## the function as a zip, with its size and checksum (ARCH=arm64), under target/package
-	@folder=target/package/$(ARCH); \
+package-command-line: PACKED := command-line build-command-line cloudhsm-alerts
+package-command-line: ## the command line as a tar, likewise
+package package-command-line:
+	@set -- $(PACKED); \
+	folder=target/package/$(ARCH); \
 	rm -rf "$$folder"; \
-	ARTIFACTS_DIR=$$folder $(MAKE) --no-print-directory build-CloudHsmAlertsFunction; \
-	exec $(PYTHON) -B scripts/package.py "$(ARCH)" "$$folder/bootstrap"
+	for mapped in $(PACKAGE_FOLDERS); do \
+		RUSTFLAGS="$${RUSTFLAGS:-} --remap-path-prefix=$$mapped"; \
+		CFLAGS="$${CFLAGS:-} -ffile-prefix-map=$$mapped"; \
+	done; \
+	export RUSTFLAGS CFLAGS; \
+	ARTIFACTS_DIR=$$folder $(MAKE) --no-print-directory "$$2" FUNCTION_PROFILE=release; \
+	exec $(PYTHON) -B scripts/package.py "$$1" "$(ARCH)" "$$folder/$$3"
+package-templates: ## the templates that deploy the zip of `make package` instead of compiling (ARCH=arm64)
+	@exec $(PYTHON) -B scripts/package.py templates "$(ARCH)"
 
 ##@ Tools
 .PHONY: tools tools-moto tools-sam tools-ministack tools-checkov

@@ -7,9 +7,10 @@ know makes the deployment fail, not shrink.
 """
 
 import json
-import subprocess
 import zipfile
 
+from package import pack
+from processes import output_of
 from tools import ROOT
 
 CODE_BUCKET = "cloudhsm-alerts-code"
@@ -25,17 +26,10 @@ NOT_EMULATED = (
 )
 
 
-def pack(program, archive):
-    entry = zipfile.ZipInfo("bootstrap")
-    entry.external_attr = 0o100755 << 16
-    # Uncompressed: it is unpacked again a moment later.
-    with zipfile.ZipFile(str(archive), "w", zipfile.ZIP_STORED) as packed:
-        packed.writestr(entry, program.read_bytes())
-
-
 def upload(emulator, program, work):
     """The function's code, in a bucket of the emulator's; returns its address."""
-    pack(program, work / "code.zip")
+    # Uncompressed: it is unpacked again a moment later.
+    pack(program, work / "code.zip", zipfile.ZIP_STORED)
     emulator.create_bucket(CODE_BUCKET)
     emulator.put_object(CODE_BUCKET, "code.zip", (work / "code.zip").read_bytes())
     return "s3://{}/code.zip".format(CODE_BUCKET)
@@ -57,13 +51,8 @@ def for_emulator(environment, code, name):
         "json.dump(yaml_parse(sys.stdin), sys.stdout)"
     )
     with open(str(ROOT / name), "rb") as template_file:
-        converted = subprocess.run(
-            [str(environment / "bin" / "python"), "-I", "-c", to_json],
-            stdin=template_file,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-    template = json.loads(converted.stdout)
+        converted = output_of([environment / "bin" / "python", "-I", "-c", to_json], stdin=template_file)
+    template = json.loads(converted)
     resources, outputs = template["Resources"], template["Outputs"]
     for name in [name for name, resource in resources.items() if is_not_emulated(resource)]:
         del resources[name]

@@ -24,6 +24,8 @@ import urllib.parse
 import urllib.request
 import xml.etree.ElementTree as ElementTree
 
+from processes import end, start
+
 LOOPBACK = "127.0.0.1"
 SERVICES = "s3,sns,sqs,lambda,dynamodb,events,monitoring,kms,cloudformation,logs,iam,sts"
 
@@ -76,6 +78,10 @@ class SnsRecorder:
                     connection.request("POST", self.path, body, dict(self.headers.items()))
                     response = connection.getresponse()
                     answer = response.read()
+                except (OSError, http.client.HTTPException) as error:
+                    # The function's client takes it for an SNS that is down.
+                    self.send_error(503, "no answer from the emulator: {}".format(error))
+                    return
                 finally:
                     connection.close()
                 if response.status == 200:
@@ -153,23 +159,22 @@ class Emulator:
         self.recorder.target_port = self.port
         with open(str(self.log), "wb") as log:
             # A group of its own: the function runs inside it and ends with it.
-            self.process = subprocess.Popen(
-                [str(self.program)],
+            self.process = start(
+                [self.program],
                 cwd=str(self.work),
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
             )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                return False
+                break
             try:
                 self.opener.open(self.url + "/_ministack/health", timeout=5).close()
                 return True
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 time.sleep(0.05)
         self.stop()
         return False
@@ -204,25 +209,9 @@ class Emulator:
     def stop(self):
         if self.process is None:
             return
-        for kind, patience in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
-            # The group outlives its first process as long as a function runs in it.
-            try:
-                os.killpg(self.process.pid, kind)
-            except ProcessLookupError:
-                break
-            end = time.monotonic() + patience
-            while time.monotonic() < end and self.group_lives():
-                time.sleep(0.02)
-        self.process.wait()
+        # The function runs in the emulator's group, which may outlive the emulator.
+        end(self.process, ((signal.SIGTERM, 5), (signal.SIGKILL, 5)))
         self.process = None
-
-    def group_lives(self):
-        self.process.poll()
-        try:
-            os.killpg(self.process.pid, 0)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return True
 
     def alive(self):
         return self.process is not None and self.process.poll() is None
@@ -248,7 +237,7 @@ class Emulator:
         except urllib.error.HTTPError as error:
             detail = error.read().decode(errors="replace")
             raise EmulatorError("the emulator's {} refused {} {}: {}".format(service, method, path, detail))
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise EmulatorError("no answer from the emulator: {}\n{}".format(error, self.log_tail()))
 
     def query(self, service, version, action, **parameters):
@@ -325,9 +314,9 @@ class Emulator:
         )
 
 
-def free_port():
+def free_port(address=LOOPBACK):
     with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
+        probe.bind((address, 0))
         return probe.getsockname()[1]
 
 

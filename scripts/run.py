@@ -31,6 +31,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 
 from emulator import Emulator, EmulatorError
+from processes import CommandError, end, start
 from stack import deploy, received, upload
 from tools import ROOT, ToolsError, ensure
 
@@ -126,19 +127,13 @@ def build():
     # With the tests, as `make test` builds it: alone, cargo would choose other features of
     # shared dependencies, and each command would compile them anew for itself.
     command = ["cargo", "build", "--locked", "--bins", "--tests"]
-    # Its progress goes to the terminal, the path of what it built to us. A group of its
-    # own, so that no compiler of it outlives an interrupted run.
-    cargo = subprocess.Popen(
-        command + ["--message-format=json-render-diagnostics"],
-        cwd=str(ROOT),
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
+    # Its progress goes to the terminal, the path of what it built to us.
+    cargo = start(command + ["--message-format=json-render-diagnostics"], cwd=str(ROOT), stdout=subprocess.PIPE)
     try:
         output, _ = cargo.communicate()
     except BaseException:
-        os.killpg(cargo.pid, signal.SIGTERM)
-        cargo.wait()
+        # No compiler of it outlives an interrupted run.
+        end(cargo)
         raise
     if cargo.returncode != 0:
         raise RunError("the function does not build (cargo, exit code {})".format(cargo.returncode))
@@ -335,7 +330,7 @@ def main(arguments):
     full = os.environ.get("FULL", "") not in ("", "0")
     try:
         run(Path(chosen) if chosen else SAMPLE, full)
-    except (RunError, EmulatorError, ToolsError) as error:
+    except (RunError, EmulatorError, ToolsError, CommandError, OSError) as error:
         say(str(error))
         return getattr(error, "exit_code", 1)
     return 0

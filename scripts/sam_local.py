@@ -4,24 +4,19 @@
 Builds with `sam build`, then gives every payload of `events/` to `sam local invoke`, and
 some to a running `sam local start-lambda`. S3, SNS and DynamoDB are moto's, listening
 where the container reaches them. Replies are compared whole with EXPECTED below, and what
-was published with the calls that the payload leads to.
+was published with the calls that the payload leads to. The Docker engine and the image are
+those of `engine.py`, which says what is used where there is none.
 
-Docker is used where there is an engine. Where there is none, Debian's package is installed
-(as root only) and an engine is started that keeps everything under target/ and ends with
-this script. Lambda's base image is taken as it is found in the engine; PULL=1 fetches it.
-Otherwise a stand-in is made of Debian's packages, so that the test needs no image registry.
-
-    make test-sam                 with the function as `make test` builds it
-    make test-sam PROFILE=release with the function as it is deployed
-    make test-sam EVENT=path      one payload of yours: shows the reply and who was told what
+    make test-sam                           with the function as `make test` builds it
+    make test-sam FUNCTION_PROFILE=release  with the function as it is deployed
+    make test-sam EVENT=path                one payload of yours: shows the reply and who was told what
+    make test-sam PULL=1                    in Lambda's image, fetched if it is not there
 """
 
 import gzip
+import http.client
 import json
 import os
-import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,7 +27,9 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 
-from emulator import free_port
+from emulator import LOOPBACK, free_port
+from engine import ADD_HOST, Engine, EngineError, architecture, say
+from processes import LIKE_CTRL_C, CommandError, Server, run as run_command
 from run import ACCOUNT, REGION, SAMPLE, SAMPLE_NAME, Interruption
 from tools import ROOT, ToolsError, ensure
 
@@ -84,51 +81,6 @@ class SamError(Exception):
     """Why the test ended, in words for the person at the terminal."""
 
 
-def say(text):
-    print("test-sam: " + text, file=sys.stderr, flush=True)
-
-
-def output_of(command, **options):
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
-    if result.returncode != 0:
-        raise SamError("{} failed ({}):\n{}".format(" ".join(map(str, command)), result.returncode, result.stderr[-2000:]))
-    return result.stdout
-
-
-class Process:
-    """A server that ends with its `with` block, and every process it started with it."""
-
-    def __init__(self, command, log, environment, is_up, patience=120):
-        self.command, self.log, self.environment, self.is_up, self.patience = command, log, environment, is_up, patience
-
-    def __enter__(self):
-        with open(str(self.log), "wb") as log:
-            self.process = subprocess.Popen(
-                self.command, env=self.environment, cwd=str(ROOT),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-            )
-        try:
-            deadline = time.monotonic() + self.patience
-            while not self.is_up():
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise SamError("{} did not start:\n{}".format(self.command[0], self.log.read_text(errors="replace")[-2000:]))
-                time.sleep(0.1)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        for kind, patience in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
-            if self.process.poll() is not None:
-                break
-            os.killpg(self.process.pid, kind)
-            try:
-                self.process.wait(patience)
-            except subprocess.TimeoutExpired:
-                continue
-
-
 def answers(url):
     try:
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5).close()
@@ -137,113 +89,6 @@ def answers(url):
         return True
     except OSError:
         return False
-
-
-# ---- Docker ---------------------------------------------------------------------------
-
-
-class Engine:
-    """A Docker engine: the one that is there, or one of our own."""
-
-    def __init__(self, work):
-        self.work = work
-        self.process = None
-        self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "SAM_"))}
-
-    def __enter__(self):
-        if shutil.which("docker") and self.is_up():
-            return self
-        if shutil.which("dockerd") is None or shutil.which("docker") is None:
-            install_docker()
-        say("starting a Docker engine of its own ...")
-        # A socket's path has at most some hundred characters, which target/ may exceed.
-        self.run = Path(tempfile.mkdtemp(prefix="sam-"))
-        self.environment["DOCKER_HOST"] = "unix://{}/docker.sock".format(self.run)
-        data = ROOT / "target" / "docker"
-        data.mkdir(parents=True, exist_ok=True)
-        self.process = Process(
-            ["dockerd", "--host", self.environment["DOCKER_HOST"], "--data-root", str(data),
-             "--exec-root", str(self.run / "exec"), "--pidfile", str(self.run / "dockerd.pid")],
-            self.work / "dockerd.log", self.environment, self.is_up,
-        )
-        self.process.__enter__()
-        return self
-
-    def __exit__(self, *_):
-        if self.process is not None:
-            self.process.__exit__()
-            shutil.rmtree(str(self.run), ignore_errors=True)
-
-    def is_up(self):
-        return subprocess.run(
-            ["docker", "info"], env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ).returncode == 0
-
-    def docker(self, *arguments, **options):
-        return output_of(["docker", *arguments], env=self.environment, **options)
-
-    def gateway(self):
-        """The address at which a container reaches this machine."""
-        described = self.docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
-        return described or "172.17.0.1"
-
-
-def install_docker():
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise SamError("no Docker engine answers; start one, or install one (on Debian and Ubuntu: apt-get install docker.io)")
-    say("installing Docker from the distribution's packages ...")
-    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-qy", "--no-install-recommends", "docker.io", "iptables"]):
-        result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if result.returncode != 0:
-            raise SamError("{} failed:\n{}".format(" ".join(command), result.stdout[-2000:]))
-
-
-def base_image(engine, sam):
-    """Lambda's base image as SAM calls it; made of Debian's packages where it is not there."""
-    ask = (
-        "from samcli.local.docker.lambda_image import LambdaImage, Runtime; "
-        "print(LambdaImage._INVOKE_REPO_PREFIX + '/' + Runtime.get_image_name_tag('provided.al2023', 'x86_64'))"
-    )
-    name = output_of([str(sam / "bin" / "python"), "-I", "-c", ask]).strip()
-    if os.environ.get("PULL", "") not in ("", "0"):
-        say("pulling {} ...".format(name))
-        engine.docker("pull", name)
-    elif subprocess.run(
-        ["docker", "image", "inspect", name], env=engine.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ).returncode != 0:
-        say("making a stand-in for {} of the distribution's packages ...".format(name))
-        with tempfile.TemporaryDirectory(dir=str(ROOT / "target")) as folder:
-            stand_in(engine, name, Path(folder))
-
-
-def stand_in(engine, name, folder):
-    """C library, a shell and certificates: what a compiled function and SAM's own start need."""
-    packages, root = folder / "packages", folder / "root"
-    packages.mkdir()
-    # apt fetches as a user of its own where it may.
-    packages.chmod(0o777)
-    output_of(["apt-get", "download", "busybox-static", "libc6", "libgcc-s1"], cwd=str(packages))
-    for package in packages.glob("*.deb"):
-        output_of(["dpkg-deb", "-x", str(package), str(root)])
-    for path in ("tmp", "var/task", "var/runtime", "var/rapid", "opt", "etc/ssl/certs", "root", "proc", "sys", "dev"):
-        (root / path).mkdir(parents=True, exist_ok=True)
-    (root / "tmp").chmod(0o1777)
-    for applet in ("sh", "mv", "chmod", "cp", "rm", "ls", "cat", "mkdir"):
-        link = root / "bin" / applet
-        if not link.exists():
-            link.symlink_to("busybox")
-    certificates = Path("/etc/ssl/certs/ca-certificates.crt")
-    if certificates.exists():
-        shutil.copyfile(str(certificates), str(root / "etc/ssl/certs/ca-certificates.crt"))
-    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
-    tar = subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE)
-    subprocess.run(
-        ["docker", "import", "--platform", "linux/amd64", "--change", "WORKDIR /var/task", "-", name],
-        stdin=tar.stdout, env=engine.environment, stdout=subprocess.DEVNULL, check=True,
-    )
-    if tar.wait() != 0:
-        raise SamError("the stand-in's files could not be packed")
 
 
 # ---- AWS ------------------------------------------------------------------------------
@@ -268,6 +113,8 @@ class Moto:
                 return response.read()
         except urllib.error.HTTPError as error:
             raise SamError("moto refused {} {}: {}".format(method, path, error.read().decode(errors="replace")[-500:]))
+        except (OSError, http.client.HTTPException) as error:
+            raise SamError("no answer from moto to {} {}: {}".format(method, path, error))
 
     def sns(self, **form):
         body = urllib.parse.urlencode(dict(form, Version="2010-03-31")).encode()
@@ -307,15 +154,18 @@ class Moto:
 
 
 class Sam:
-    def __init__(self, folder, engine, work, endpoint):
+    def __init__(self, folder, engine, work, endpoint, image):
         self.program = str(folder / "bin" / "sam")
-        self.python = str(folder / "bin" / "python")
         self.work = work
+        self.image = image
+        self.architecture = architecture()
         # With credentials of the user's in its environment, SAM looks them up at AWS first.
+        # The Makefile takes the architecture from the environment, SAM from the template.
         self.environment = dict(
-            engine.environment, SAM_CLI_TELEMETRY="0", AWS_DEFAULT_REGION=REGION,
+            engine.environment, SAM_CLI_TELEMETRY="0", AWS_DEFAULT_REGION=REGION, ARCH=self.architecture,
             AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull,
         )
+        self.parameters = ["--parameter-overrides", "Architecture=" + self.architecture]
         self.variables = work / "env.json"
         self.endpoint = endpoint
         self.write_variables(ledger="")
@@ -330,30 +180,30 @@ class Sam:
 
     def build(self):
         say("sam build (the function is compiled if it has changed) ...")
-        result = subprocess.run(
-            [self.program, "build", "--build-dir", str(self.work / "build"), "--cache-dir", str(self.work / "cache")],
-            cwd=str(ROOT), env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        code, output, errors = run_command(
+            [self.program, "build", "--build-dir", self.work / "build", "--cache-dir", self.work / "cache", *self.parameters],
+            cwd=str(ROOT), env=self.environment,
         )
-        if result.returncode != 0:
-            raise SamError("sam build failed:\n" + result.stdout[-4000:])
+        if code != 0:
+            raise SamError("sam build failed:\n" + (output + errors)[-4000:])
         self.template = self.work / "build" / "template.yaml"
 
     def local(self, command, *arguments):
+        image = [] if self.image is None else ["--invoke-image", self.image]
         return [
-            self.program, "local", command, "--template", str(self.template), "--env-vars", str(self.variables),
-            "--skip-pull-image", "--add-host", "host.docker.internal:host-gateway", "--region", REGION, *arguments,
+            self.program, "local", command, "--template", self.template, "--env-vars", self.variables, *self.parameters,
+            "--skip-pull-image", *image, *ADD_HOST, "--region", REGION, *arguments,
         ]
 
     def invoke(self, event):
         """`sam local invoke` ends with 0 even when the function failed: the reply says it."""
-        result = subprocess.run(
-            self.local("invoke", "--event", str(event), FUNCTION),
-            cwd=str(ROOT), env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        _, output, log = run_command(
+            self.local("invoke", "--event", event, FUNCTION), ending=LIKE_CTRL_C, cwd=str(ROOT), env=self.environment
         )
         try:
-            return json.loads(result.stdout.strip().splitlines()[-1]), result.stderr
+            return json.loads(output.strip().splitlines()[-1]), log
         except (IndexError, ValueError):
-            raise SamError("sam local invoke gave no reply to {}:\n{}\n{}".format(event.name, result.stdout, result.stderr[-4000:]))
+            raise SamError("sam local invoke gave no reply to {}:\n{}\n{}".format(event.name, output, log[-4000:]))
 
 
 def differences(reply, expected):
@@ -407,14 +257,20 @@ def test_running(sam, moto):
     moto.furnish()
     sam.write_variables(ledger=LEDGER)
     port = free_port()
-    url = "http://127.0.0.1:{}/2015-03-31/functions/{}/invocations".format(port, FUNCTION)
-    command = sam.local("start-lambda", "--warm-containers", "EAGER", "--host", "127.0.0.1", "--port", str(port))
-    with Process(command, sam.work / "start-lambda.log", sam.environment, lambda: answers("http://127.0.0.1:{}/".format(port))):
+    url = "http://{}:{}/".format(LOOPBACK, port)
+    log = sam.work / "start-lambda.log"
+    command = sam.local("start-lambda", "--warm-containers", "EAGER", "--host", LOOPBACK, "--port", port)
+    with Server(command, log, sam.environment, lambda: answers(url)):
         replies = []
         for name in ("s3-put.json", "sns-s3-put.json"):
-            request = urllib.request.Request(url, data=(ROOT / "events" / name).read_bytes(), method="POST")
-            with moto.opener.open(request, timeout=120) as response:
-                replies.append(json.loads(response.read()))
+            body = (ROOT / "events" / name).read_bytes()
+            request = urllib.request.Request(url + "2015-03-31/functions/{}/invocations".format(FUNCTION), body, method="POST")
+            try:
+                with moto.opener.open(request, timeout=120) as response:
+                    replies.append(json.loads(response.read()))
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise SamError("sam local start-lambda gave no reply to {}: {}\n{}".format(
+                    name, error, log.read_text(errors="replace")[-4000:]))
     problems = differences(replies[0], READ) + differences(replies[1], dict(READ, published=0, already_told=5))
     if moto.told() != CALLS:
         problems.append("told were {}, not {}".format(moto.told(), CALLS))
@@ -427,24 +283,28 @@ def test_running(sam, moto):
 def run(event):
     if event is not None and not event.is_file():
         raise SamError("there is no file {}".format(event))
+    architecture()
     (ROOT / "target").mkdir(exist_ok=True)
     sam_folder, moto_folder = ensure("sam"), ensure("moto")
     with tempfile.TemporaryDirectory(prefix="sam-", dir=str(ROOT / "target")) as folder:
         work = Path(folder)
         with Engine(work) as engine:
-            base_image(engine, sam_folder)
-            address, port = engine.gateway(), free_port()
-            url = "http://{}:{}".format(address, port)
-            server = [str(moto_folder / "bin" / "moto_server"), "-H", address, "-p", str(port)]
-            with Process(server, work / "moto.log", engine.environment, lambda: answers(url + "/moto-api/")):
-                sam, moto = Sam(sam_folder, engine, work, url), Moto(url)
+            image, is_lambdas = engine.image(sam_folder)
+            address, host = engine.host()
+            port = free_port(address)
+            server = [moto_folder / "bin" / "moto_server", "-H", address, "-p", port]
+            ours, theirs = ("http://{}:{}".format(name, port) for name in (address, host))
+            with Server(server, work / "moto.log", engine.environment, lambda: answers(ours + "/moto-api/")):
+                moto = Moto(ours)
+                sam = Sam(sam_folder, engine, work, theirs, None if is_lambdas else image)
+                engine.check_way_back(image, host, port)
                 sam.build()
                 if event is not None:
                     return show(sam, moto, event)
                 wrong = test(sam, moto) + test_running(sam, moto)
     if wrong:
         raise SamError("not as expected: " + ", ".join(wrong))
-    say("all of events/ in Lambda's container, as expected")
+    say("all of events/ in {}, as expected".format("Lambda's container" if is_lambdas else "the stand-in for Lambda's container"))
 
 
 def main():
@@ -452,7 +312,7 @@ def main():
     chosen = os.environ.get("EVENT")
     try:
         run(Path(chosen).resolve() if chosen else None)
-    except (SamError, ToolsError) as error:
+    except (SamError, EngineError, CommandError, ToolsError, OSError) as error:
         say(str(error))
         return 1
     return 0

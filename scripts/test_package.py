@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 import time
 import unittest
+import unittest.mock
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -44,7 +45,8 @@ class Archives(unittest.TestCase):
         later.write_bytes(self.program.read_bytes())
         later.chmod(0o600)
         os.utime(str(later), (time.time() + 86400,) * 2)
-        pack_it(later, self.folder / "elsewhere" / "second")
+        with unittest.mock.patch("time.time", return_value=time.time() + 86400):
+            pack_it(later, self.folder / "elsewhere" / "second")
         first, second = ((self.folder / name).read_bytes() for name in ("first", "elsewhere/second"))
         self.assertEqual(first, second)
         return first

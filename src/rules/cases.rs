@@ -4,6 +4,9 @@
 //! change. A record here is a part of a real one; its members are spelled as CloudTrail spells them, which
 //! is checked, because a test with a slip in it proves nothing.
 
+use std::slice;
+
+use rsigma_eval::CompiledRule;
 use serde_json::Value;
 
 use super::{
@@ -44,6 +47,8 @@ pub struct Case {
     pub expected: Expected,
     /// The record.
     pub record: Record,
+    /// The names of watched things that it holds for; `None`: those that all tests run with.
+    pub watched: Option<Watched>,
     /// Its line in the file.
     pub line: usize,
 }
@@ -121,10 +126,27 @@ fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Problem>
         }
         None => return Err(error(&[], "has no record".into(), shape)),
     };
+    let watched = match test.remove("watched") {
+        Some(Value::String(names)) => match Watched::parse(&names) {
+            Ok(watched) => Some(watched),
+            Err(message) => {
+                let hint = "names stand here as in WATCHED: `key=ID,stack=NAME`";
+                return Err(error(&["watched"], message, hint));
+            }
+        },
+        Some(other) => {
+            return Err(error(
+                &["watched"],
+                format!("expected text, found {}", json::kind(&other)),
+                "names stand here as in WATCHED: `key=ID,stack=NAME`",
+            ));
+        }
+        None => None,
+    };
     if let Some(other) = test.keys().next() {
         return Err(error(
             &[other],
-            format!("expected meets, misses or record, found {other:?}"),
+            format!("expected meets, misses, record or watched, found {other:?}"),
             shape,
         ));
     }
@@ -149,6 +171,7 @@ fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Problem>
         name,
         expected,
         record: Record::new(index as u64, record),
+        watched,
     })
 }
 
@@ -164,7 +187,8 @@ pub struct Tested {
 }
 
 /// Runs the tests of every rule in some files, each rule by itself: whether a filter would keep the record
-/// back, or another rule meets it, too, is not asked.
+/// back, or another rule meets it, too, is not asked. A test that names watched things itself runs with
+/// those, and with no others.
 ///
 /// # Errors
 /// All that keeps a file from being used, or a test from being run.
@@ -176,6 +200,11 @@ pub fn run(files: &[RuleFile], watched: &Watched) -> Result<Vec<Tested>, Vec<Pro
         let (cases, found) = read(origin, sigma.custom_attributes.get("tests"));
         problems.extend(found);
         let outcomes = cases.into_iter().map(|case| {
+            let named = case
+                .watched
+                .as_ref()
+                .and_then(|names| recompiled(files, &origin.file, &rule.id, names));
+            let compiled = named.as_ref().unwrap_or(compiled);
             let met = RuleSet::is_met(compiled, &case.record);
             let outcome = match (case.expected, met) {
                 (Expected::Meets, false) | (Expected::Misses, true) => {
@@ -205,4 +234,14 @@ pub fn run(files: &[RuleFile], watched: &Watched) -> Result<Vec<Tested>, Vec<Pro
     } else {
         Err(problems)
     }
+}
+
+/// The rule once more, with other names of watched things.
+fn recompiled(files: &[RuleFile], file: &str, id: &str, names: &Watched) -> Option<CompiledRule> {
+    let file = files.iter().find(|known| known.name == file)?;
+    Parts::layered(&[], slice::from_ref(file), names)
+        .rules
+        .into_iter()
+        .find(|(_, _, _, rule)| rule.id == id)
+        .map(|(_, _, compiled, _)| compiled)
 }

@@ -161,6 +161,7 @@ pub(super) fn prepare(
     names.sort();
     for name in names {
         if let Some(detection) = detections.named.get_mut(&name) {
+            let unnamed = unnamed(detection, watched);
             let mut walk = Walk {
                 origin,
                 part: [section, &name],
@@ -168,9 +169,61 @@ pub(super) fn prepare(
                 problems: &mut problems,
             };
             walk.detection(detection);
+            if let Some(never) = unnamed {
+                let part = std::mem::replace(detection, Detection::And(Vec::new()));
+                *detection = Detection::And(vec![part, Detection::AllOf(vec![never])]);
+            }
         }
     }
     problems
+}
+
+/// Where a part asks for watched things and not one of its kinds of thing is named here or has usual names:
+/// an item that is never met. Without it, the part's branch for records that leave their parameters out
+/// would tell of things that nobody asked to watch.
+fn unnamed(detection: &Detection, watched: &Watched) -> Option<DetectionItem> {
+    fn expands<'d>(detection: &'d Detection, found: &mut Vec<&'d DetectionItem>) {
+        match detection {
+            Detection::AllOf(items) => found.extend(
+                items
+                    .iter()
+                    .filter(|item| item.field.has_modifier(Modifier::Expand)),
+            ),
+            Detection::AnyOf(parts) | Detection::And(parts) => {
+                parts.iter().for_each(|part| expands(part, found));
+            }
+            // Refused.
+            Detection::Keywords(_)
+            | Detection::ArrayMatch { .. }
+            | Detection::Conditional { .. } => {}
+        }
+    }
+    let mut found = Vec::new();
+    expands(detection, &mut found);
+    let is_unnamed = |value: &SigmaValue| {
+        placeholder(value)
+            .and_then(|name| watched.patterns(name))
+            .is_some_and(|patterns| patterns.is_empty())
+    };
+    let first = *found.first()?;
+    found
+        .iter()
+        .all(|item| item.values.iter().all(is_unnamed))
+        .then(|| DetectionItem {
+            field: FieldSpec {
+                modifiers: Vec::new(),
+                ..first.field.clone()
+            },
+            values: Vec::new(),
+        })
+}
+
+/// `%name%` → `name`.
+fn placeholder(value: &SigmaValue) -> Option<&str> {
+    match value {
+        SigmaValue::String(text) => text.original.strip_prefix('%')?.strip_suffix('%'),
+        _ => None,
+    }
 }
 
 /// `1 of x_*` without any `x_…` is never met, `all of x_*` always: both are slips.
@@ -324,10 +377,7 @@ impl Walk<'_> {
                 SigmaValue::String(text) => text.original.as_str(),
                 _ => "",
             };
-            let patterns = text
-                .strip_prefix('%')
-                .and_then(|rest| rest.strip_suffix('%'))
-                .and_then(|name| self.watched.patterns(name));
+            let patterns = placeholder(value).and_then(|name| self.watched.patterns(name));
             match patterns {
                 Some(patterns) => values.extend(
                     patterns
@@ -341,10 +391,12 @@ impl Walk<'_> {
                 ),
             }
         }
+        // The engine wants several values for `all`; without any, nothing is met either way.
+        let is_unnamed = values.is_empty();
         item.values = values;
-        item.field
-            .modifiers
-            .retain(|modifier| *modifier != Modifier::Expand);
+        item.field.modifiers.retain(|modifier| {
+            *modifier != Modifier::Expand && !(is_unnamed && *modifier == Modifier::All)
+        });
     }
 
     /// The engine's own error for these does not say which.

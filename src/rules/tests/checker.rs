@@ -176,8 +176,16 @@ fn a_test_that_is_none_is_refused_with_its_place() {
             "error r.yml:15: tests.0.record.evenName: expected a member of a CloudTrail record, found \"evenName\"; did you mean eventName?",
         ),
         (
+            "tests:\n  - meets: x\n    watched: keys=x\n    record: {eventName: X}\n",
+            "error r.yml:13: tests.0.watched: expected one of trail_bucket, alert_topic, function, function_role, ledger_table, failure_queue, source_topic, source_queue, source_rule, alarm, key, log_group, rules_bucket, stack before '=', found \"keys\"; names stand here as in WATCHED: `key=ID,stack=NAME`",
+        ),
+        (
+            "tests:\n  - meets: x\n    watched: [key]\n    record: {eventName: X}\n",
+            "error r.yml:13: tests.0.watched: expected text, found a list; names stand here as in WATCHED: `key=ID,stack=NAME`",
+        ),
+        (
             "tests:\n  - meets: x\n    records: {eventName: X}\n    record: {eventName: X}\n",
-            "error r.yml:13: tests.0.records: expected meets, misses or record, found \"records\"; expected `meets: …` or `misses: …`, and `record: {…}`",
+            "error r.yml:13: tests.0.records: expected meets, misses, record or watched, found \"records\"; expected `meets: …` or `misses: …`, and `record: {…}`",
         ),
     ] {
         assert_eq!(checked(&format!("{RULE}{tests}")), [expected], "{tests}");
@@ -235,6 +243,43 @@ fn a_test_that_fails_says_what_the_rule_made_of_the_record() {
             (14, Err("the rule meets it: call: eventSource is \"cloudhsm.amazonaws.com\"; call: eventName is \"DeleteBackup\"".to_owned())),
         ]
     );
+}
+
+#[test]
+fn a_test_may_name_what_is_watched() {
+    let text = rule_with(
+        "  call:
+    eventSource: kms.amazonaws.com
+  key:
+    - requestParameters.keyId|expand: '%key%'
+    - requestParameters: null
+  condition: call and key
+tests:
+  - meets: a key that is named
+    watched: key=a
+    record: {eventSource: kms.amazonaws.com, requestParameters: {keyId: a}}
+  - meets: none is named
+    record: {eventSource: kms.amazonaws.com, requestParameters: {keyId: a}}
+  - misses: another key
+    watched: key=a
+    record: {eventSource: kms.amazonaws.com, requestParameters: {keyId: b}}
+  - meets: parameters left out, and a key is named
+    watched: key=a
+    record: {eventSource: kms.amazonaws.com}
+  - misses: parameters left out, and none is named
+    record: {eventSource: kms.amazonaws.com}
+",
+    );
+    let outcomes = |watched: &str| -> Vec<bool> {
+        let watched = Watched::parse(watched).unwrap();
+        let tested = cases::run(&[file("r.yml", &text)], &watched).unwrap();
+        let cases = tested[0].cases.iter();
+        cases.map(|(_, outcome)| outcome.is_ok()).collect()
+    };
+    assert_eq!(outcomes(""), [true, false, true, true, true]);
+    // Names for all tests hold where a test has none of its own.
+    assert_eq!(outcomes("key=a"), [true, true, true, true, false]);
+    assert_eq!(checked(&text), Vec::<String>::new());
 }
 
 #[test]

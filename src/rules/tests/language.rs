@@ -332,7 +332,7 @@ fn what_is_no_rule_is_refused_with_its_place() {
         ),
         (
             RULE.replace("eventName: DeleteBackup", "eventName|expand: '%names%'"),
-            vec!["r.yml:9: detection.call.eventName: expected a placeholder that is known here, found \"%names%\"; known are %trail_bucket%, %alert_topic%, %function%, %function_role%, %ledger_table%, %failure_queue%"],
+            vec!["r.yml:9: detection.call.eventName: expected a placeholder that is known here, found \"%names%\"; known are %trail_bucket%, %alert_topic%, %function%, %function_role%, %ledger_table%, %failure_queue%, %source_topic%, %source_queue%, %source_rule%, %alarm%, %key%, %log_group%, %rules_bucket%, %stack%"],
         ),
         (
             RULE.replace("eventName: DeleteBackup", "eventName|re: 'a(?=b)'"),

@@ -28,6 +28,8 @@ SERVICES = {
     "sts": ["sts"],
     "events": ["events"],
     "monitoring": ["cloudwatch"],
+    "cloudformation": ["cloudformation"],
+    "organizations": ["organizations"],
 }
 
 # Services whose members are listed for each operation: a placeholder of their rules is held against the
@@ -55,6 +57,8 @@ EVENT_NAMES = {
 MEMBERS = {
     "s3": ["bucketName", "host", "acl", "lifecycle", "notification", "versioning", "encryption", "publicAccessBlock"],
     "kms": ["clusterId", "customKeyStoreName"],
+    # Keys of a map without a list in the model: https://docs.aws.amazon.com/sns/latest/api/API_SetSMSAttributes.html
+    "sns": ["MonthlySpendLimit", "DeliveryStatusIAMRole", "DefaultSenderID", "DefaultSMSType"],
     "ec2": ["items", "groupSet", "securityGroupRuleSet", "ipRanges", "fromPort", "toPort"],
 }
 

@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn the_lists_are_whole() {
         let api = Api::known().unwrap();
-        assert_eq!(api.services.len(), 14);
+        assert_eq!(api.services.len(), 16);
         assert!(api.event_sources().count() > 300);
         // 18 operations of the current API and 20 of Classic, of which CreateHsm and DeleteHsm have the same
         // names, and TagResource and UntagResource have not.

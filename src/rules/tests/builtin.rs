@@ -400,3 +400,53 @@ fn named_things_are_watched_and_others_are_not() {
         );
     }
 }
+
+#[test]
+fn a_key_that_is_not_named_is_not_watched() {
+    let delete = |parameters: Value| json!({"eventSource": "kms.amazonaws.com", "eventName": "ScheduleKeyDeletion", "requestParameters": parameters});
+    let id = "1234abcd-12ab-34cd-56ef-1234567890ab";
+    let scheduled = ["critical alert-key-deletion-scheduled"];
+    let named = Watched::parse(&format!("key={id}")).unwrap();
+    let named = RuleSet::builtin(&named).unwrap();
+    for (parameters, of_named) in [
+        (json!({"keyId": id}), &scheduled[..]),
+        (
+            json!({"keyId": format!("arn:aws:kms:us-west-2:111122223333:key/{id}")}),
+            &scheduled,
+        ),
+        (Value::Null, &scheduled),
+        (
+            json!({"keyId": "0987dcba-09fe-87dc-65ba-ab0987654321"}),
+            &[],
+        ),
+    ] {
+        let record = delete(parameters);
+        assert_eq!(met(builtin(), record.clone()), Vec::<String>::new());
+        assert_eq!(met(&named, record.clone()), of_named, "{record}");
+    }
+}
+
+/// What the rules of a call with a name ask for without one, the one rule for refused calls must name, too.
+#[test]
+fn a_refused_call_that_names_nothing_is_told_as_such() {
+    let watched = Watched::parse("key=1234abcd-12ab-34cd-56ef-1234567890ab").unwrap();
+    let rules = RuleSet::builtin(&watched).unwrap();
+    let api = check::api::Api::known().unwrap();
+    let mut told = 0;
+    for source in api.event_sources() {
+        for event_name in api.operations(source) {
+            let mut call = json!({"eventSource": source, "eventName": event_name, "userIdentity": {"type": "IAMUser"}, "requestParameters": null});
+            let succeeded = met(&rules, call.clone());
+            call["errorCode"] = "AccessDenied".into();
+            let refused = met(&rules, call);
+            // Each is told either by its own rule or by the one for calls without a name.
+            assert_eq!(
+                succeeded.is_empty(),
+                refused.is_empty(),
+                "{event_name} of {source}: {succeeded:?}, {refused:?}"
+            );
+            told += usize::from(!refused.is_empty());
+        }
+    }
+    assert!(told > 100, "{told}");
+}

@@ -124,6 +124,19 @@ fn check_tells_all_problems_with_their_places_and_exits_by_them() {
         )
     );
     assert_eq!(check(&["--nonsense"]).0, Some(2));
+    // A file in another encoding is one problem; the others are looked at all the same.
+    fs::write(folder.path().join("rules/latin.yml"), b"# r\xe8gle\n").unwrap();
+    let (code, out, err) = check(&["rules"]);
+    assert_eq!(
+        (code, err.as_str()),
+        (Some(1), "3 files checked: 2 errors, 0 warnings\n")
+    );
+    assert!(
+        out.ends_with(
+            "rules/latin.yml:1: error: expected YAML in UTF-8, found a character that is none\n    save the file in UTF-8\n"
+        ),
+        "{out}"
+    );
 }
 
 #[test]

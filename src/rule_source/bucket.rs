@@ -76,7 +76,7 @@ async fn file(
         // The object may have grown since it was listed.
         within_limits(&name, 0, bytes.len() as u64)?;
     }
-    let file = text(&name, bytes)?;
+    let file = text(&name, &bytes);
     Ok((found.object.key, (found.etag, file)))
 }
 

@@ -46,7 +46,7 @@ pub(super) fn read(folder: &Path, known: &Files) -> Result<Files, ReadError> {
         let key = path.to_string_lossy().into_owned();
         let file = match known.get(&key) {
             Some((known, file)) if *known == stamp => file.clone(),
-            _ => text(&name, fs::read(&path).map_err(failed)?)?,
+            _ => text(&name, &fs::read(&path).map_err(failed)?),
         };
         files.insert(key, (stamp, file));
     }

@@ -340,18 +340,13 @@ fn within_limits(at: &str, count: usize, bytes: u64) -> Result<(), ReadError> {
     })
 }
 
-/// The text of a file.
-fn text(at: &str, bytes: Vec<u8>) -> Result<RuleFile, ReadError> {
-    String::from_utf8(bytes)
-        .map(|text| RuleFile {
-            name: at.to_owned(),
-            text,
-        })
-        .map_err(|_| ReadError {
-            at: at.to_owned(),
-            message: "expected YAML in UTF-8".into(),
-            is_temporary: false,
-        })
+/// The text of a file. Bytes that are no UTF-8 are marked, and the file is refused for the mark with its line
+/// when its rules are read: one broken file must not keep the others from being looked at.
+fn text(at: &str, bytes: &[u8]) -> RuleFile {
+    RuleFile {
+        name: at.to_owned(),
+        text: String::from_utf8_lossy(bytes).into_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub(super) struct Item<'d> {
     pub item: &'d DetectionItem,
     /// Whether the condition asks for it (or, under `not`, excludes it).
     pub positive: bool,
+    /// The mapping that it stands in, itself included: what must hold together with it.
+    pub mapping: &'d [DetectionItem],
 }
 
 /// Whether an item is about this member of a record; names are the same in any case.
@@ -76,6 +78,7 @@ fn collect<'d>(part: &'d str, detection: &'d Detection, positive: bool, found: &
             part,
             item,
             positive,
+            mapping: items,
         })),
         Detection::AnyOf(parts) | Detection::And(parts) => parts
             .iter()

@@ -7,7 +7,7 @@
 use std::slice;
 
 use rsigma_eval::CompiledRule;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     Parts, RuleFile, RuleSet,
@@ -150,6 +150,10 @@ fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Problem>
             shape,
         ));
     }
+    if let Some((path, message, hint)) = misspelt(&record) {
+        let path: Vec<&str> = ["record"].into_iter().chain(path.split('.')).collect();
+        return Err(error(&path, message, &hint));
+    }
     for member in record.keys() {
         if !api::RECORD_MEMBERS
             .iter()
@@ -173,6 +177,66 @@ fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Problem>
         record: Record::new(index as u64, record),
         watched,
     })
+}
+
+/// The first member below the top of a record that is misspelt, as a path, with what is wrong and what is
+/// meant: of `userIdentity`, and of the request where the event source's operations are known.
+fn misspelt(record: &Map<String, Value>) -> Option<(String, String, String)> {
+    let member = |name: &str| {
+        record
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+    };
+    if let Some((top, identity)) = member("userIdentity") {
+        for path in paths(identity) {
+            let names = path.iter().map(String::as_str);
+            if let Some((name, Some(near))) = api::misspelt_identity(names) {
+                return Some((
+                    format!("{top}.{}", path.join(".")),
+                    format!("no userIdentity has a member {name:?}"),
+                    format!("did you mean {near}?"),
+                ));
+            }
+        }
+    }
+    let api = api::Api::known()?;
+    let source = member("eventSource")?.1.as_str()?;
+    let (top, parameters) = member("requestParameters")?;
+    let sources = [source.to_owned()];
+    parameters
+        .as_object()?
+        .keys()
+        // A near miss may carry the parameters of another service's call of the same name.
+        .filter(|name| {
+            api.knows(source)
+                && !api
+                    .event_sources()
+                    .any(|any| api.has_member(any, &[], name))
+        })
+        .find_map(|name| {
+            let near = nearest(name, api.members(&sources))?;
+            Some((
+                format!("{top}.{name}"),
+                format!("no call of {source} has a member {name:?}"),
+                format!("did you mean {near}?"),
+            ))
+        })
+}
+
+/// The paths of all members of a value.
+fn paths(value: &Value) -> Vec<Vec<String>> {
+    let Value::Object(members) = value else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for (name, inner) in members {
+        found.push(vec![name.clone()]);
+        found.extend(paths(inner).into_iter().map(|mut path| {
+            path.insert(0, name.clone());
+            path
+        }));
+    }
+    found
 }
 
 /// What became of a rule's tests.

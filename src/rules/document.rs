@@ -135,6 +135,18 @@ pub(super) fn read(
     watched: &Watched,
     problems: &mut Vec<Problem>,
 ) -> Vec<Document> {
+    // Whoever read the file put this mark in the place of bytes that are no UTF-8. Nobody writes it.
+    if let Some(before) = file.text.find(char::REPLACEMENT_CHARACTER) {
+        problems.push(Problem {
+            weight: Weight::Error,
+            file: file.name.clone(),
+            line: Some(1 + file.text[..before].matches('\n').count()),
+            field: String::new(),
+            message: "expected YAML in UTF-8, found a character that is none".into(),
+            hint: Some("save the file in UTF-8".into()),
+        });
+        return Vec::new();
+    }
     let is_blank = |text: &str| {
         text.lines()
             .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))

@@ -47,6 +47,38 @@ pub(in crate::rules) const RECORD_MEMBERS: &[&str] = &[
     "vpcEndpointId",
 ];
 
+/// Members below `userIdentity`, at any depth.
+/// Source: AWS CloudTrail User Guide, "CloudTrail userIdentity element".
+pub(in crate::rules) const IDENTITY: &[&str] = &[
+    "accessKeyId",
+    "accountId",
+    "arn",
+    "attributes",
+    "creationDate",
+    "credentialsIssuedTo",
+    "credentialId",
+    "ec2RoleDelivery",
+    "federatedProvider",
+    "identityProvider",
+    "identityStoreArn",
+    "inScopeOf",
+    "invokedBy",
+    "invokedByDelegate",
+    "issuerType",
+    "mfaAuthenticated",
+    "onBehalfOf",
+    "principalId",
+    "sessionContext",
+    "sessionIssuer",
+    "sourceAccount",
+    "sourceArn",
+    "sourceIdentity",
+    "type",
+    "userId",
+    "userName",
+    "webIdFederationData",
+];
+
 /// Event sources and operations of AWS.
 #[derive(Debug, Deserialize)]
 pub(in crate::rules) struct Api {
@@ -137,6 +169,23 @@ impl Api {
         };
         self.services.get(source)
     }
+}
+
+/// The member of a path below `userIdentity` that no record has there, with the nearest that one has.
+pub(in crate::rules) fn misspelt_identity<'p>(
+    path: impl Iterator<Item = &'p str>,
+) -> Option<(&'p str, Option<&'static str>)> {
+    let is = |known: &str, name: &str| known.eq_ignore_ascii_case(name);
+    for name in path {
+        if !IDENTITY.iter().any(|known| is(known, name)) {
+            return Some((name, super::nearest(name, IDENTITY.iter().copied())));
+        }
+        // What an identity provider says of a person has names of its own.
+        if is("webIdFederationData", name) {
+            return None;
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 //!
 //! Loading refuses what cannot be used. The checker goes further: a rule that can never be met is this
 //! field's commonest silent failure, and nothing but knowledge of the API shows it. It holds event sources
-//! and event names against AWS's own lists (`api.rs`), placeholders against what a record can have
+//! and event names against AWS's own lists (`api.rs`), each by itself (`names.rs`) and together
+//! (`calls.rs`), placeholders against what a record can have
 //! (`placeholders.rs`), and tells of rules without a near miss, of exceptions that are over, and of rules
 //! that make the function read every record.
 
 pub(super) mod api;
+mod calls;
 mod names;
 mod placeholders;
 
@@ -117,7 +119,17 @@ fn check_rule(origin: &Origin, sigma: &SigmaRule, rule: &Rule, problems: &mut Ve
         }
     }
     problems.extend(found);
+    let before = problems.len();
     names::check(origin, "detection", &sigma.detection, problems);
+    // A name that no record has explains by itself why the rule is never met.
+    if problems.len() == before && calls::can_be_met(&sigma.detection) == Some(false) {
+        problems.push(origin.problem(
+            Weight::Error,
+            &["detection", "condition"],
+            "no call has all the event sources and event names that it asks for together",
+            Some("a call has one of each: put names into one list, or join parts by `or`"),
+        ));
+    }
     placeholders::check(origin, sigma, rule, problems);
 }
 

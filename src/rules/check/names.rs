@@ -6,7 +6,7 @@ use rsigma_eval::{
     compiler::{compile_detection, eval_condition},
     event::JsonEvent,
 };
-use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Detections, SigmaValue};
+use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Detections, Modifier, SigmaValue};
 use serde_json::json;
 
 use super::{
@@ -77,28 +77,52 @@ pub(super) fn check(
     if sources.is_empty() || !sources.iter().all(|source| api.knows(source)) {
         return;
     }
-    let operations = operations(api, &sources);
-    let candidates: Vec<&str> = operations.iter().map(String::as_str).collect();
     for item in items.iter().filter(|item| is(item, "eventName")) {
+        let sources = &beside(item, &sources);
+        let operations = operations(api, sources);
+        let candidates: Vec<&str> = operations.iter().map(String::as_str).collect();
         let dead: Vec<&SigmaValue> = item
             .item
             .values
             .iter()
             .filter(|value| matched(item.item, value, "eventName", &candidates).is_empty())
-            .filter(|value| !is_versioned(value, &sources, &operations))
+            .filter(|value| !is_versioned(value, sources, &operations))
             .collect();
         let is_dead = item.positive && dead.len() == item.item.values.len();
         for value in dead {
-            names.event_name(item, value, &sources, &candidates, is_dead);
+            names.event_name(item, value, sources, &candidates, is_dead);
         }
     }
     for item in &items {
-        names.parameter(api, item, &sources);
+        names.parameter(api, item, &beside(item, &sources));
     }
 }
 
+/// The event sources that stand in the same mapping as an item; where none does, those of the whole
+/// detection: of two mappings in a list, each has its own.
+fn beside(item: &Item<'_>, sources: &[String]) -> Vec<String> {
+    let own: Vec<&str> = item
+        .mapping
+        .iter()
+        .filter(|other| bound::is_about(other, "eventSource"))
+        .flat_map(|other| {
+            let known: Vec<&str> = sources.iter().map(String::as_str).collect();
+            other
+                .values
+                .iter()
+                .flat_map(|value| matched(other, value, "eventSource", &known))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    sources
+        .iter()
+        .filter(|source| own.is_empty() || own.contains(&source.as_str()))
+        .cloned()
+        .collect()
+}
+
 /// A name of Lambda's with whatever date and version CloudTrail writes behind it.
-fn is_versioned(value: &SigmaValue, sources: &[String], operations: &[String]) -> bool {
+pub(super) fn is_versioned(value: &SigmaValue, sources: &[String], operations: &[String]) -> bool {
     let text = written(value);
     let bare = text
         .rsplit_once('v')
@@ -113,7 +137,7 @@ fn is_versioned(value: &SigmaValue, sources: &[String], operations: &[String]) -
 }
 
 /// The event names that these event sources can have.
-fn operations(api: &Api, sources: &[String]) -> Vec<String> {
+pub(super) fn operations(api: &Api, sources: &[String]) -> Vec<String> {
     let mut operations = Vec::new();
     for source in sources {
         for operation in api.operations(source) {
@@ -140,7 +164,7 @@ pub(super) fn matched<'n>(
     single
         .field
         .modifiers
-        .retain(|modifier| *modifier != rsigma_parser::Modifier::All);
+        .retain(|modifier| *modifier != Modifier::All);
     single.values = vec![value.clone()];
     let Ok(compiled) = compile_detection(&Detection::AllOf(vec![single])) else {
         return Vec::new();
@@ -159,7 +183,7 @@ pub(super) fn matched<'n>(
 }
 
 /// A value as the rule writes it.
-fn written(value: &SigmaValue) -> String {
+pub(super) fn written(value: &SigmaValue) -> String {
     match value {
         SigmaValue::String(text) => text.original.clone(),
         SigmaValue::Integer(number) => number.to_string(),
@@ -199,6 +223,7 @@ impl Names<'_> {
             .iter()
             .any(|known| known.eq_ignore_ascii_case(top))
         {
+            self.identity(item, field);
             return;
         }
         match nearest(top, api::RECORD_MEMBERS.iter().copied()) {
@@ -214,6 +239,32 @@ impl Names<'_> {
                 format!("CloudTrail documents no member {top:?} of a record"),
                 "parameters of the call stand below requestParameters".into(),
             ),
+        }
+    }
+
+    /// A member below `userIdentity`, which is the same for every service.
+    fn identity(&mut self, item: &Item<'_>, field: &str) {
+        let mut path = field.split('.');
+        if !path
+            .next()
+            .is_some_and(|top| top.eq_ignore_ascii_case("userIdentity"))
+        {
+            return;
+        }
+        match api::misspelt_identity(path) {
+            Some((name, Some(near))) => self.push(
+                Weight::Error,
+                item,
+                format!("no userIdentity has a member {name:?}"),
+                format!("did you mean {near}?"),
+            ),
+            Some((name, None)) => self.push(
+                Weight::Warning,
+                item,
+                format!("CloudTrail documents no member {name:?} of a userIdentity"),
+                "its page \"userIdentity element\" lists them".into(),
+            ),
+            None => {}
         }
     }
 

@@ -12,34 +12,6 @@ use super::{
 };
 use crate::rules::{Rule, bound, document::Origin, response};
 
-/// Members below `userIdentity` and the other parts of a record that are the same for every service.
-/// Source: AWS CloudTrail User Guide, "CloudTrail userIdentity element".
-const IDENTITY: &[&str] = &[
-    "accessKeyId",
-    "accountId",
-    "arn",
-    "attributes",
-    "creationDate",
-    "credentialId",
-    "ec2RoleDelivery",
-    "federatedProvider",
-    "identityProvider",
-    "identityStoreArn",
-    "inScopeOf",
-    "invokedBy",
-    "invokedByDelegate",
-    "mfaAuthenticated",
-    "onBehalfOf",
-    "principalId",
-    "sessionContext",
-    "sessionIssuer",
-    "sourceIdentity",
-    "type",
-    "userId",
-    "userName",
-    "webIdFederationData",
-];
-
 pub(super) fn check(origin: &Origin, sigma: &SigmaRule, rule: &Rule, problems: &mut Vec<Problem>) {
     let Some(api) = Api::known() else {
         return;
@@ -116,8 +88,8 @@ fn can_be_filled(
         });
     }
     let is_identity = top.eq_ignore_ascii_case("userIdentity");
-    if is_identity && !is_one_of(IDENTITY, last) {
-        return Err(match nearest(last, IDENTITY.iter().copied()) {
+    if is_identity && !is_one_of(api::IDENTITY, last) {
+        return Err(match nearest(last, api::IDENTITY.iter().copied()) {
             Some(near) => format!("did you mean {near}?"),
             None => "a userIdentity has no such member".into(),
         });

@@ -82,6 +82,46 @@ fn what_can_never_be_met_is_an_error() {
             "error r.yml:10: detection.call.requestParameters.backpId: no call of cloudhsm.amazonaws.com has a member \"backpId\"; did you mean backupId?",
         ),
         (
+            rule.replacen(
+                "    eventSource: cloudhsm.amazonaws.com\n    eventName: DeleteBackup",
+                "    - eventSource: cloudhsm.amazonaws.com\n      eventName: DeleteBackup\n    - eventSource: kms.amazonaws.com\n      eventName: RestoreBackup",
+                1,
+            ),
+            "error r.yml:9: detection.call.eventName: kms.amazonaws.com has no operation \"RestoreBackup\"; cloudhsm.amazonaws.com has an operation of that name",
+        ),
+        (
+            rule.replacen(
+                "  condition: call",
+                "  other: {eventName: RestoreBackup}\n  condition: call and other",
+                1,
+            ),
+            "error r.yml:11: detection.condition: no call has all the event sources and event names that it asks for together; a call has one of each: put names into one list, or join parts by `or`",
+        ),
+        (
+            rule.replacen(
+                "eventName: DeleteBackup",
+                "eventName|all: [DeleteBackup, RestoreBackup]",
+                1,
+            ),
+            "error r.yml:10: detection.condition: no call has all the event sources and event names that it asks for together; a call has one of each: put names into one list, or join parts by `or`",
+        ),
+        (
+            rule.replacen(
+                "    eventName: DeleteBackup",
+                "    eventName: DeleteBackup\n    userIdentity.typ: Root",
+                1,
+            ),
+            "error r.yml:10: detection.call.userIdentity.typ: no userIdentity has a member \"typ\"; did you mean type?",
+        ),
+        (
+            rule.replacen(
+                "    eventName: DeleteBackup",
+                "    eventName: DeleteBackup\n    userIdentity.sessionContext.sessionIsuer.userName: x",
+                1,
+            ),
+            "error r.yml:10: detection.call.userIdentity.sessionContext.sessionIsuer.userName: no userIdentity has a member \"sessionIsuer\"; did you mean sessionIssuer?",
+        ),
+        (
             format!("{rule}response: Look at {{hsmId|HSM_ID}}\n"),
             "error r.yml:16: response: no record that meets this rule can fill {hsmId}; expected a member of the call's request or response, or region, account, actor, eventTime",
         ),
@@ -176,6 +216,14 @@ fn a_test_that_is_none_is_refused_with_its_place() {
             "error r.yml:15: tests.0.record.evenName: expected a member of a CloudTrail record, found \"evenName\"; did you mean eventName?",
         ),
         (
+            "tests:\n  - misses: x\n    record: {eventName: X, userIdentity: {sessionContext: {atributes: {}}}}\n",
+            "error r.yml:13: tests.0.record.userIdentity.sessionContext.atributes: no userIdentity has a member \"atributes\"; did you mean attributes?",
+        ),
+        (
+            "tests:\n  - misses: x\n    record:\n      eventSource: cloudhsm.amazonaws.com\n      RequestParameters: {BakupId: b}\n",
+            "error r.yml:15: tests.0.record.RequestParameters.BakupId: no call of cloudhsm.amazonaws.com has a member \"BakupId\"; did you mean backupId?",
+        ),
+        (
             "tests:\n  - meets: x\n    watched: keys=x\n    record: {eventName: X}\n",
             "error r.yml:13: tests.0.watched: expected one of trail_bucket, alert_topic, function, function_role, ledger_table, failure_queue, source_topic, source_queue, source_rule, alarm, key, log_group, rules_bucket, stack before '=', found \"keys\"; names stand here as in WATCHED: `key=ID,stack=NAME`",
         ),
@@ -190,6 +238,60 @@ fn a_test_that_is_none_is_refused_with_its_place() {
     ] {
         assert_eq!(checked(&format!("{RULE}{tests}")), [expected], "{tests}");
     }
+}
+
+#[test]
+fn what_can_be_met_is_no_error() {
+    let rule = format!("{RULE}{TESTS}");
+    for (asked, instead) in [
+        // Two names of one call by two patterns.
+        (
+            "  condition: call",
+            "  other: {eventName|startswith: Delete}\n  condition: call and other",
+        ),
+        (
+            "  condition: call",
+            "  other: {eventSource: cloudhsm.amazonaws.com, eventName: RestoreBackup}\n  condition: call or other",
+        ),
+        (
+            "  condition: call",
+            "  other: {eventName: RestoreBackup}\n  condition: call and not other",
+        ),
+        (
+            "eventName: DeleteBackup",
+            "eventName|contains|all: [Delete, Backup]",
+        ),
+        // A name with whatever date behind it.
+        (
+            "eventSource: cloudhsm.amazonaws.com\n    eventName: DeleteBackup",
+            "eventSource: lambda.amazonaws.com\n    eventName: DeleteFunctionConcurrency20171031",
+        ),
+        // What an identity provider says of a person has names of its own.
+        (
+            "    eventName: DeleteBackup",
+            "    eventName: DeleteBackup\n    userIdentity.sessionContext.webIdFederationData.attributes.typ: x",
+        ),
+    ] {
+        let text = rule.replacen(asked, instead, 1);
+        assert_eq!(checked(&text), Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn a_file_in_another_encoding_is_one_problem_of_its_folder() {
+    let broken = "title: caf\u{fffd}\nid: x\n";
+    let files = [file("broken.yml", broken), file("r.yml", RULE)];
+    let problems: Vec<String> = check::check(&files, TODAY)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        problems,
+        [
+            "broken.yml:1: expected YAML in UTF-8, found a character that is none; save the file in UTF-8",
+            "r.yml:1: tests: has no tests; add a record that differs in the one thing that matters, under `misses:`, and one under `meets:`",
+        ]
+    );
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Lists the rule files, so that every `rules/**/*.yml` is compiled into the binary: a rule is added
 //! by adding its file, and no list can forget one.
+//!
+//! They are listed twice: as they are, for whoever wants to read, check or test them, and without what no
+//! alert needs, which is more than half of their text, for the function, which reads them at each start.
 
 use std::{env, fs, io, path::Path};
 
@@ -25,7 +28,38 @@ fn main() -> io::Result<()> {
     fs::write(
         Path::new(&out).join("builtin_rules.rs"),
         format!("&[\n{list}]\n"),
+    )?;
+    let mut bare = String::new();
+    for file in &files {
+        let text = without(&fs::read_to_string(file)?, NOT_IN_ALERTS);
+        bare += &format!("    ({file:?}, {text:?}),\n");
+    }
+    fs::write(
+        Path::new(&out).join("bare_rules.rs"),
+        format!("&[\n{bare}]\n"),
     )
+}
+
+/// Members of a rule that neither the engine nor an alert needs.
+const NOT_IN_ALERTS: &[&str] = &["tests", "references", "falsepositives"];
+
+/// The text without some members of its top level: their lines are left empty, so that all others stay where
+/// they are.
+fn without(text: &str, members: &[&str]) -> String {
+    let mut is_left_out = false;
+    let mut kept = String::new();
+    for line in text.lines() {
+        let begins_member = line.starts_with(|c: char| c.is_ascii_alphabetic());
+        if begins_member || line.starts_with("---") {
+            let name = line.split(':').next().unwrap_or_default();
+            is_left_out = members.contains(&name);
+        }
+        if !is_left_out {
+            kept += line;
+        }
+        kept.push('\n');
+    }
+    kept
 }
 
 fn collect(folder: &Path, files: &mut Vec<String>) -> io::Result<()> {

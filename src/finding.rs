@@ -60,7 +60,7 @@ impl Finding {
 pub struct Counts {
     /// Elements of `Records`.
     pub records: u64,
-    /// Records that the rules looked at.
+    /// Records that the rules looked at, or that are of calls which no rule can meet.
     pub evaluated: u64,
     /// Elements that are no record, or too large.
     pub unreadable: u64,
@@ -70,7 +70,7 @@ pub struct Counts {
 
 /// One log file on its way through the core.
 pub struct Scan<'r> {
-    log_file: LogFile,
+    log_file: LogFile<'r>,
     tally: Tally<'r>,
 }
 
@@ -91,13 +91,17 @@ impl<'r> Scan<'r> {
     /// A scan of one file of at most `max_uncompressed` bytes once inflated.
     pub fn with_limit(rules: &'r RuleSet, today: Date, max_uncompressed: u64) -> Scan<'r> {
         Scan {
-            log_file: LogFile::new(max_uncompressed),
-            tally: Tally {
-                rules,
-                today,
-                counts: Counts::default(),
-                unreadable: Vec::new(),
-            },
+            log_file: LogFile::of_relevant(max_uncompressed, rules.relevance()),
+            tally: Tally::new(rules, today),
+        }
+    }
+
+    /// A scan that parses every record, also those that no rule can meet. It finds the same and takes
+    /// longer: tests and benches hold the two against each other.
+    pub fn of_every_record(rules: &'r RuleSet, today: Date) -> Scan<'r> {
+        Scan {
+            log_file: LogFile::new(DEFAULT_MAX_UNCOMPRESSED),
+            tally: Tally::new(rules, today),
         }
     }
 
@@ -111,8 +115,12 @@ impl<'r> Scan<'r> {
         sink: &mut impl FnMut(Finding),
     ) -> Result<(), LogFileError> {
         let tally = &mut self.tally;
-        self.log_file
-            .push(chunk, &mut |entry| tally.take(entry, sink))
+        let passed_over = self.log_file.passed_over();
+        let outcome = self
+            .log_file
+            .push(chunk, &mut |entry| tally.take(entry, sink));
+        tally.pass_over(self.log_file.passed_over() - passed_over);
+        outcome
     }
 
     /// The file has ended.
@@ -121,7 +129,10 @@ impl<'r> Scan<'r> {
     /// The file is not complete, or is no log file.
     pub fn finish(&mut self, sink: &mut impl FnMut(Finding)) -> Result<(), LogFileError> {
         let tally = &mut self.tally;
-        self.log_file.finish(&mut |entry| tally.take(entry, sink))
+        let passed_over = self.log_file.passed_over();
+        let outcome = self.log_file.finish(&mut |entry| tally.take(entry, sink));
+        tally.pass_over(self.log_file.passed_over() - passed_over);
+        outcome
     }
 
     /// Counts so far.
@@ -143,7 +154,22 @@ impl<'r> Scan<'r> {
     }
 }
 
-impl Tally<'_> {
+impl<'r> Tally<'r> {
+    fn new(rules: &'r RuleSet, today: Date) -> Tally<'r> {
+        Tally {
+            rules,
+            today,
+            counts: Counts::default(),
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// Records that no rule can meet count as looked at.
+    fn pass_over(&mut self, count: u64) {
+        self.counts.records += count;
+        self.counts.evaluated += count;
+    }
+
     fn take(&mut self, entry: Entry, sink: &mut impl FnMut(Finding)) {
         self.counts.records += 1;
         match entry {
@@ -163,3 +189,6 @@ impl Tally<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,18 @@
 //! surrogate pair (CloudTrail cuts long fields, and may cut a pair in two) and any depth of nesting; numbers
 //! of any size are kept as written (serde_json's `arbitrary_precision`). Here these are mended, as are bytes
 //! that are not UTF-8, and what is not JSON stays an error.
+//!
+//! With `arbitrary_precision` and `raw_value`, serde_json takes an object with a certain name in it for a
+//! number or for JSON in a text, and refuses what is neither. Such a name, which a caller may choose, is a
+//! name here like any other.
 
-use serde_json::Value;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// The name under which serde_json hands a number over.
+const NUMBER: &str = "$serde_json::private::Number";
 
 /// Deeper values than this become [`TOO_DEEP`]. serde_json stops at 128; records go 11 deep.
 const MAX_DEPTH: usize = 120;
@@ -17,11 +27,83 @@ const TOO_DEEP: &[u8] = b"\"[nested too deeply]\"";
 /// # Errors
 /// The text is not JSON; the error is that of the text as it came.
 pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
-    serde_json::from_slice(text).or_else(|error| {
+    let read = |text: &[u8]| serde_json::from_slice(text).map(|Read(value)| value);
+    read(text).or_else(|error| {
         let text = String::from_utf8_lossy(text);
         let mended = mend_depth(&mend_surrogates(text.as_bytes()));
-        serde_json::from_slice(&mended).map_err(|_| error)
+        read(&mended).map_err(|_| error)
     })
+}
+
+/// A value, as serde_json reads it but for that name.
+struct Read(Value);
+
+impl<'de> Deserialize<'de> for Read {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Read, D::Error> {
+        deserializer.deserialize_any(ReadVisitor).map(Read)
+    }
+}
+
+struct ReadVisitor;
+
+impl<'de> Visitor<'de> for ReadVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(Value::Bool(flag))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::from(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::from(number))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::from(number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::String(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(Value::String(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Read(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((name, Read(value))) = members.next_entry::<String, Read>()? {
+            object.insert(name, value);
+        }
+        // A number comes as an object of one member, a text that is a number. A record may say the same,
+        // and that is then taken for the number.
+        if object.len() == 1
+            && let Some(Value::String(text)) = object.get(NUMBER)
+            && let Ok(number) = text.parse::<Number>()
+        {
+            return Ok(Value::Number(number));
+        }
+        Ok(Value::Object(object))
+    }
 }
 
 /// What sort of JSON a value is, for messages that say what was found.

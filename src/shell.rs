@@ -8,7 +8,6 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::Subscriber
 
 use crate::{
     clock::Clock,
-    rules::problem::Problem,
     text::{chain, one_line},
 };
 
@@ -42,14 +41,6 @@ where
         (Some(code), None) => one_line(code, 500),
         _ => chain(error),
     }
-}
-
-/// What is wrong with the built-in rules, as an error that ends the program.
-pub fn first_problem(problems: Vec<Problem>) -> String {
-    problems.first().map_or_else(
-        || "the built-in rules cannot be used".to_owned(),
-        ToString::to_string,
-    )
 }
 
 /// JSON lines on standard output, as Lambda's advanced logging has them: this crate's own and the

@@ -202,7 +202,6 @@ fn a_rule_set_is_changed_broken_and_mended_while_it_is_in_use() {
         Watched::default(),
         aws.s3(),
     )
-    .unwrap()
     .looking_every(Duration::ZERO);
     let refresh = || aws.block_on(source.refresh());
 

@@ -50,7 +50,6 @@ async fn log_files(settings: Settings) -> Result<(), lambda_runtime::Error> {
     let metrics = Metrics::new(Settings::function_name());
     let function = Function::new(settings, &shell::sdk_config().await)
         .await
-        .map_err(shell::first_problem)?
         .measured(metrics);
     let function = Arc::new(function);
     // The raw text, so that a payload is read here, as tolerantly as a log file.

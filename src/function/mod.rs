@@ -31,7 +31,6 @@ use crate::{
     outcome::{self, Failed, Failure},
     payload::{self, Invocation, PayloadError},
     rule_source::{RuleSource, Trouble},
-    rules::problem::Problem,
     s3,
     settings::Settings,
     sns::Publisher,
@@ -72,17 +71,14 @@ impl Function {
     /// A function with its clients made from the SDK's configuration. The rules of `RULES_URI` are in use from
     /// the first invocation on, if they can be read in time; otherwise the built-in ones are, and the first
     /// invocation tells why.
-    ///
-    /// # Errors
-    /// A built-in rule is malformed: a mistake in the program.
-    pub async fn new(settings: Settings, sdk: &SdkConfig) -> Result<Function, Vec<Problem>> {
+    pub async fn new(settings: Settings, sdk: &SdkConfig) -> Function {
         let rules = RuleSource::new(
             settings.rules_uri.clone(),
             settings.watched.clone(),
             s3::client(sdk),
-        )?;
+        );
         let (timing, clock) = (Timing::default(), Clock::default());
-        Ok(Function::with_timing(settings, rules, sdk, timing, clock).await)
+        Function::with_timing(settings, rules, sdk, timing, clock).await
     }
 
     /// A function in another time: with other limits, by another clock; and with rules that exist.

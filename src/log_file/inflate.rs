@@ -1,22 +1,42 @@
-//! The bytes of an object, inflated where they are gzip: pushed in as they arrive, handed on in
-//! pieces of bounded size.
+//! The bytes of an object, inflated where they are gzip: pushed in as they arrive, handed on from one
+//! window of bounded size.
+//!
+//! The window is handed on when it is full and at the end of the object. Whoever takes it may leave the
+//! beginning of something unfinished in it; that is handed on again with what follows it, so that a record
+//! stands in one piece without being copied from window to window.
 //!
 //! Gzip is told by its magic bytes, never by name or header: S3 clients may have inflated the body on
 //! the way. Every member counts. This is the one place that inflates, and it holds the cap on the
 //! uncompressed size.
 
+use std::sync::{Mutex, PoisonError};
+
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::LogFileError;
+use super::{LogFileError, compact::SLACK};
 
-/// Size of the piece that is inflated at once. 64 KiB stays in the processor's cache.
-const WINDOW: usize = 64 * 1024;
+/// Most bytes that are handed on at once. It stays in the processor's second cache, and inflating into it
+/// seldom has to copy the 32 KiB that deflate refers back to.
+const WINDOW: usize = 256 * 1024;
+
+/// Windows that no file uses at the moment. Clearing a new one would take as long as inflating a small file.
+static WINDOWS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// What is handed on: the window's bytes, and whether they are the last.
+pub(super) struct Piece<'w> {
+    /// The bytes and [`SLACK`] more, which are zeros behind the last bytes.
+    pub(super) padded: &'w [u8],
+    pub(super) length: usize,
+    pub(super) last: bool,
+}
 
 /// Inflates one object. Its memory is one window and the state of one member.
 pub(super) struct Inflate {
     state: State,
     window: Vec<u8>,
+    /// Bytes in the window.
+    filled: usize,
     limit: u64,
     compressed: u64,
     uncompressed: u64,
@@ -33,18 +53,31 @@ enum State {
     Padding,
 }
 
+impl Drop for Inflate {
+    fn drop(&mut self) {
+        let window = std::mem::take(&mut self.window);
+        let mut windows = WINDOWS.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.push(window);
+    }
+}
+
 impl Inflate {
     pub(super) fn new(limit: u64) -> Inflate {
         Inflate {
             state: State::Start(None),
-            window: vec![0; WINDOW],
+            window: WINDOWS
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop()
+                .unwrap_or_else(|| vec![0; WINDOW + SLACK]),
+            filled: 0,
             limit,
             compressed: 0,
             uncompressed: 0,
         }
     }
 
-    /// Bytes handed on so far.
+    /// Bytes of JSON so far.
     pub(super) fn uncompressed(&self) -> u64 {
         self.uncompressed
     }
@@ -54,12 +87,21 @@ impl Inflate {
         self.compressed
     }
 
-    /// Takes the next bytes of the object and hands what they inflate to on to `sink`. What precedes
-    /// an error is handed on before the error is returned.
+    /// Takes the next bytes of the object and hands full windows on to `sink`, which returns how many bytes
+    /// it has done with: at least one. What precedes an error is handed on before the error is returned.
     pub(super) fn push(
         &mut self,
+        input: &[u8],
+        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
+    ) -> Result<(), LogFileError> {
+        self.take(input, sink)
+            .or_else(|error| self.fail(error, sink))
+    }
+
+    fn take(
+        &mut self,
         mut input: &[u8],
-        sink: &mut impl FnMut(&[u8]) -> Result<(), LogFileError>,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
     ) -> Result<(), LogFileError> {
         while !input.is_empty() {
             match &mut self.state {
@@ -120,9 +162,9 @@ impl Inflate {
     /// The object has ended: an error where a member has not.
     pub(super) fn finish(
         &mut self,
-        sink: &mut impl FnMut(&[u8]) -> Result<(), LogFileError>,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
     ) -> Result<(), LogFileError> {
-        match self.state {
+        let end = match self.state {
             // One byte is no gzip; let the JSON side say what is wrong with it.
             State::Start(Some(byte)) => self.hand_on(&[byte], sink),
             State::Member(_) => Err(LogFileError::Truncated {
@@ -130,14 +172,63 @@ impl Inflate {
             }),
             State::Between(Some(_)) => Err(self.trailing()),
             State::Start(None) | State::Plain | State::Between(None) | State::Padding => Ok(()),
+        };
+        match end {
+            Ok(()) => self.hand_on_last(sink),
+            Err(error) => self.fail(error, sink),
         }
+    }
+
+    /// Hands on what precedes the error. An error in that comes first.
+    fn fail(
+        &mut self,
+        error: LogFileError,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
+    ) -> Result<(), LogFileError> {
+        self.hand_on_last(sink)?;
+        Err(error)
+    }
+
+    fn hand_on_last(
+        &mut self,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
+    ) -> Result<(), LogFileError> {
+        let length = std::mem::take(&mut self.filled);
+        let padded = &mut self.window[..length + SLACK];
+        padded[length..].fill(0);
+        sink(Piece {
+            padded,
+            length,
+            last: true,
+        })
+        .map(drop)
+    }
+
+    /// Hands a full window on and moves what is left of it to its start.
+    fn hand_on_full(
+        &mut self,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
+    ) -> Result<(), LogFileError> {
+        if self.filled < WINDOW {
+            return Ok(());
+        }
+        // Taken out of the window first: after an error, it must not be handed on again.
+        let length = std::mem::take(&mut self.filled);
+        let done = sink(Piece {
+            padded: &self.window,
+            length,
+            last: false,
+        })?;
+        self.window.copy_within(done..length, 0);
+        self.filled = length - done;
+        Ok(())
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     fn enter_member(
         &mut self,
         held: Option<u8>,
-        sink: &mut impl FnMut(&[u8]) -> Result<(), LogFileError>,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
     ) -> Result<(), LogFileError> {
         // 15: the window of 32 KiB, the largest that deflate knows.
         self.state = State::Member(Box::new(Decompress::new_gzip(15)));
@@ -152,30 +243,29 @@ impl Inflate {
     fn inflate<'i>(
         &mut self,
         mut input: &'i [u8],
-        sink: &mut impl FnMut(&[u8]) -> Result<(), LogFileError>,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
     ) -> Result<&'i [u8], LogFileError> {
         loop {
             let State::Member(member) = &mut self.state else {
                 return Ok(input);
             };
             let (in_before, out_before) = (member.total_in(), member.total_out());
-            let outcome = member.decompress(input, &mut self.window, FlushDecompress::None);
+            let room = &mut self.window[self.filled..WINDOW];
+            let outcome = member.decompress(input, room, FlushDecompress::None);
             let used = (member.total_in() - in_before) as usize;
             let made = (member.total_out() - out_before) as usize;
+            // A full window may hide more output although the input is used up.
+            let is_full = made == room.len();
             input = &input[used..];
             self.compressed += used as u64;
-            self.uncompressed += made as u64;
-            if self.uncompressed > self.limit {
-                return Err(LogFileError::TooLarge { limit: self.limit });
-            }
-            sink(&self.window[..made])?;
+            self.made(made)?;
+            self.hand_on_full(sink)?;
             match outcome {
                 Ok(Status::StreamEnd) => {
                     self.state = State::Between(None);
                     return Ok(input);
                 }
-                // A full window may hide more output although the input is used up.
-                Ok(_) if input.is_empty() && made < self.window.len() => return Ok(input),
+                Ok(_) if input.is_empty() && !is_full => return Ok(input),
                 Ok(_) if used == 0 && made == 0 => {
                     return Err(LogFileError::Corrupt {
                         compressed: self.compressed,
@@ -195,14 +285,31 @@ impl Inflate {
 
     fn hand_on(
         &mut self,
-        bytes: &[u8],
-        sink: &mut impl FnMut(&[u8]) -> Result<(), LogFileError>,
+        mut bytes: &[u8],
+        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
     ) -> Result<(), LogFileError> {
-        self.uncompressed += bytes.len() as u64;
-        if self.uncompressed > self.limit {
+        while !bytes.is_empty() {
+            let count = bytes.len().min(WINDOW - self.filled);
+            self.window[self.filled..][..count].copy_from_slice(&bytes[..count]);
+            bytes = &bytes[count..];
+            self.made(count)?;
+            self.hand_on_full(sink)?;
+        }
+        Ok(())
+    }
+
+    /// So many bytes were put into the window; beyond the cap they are left out of it.
+    fn made(&mut self, count: usize) -> Result<(), LogFileError> {
+        let left = self.limit - self.uncompressed;
+        if count as u64 > left {
+            // No more than `count`, which is a usize.
+            self.filled += left as usize;
+            self.uncompressed = self.limit;
             return Err(LogFileError::TooLarge { limit: self.limit });
         }
-        sink(bytes)
+        self.filled += count;
+        self.uncompressed += count as u64;
+        Ok(())
     }
 
     fn trailing(&self) -> LogFileError {

@@ -4,18 +4,32 @@
 //! knows where the bytes come from or what a record means for anybody. Memory does not grow with the
 //! file: one window of inflated bytes and one record are held at a time.
 //!
+//! Whoever cares for some calls only says so by a [`Relevance`]. Then records of other calls are not parsed
+//! and not handed on, but only proved to be records (`compact`) and counted: what is read and what is
+//! wrong with a file stay the same to the letter.
+//!
 //! What is wrong with a file costs as little as it can. A record that is no JSON object, or too large,
 //! costs that record ([`Unreadable`]); the file goes on. A syntax error, a truncation or corrupt gzip
 //! costs the rest of the file ([`LogFileError`]): the records before it have been handed on by then.
 
+mod block;
+mod compact;
 mod inflate;
+mod scalar;
 mod split;
+
+use std::ops::ControlFlow;
 
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::{json, record::Record};
-use inflate::Inflate;
+use crate::{
+    json,
+    record::Record,
+    rules::relevance::{Recent, Relevance},
+};
+use compact::{Compact, End};
+use inflate::{Inflate, Piece};
 use split::{Element, SplitError, Splitter};
 
 /// Cap on the uncompressed size of one file, in bytes: 2 GiB. CloudTrail's largest is 50 MB
@@ -89,27 +103,42 @@ pub struct Unreadable {
 pub type Entry = Result<Record, Unreadable>;
 
 /// A log file in the middle of being read.
-pub struct LogFile {
+pub struct LogFile<'r> {
     inflate: Inflate,
-    records: Records,
+    records: Records<'r>,
 }
 
-/// The inflated side: splitter and count.
-struct Records {
+/// The inflated side: splitter and counts.
+struct Records<'r> {
     splitter: Splitter,
     count: u64,
+    passed_over: u64,
+    /// `None`: every record is parsed.
+    recent: Option<Recent<'r>>,
 }
 
-impl LogFile {
-    /// A reader for one file of at most `max_uncompressed` bytes once inflated.
-    pub fn new(max_uncompressed: u64) -> LogFile {
+impl<'r> LogFile<'r> {
+    /// A reader for one file of at most `max_uncompressed` bytes once inflated, that hands on every record.
+    pub fn new(max_uncompressed: u64) -> LogFile<'r> {
         LogFile {
             inflate: Inflate::new(max_uncompressed),
             records: Records {
                 splitter: Splitter::new(),
                 count: 0,
+                passed_over: 0,
+                recent: None,
             },
         }
+    }
+
+    /// A reader that passes over records which are not relevant.
+    pub fn of_relevant(max_uncompressed: u64, relevance: &'r Relevance) -> LogFile<'r> {
+        let mut file = LogFile::new(max_uncompressed);
+        // Where everything is relevant, looking first would only take time.
+        if relevance.is_limited() {
+            file.records.recent = Some(relevance.recent());
+        }
+        file
     }
 
     /// Takes the next bytes of the object; every record that ends in them goes to `sink`.
@@ -140,6 +169,11 @@ impl LogFile {
             .map_err(|e| records.syntax(e.offset, e.message))
     }
 
+    /// Records that were not parsed, because they are not relevant.
+    pub fn passed_over(&self) -> u64 {
+        self.records.passed_over
+    }
+
     /// Bytes of the object so far, as stored.
     pub fn compressed_bytes(&self) -> u64 {
         self.inflate.compressed()
@@ -163,10 +197,77 @@ impl From<SplitError> for Stop {
     }
 }
 
-impl Records {
-    fn push(&mut self, piece: &[u8], sink: &mut impl FnMut(Entry)) -> Result<(), LogFileError> {
+impl Records<'_> {
+    /// Takes what it can of the piece and returns how much that was; all of the last one.
+    fn push(
+        &mut self,
+        piece: Piece<'_>,
+        sink: &mut impl FnMut(Entry),
+    ) -> Result<usize, LogFileError> {
+        let Piece {
+            padded,
+            length,
+            last,
+        } = piece;
+        let mut at = 0;
+        while at < length {
+            if self.recent.is_some() && self.splitter.expects_element() && padded[at] == b'{' {
+                let (next, end) = self.pass_over((padded, at, length, last), sink)?;
+                at = next;
+                // A piece that is not the last is a full window. An element that fills it is left to the
+                // splitter, which has room for more.
+                if end == End::More && !last && at > 0 {
+                    return Ok(at);
+                }
+            }
+            at += self.split(&padded[at..length], sink)?;
+        }
+        Ok(length)
+    }
+
+    /// Goes over compact elements from the piece's `at` on, parsing the relevant ones. Returns where it
+    /// ended.
+    fn pass_over(
+        &mut self,
+        (padded, at, length, last): (&[u8], usize, usize, bool),
+        sink: &mut impl FnMut(Entry),
+    ) -> Result<(usize, End), LogFileError> {
+        let base = self.splitter.offset();
+        let (count, passed_over) = (&mut self.count, &mut self.passed_over);
+        let recent = &mut self.recent;
+        let mut failed = None;
+        let (next, end) = compact::scan(padded, at, length, last, &mut |compact| {
+            if is_relevant(recent, &compact) {
+                let offset = base + (compact.start - at) as u64;
+                match read(compact.bytes, *count) {
+                    Ok(entry) => sink(entry.map_err(|reason| Unreadable {
+                        index: *count,
+                        offset,
+                        reason,
+                    })),
+                    Err(message) => {
+                        failed = Some((offset, message));
+                        return ControlFlow::Break(());
+                    }
+                }
+            } else {
+                *passed_over += 1;
+            }
+            *count += 1;
+            ControlFlow::Continue(())
+        });
+        if let Some((offset, message)) = failed {
+            return Err(self.syntax(offset, message));
+        }
+        self.splitter.elements_passed(next - at, end == End::Behind);
+        Ok((next, end))
+    }
+
+    /// Lets the splitter take bytes, up to the next element that may be compact.
+    fn split(&mut self, bytes: &[u8], sink: &mut impl FnMut(Entry)) -> Result<usize, LogFileError> {
         let count = &mut self.count;
-        let outcome = self.splitter.push(piece, &mut |element, offset| {
+        let pause = self.recent.is_some();
+        let outcome = self.splitter.push(bytes, pause, &mut |element, offset| {
             let index = *count;
             let entry = match element {
                 Element::TooLarge(size) => {
@@ -196,6 +297,15 @@ impl Records {
             records: self.count,
             message,
         }
+    }
+}
+
+/// A record that does not say clearly which call it is of is relevant.
+#[inline(always)]
+fn is_relevant(recent: &mut Option<Recent<'_>>, compact: &Compact<'_>) -> bool {
+    match (recent, compact.event_source, compact.event_name) {
+        (Some(recent), Some(source), Some(name)) => recent.includes(source, name, compact.bytes),
+        _ => true,
     }
 }
 

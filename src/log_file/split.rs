@@ -161,12 +161,35 @@ impl Splitter {
         }
     }
 
-    /// Takes the next bytes of the file; each element that ends in them goes to `sink`.
+    /// Bytes taken so far.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether an element may start here.
+    pub(super) fn expects_element(&self) -> bool {
+        matches!(self.state, State::FirstElement | State::NextElement)
+    }
+
+    /// Elements were taken that are not the splitter's business, so many bytes from where it expects one:
+    /// up to the start of the next one, or with `behind` to the end of the last one.
+    pub(super) fn elements_passed(&mut self, count: usize, behind: bool) {
+        self.offset += count as u64;
+        if behind {
+            self.state = State::AfterElement;
+        } else if count > 0 {
+            self.state = State::NextElement;
+        }
+    }
+
+    /// Takes the next bytes of the file; each element that ends in them goes to `sink`. With `pause`, it
+    /// stops before the `{` of an element, unless that is the first byte. Returns how many bytes it took.
     pub(super) fn push<E>(
         &mut self,
         input: &[u8],
+        pause: bool,
         sink: &mut impl FnMut(Element<'_>, u64) -> Result<(), E>,
-    ) -> Result<(), E>
+    ) -> Result<usize, E>
     where
         E: From<SplitError>,
     {
@@ -186,6 +209,11 @@ impl Splitter {
                     }
                 }
                 _ if matches!(input[at], b' ' | b'\t' | b'\n' | b'\r') => at += 1,
+                State::FirstElement | State::NextElement
+                    if pause && at > 0 && input[at] == b'{' =>
+                {
+                    return Ok(at);
+                }
                 state => {
                     let (next, consumed) = self.expect(state, input[at])?;
                     self.state = next;
@@ -194,7 +222,7 @@ impl Splitter {
             }
         }
         self.offset = start + input.len() as u64;
-        Ok(())
+        Ok(input.len())
     }
 
     /// The file has ended: an error where its root has not, or where it had no `Records`.

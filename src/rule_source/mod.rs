@@ -13,7 +13,8 @@ use std::{
     fmt,
     path::PathBuf,
     str::FromStr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, LazyLock, PoisonError, RwLock},
+    thread,
     time::Duration,
 };
 
@@ -175,8 +176,32 @@ pub struct RuleSource {
     watched: Watched,
     client: Client,
     interval: Duration,
-    current: RwLock<Arc<RuleSet>>,
+    builtin: Builtin,
+    /// What has taken the place of the built-in ones.
+    current: RwLock<Option<Arc<RuleSet>>>,
     seen: Mutex<Seen>,
+}
+
+/// The built-in rules, compiled on a thread of their own while clients are made and work is asked for: whoever
+/// needs the rules first waits for what is left to do.
+type Builtin = LazyLock<Arc<RuleSet>, Box<dyn FnOnce() -> Arc<RuleSet> + Send>>;
+
+fn builtin(watched: &Watched) -> Builtin {
+    let watched = watched.clone();
+    let compile = move || RuleSet::builtin(&watched);
+    // Where there can be no thread, they are compiled when they are needed.
+    let thread = thread::Builder::new().spawn(compile.clone());
+    LazyLock::new(Box::new(move || {
+        let compiled = thread
+            .ok()
+            .and_then(|thread| thread.join().ok())
+            .unwrap_or_else(compile);
+        match compiled {
+            Ok(rules) => Arc::new(rules),
+            // The tests compile the same rules, and the names of watched things are escaped in them.
+            Err(problems) => panic!("a built-in rule is malformed: {problems:?}"),
+        }
+    }))
 }
 
 /// What the last look has found.
@@ -189,34 +214,29 @@ struct Seen {
 }
 
 impl RuleSource {
-    /// The built-in rules, with the place to look for more. Nothing is read yet.
-    ///
-    /// # Errors
-    /// A built-in rule is malformed: a mistake in the program, which its tests would show.
-    pub fn new(
-        uri: Option<RulesUri>,
-        watched: Watched,
-        client: Client,
-    ) -> Result<RuleSource, Vec<Problem>> {
-        let builtin = RuleSet::builtin(&watched)?;
-        Ok(RuleSource {
+    /// The built-in rules, with the place to look for more. Nothing is read yet, and the rules are still being
+    /// compiled.
+    pub fn new(uri: Option<RulesUri>, watched: Watched, client: Client) -> RuleSource {
+        RuleSource {
             uri,
+            builtin: builtin(&watched),
             watched,
             client,
             interval: INTERVAL,
-            current: RwLock::new(Arc::new(builtin)),
+            current: RwLock::new(None),
             seen: Mutex::new(Seen::default()),
-        })
+        }
     }
 
     /// Rules that were made before, and nowhere to look for more.
     pub fn fixed(rules: Arc<RuleSet>, client: Client) -> RuleSource {
         RuleSource {
             uri: None,
+            builtin: LazyLock::new(Box::new(move || rules)),
             watched: Watched::default(),
             client,
             interval: INTERVAL,
-            current: RwLock::new(rules),
+            current: RwLock::new(None),
             seen: Mutex::new(Seen::default()),
         }
     }
@@ -236,7 +256,7 @@ impl RuleSource {
     /// The rules in use.
     pub fn current(&self) -> Arc<RuleSet> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&current)
+        Arc::clone(current.as_ref().unwrap_or_else(|| &self.builtin))
     }
 
     /// Looks for changed rules, unless that was done within the last minute, and takes them into use as a
@@ -280,7 +300,7 @@ impl RuleSource {
             Ok(set) => {
                 tracing::info!(uri = %uri, files = texts.len(), rules = set.len(), filters = set.filters().len(), "rules loaded");
                 seen.trouble = None;
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(set));
                 Ok(Look::Good)
             }
             Err(problems) => {

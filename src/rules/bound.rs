@@ -1,12 +1,7 @@
-//! What a detection asks of a record: its items with their sense, and the event sources that a record must
-//! be of to meet it.
-//!
-//! A rule that is bound to event sources can be skipped for every record of another source without looking
-//! further; one that is not must see every record. Nothing is evaluated here.
+//! What a detection asks of a record: its items, each with the sense in which the condition uses it. Nothing
+//! is evaluated here. Which records can meet a detection at all is the business of `relevance`.
 
-use rsigma_parser::{
-    ConditionExpr, Detection, DetectionItem, Detections, Modifier, Quantifier, SigmaValue,
-};
+use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Detections};
 
 /// A field with its values, where it stands, and in which sense the condition uses it.
 #[derive(Debug, Clone, Copy)]
@@ -99,72 +94,4 @@ pub(super) fn is_about_one_call(detections: &Detections) -> bool {
         .map(|item| item.item.values.len())
         .sum();
     (1..=3).contains(&names)
-}
-
-/// Whether a record must be of certain event sources to meet the detection.
-pub(super) fn is_bound(detections: &Detections) -> bool {
-    !detections.conditions.is_empty()
-        && detections
-            .conditions
-            .iter()
-            .all(|condition| binds(condition, detections))
-}
-
-fn binds(condition: &ConditionExpr, detections: &Detections) -> bool {
-    let part_binds = |name: &str| detections.named.get(name).is_some_and(names_source);
-    match condition {
-        ConditionExpr::And(parts) => parts.iter().any(|part| binds(part, detections)),
-        ConditionExpr::Or(parts) => parts.iter().all(|part| binds(part, detections)),
-        // What is excluded binds nothing.
-        ConditionExpr::Not(_) => false,
-        ConditionExpr::Identifier(name) => part_binds(name),
-        ConditionExpr::Selector {
-            quantifier,
-            pattern,
-        } => {
-            let mut parts = detections
-                .named
-                .keys()
-                .filter(|name| pattern.matches_detection_name(name))
-                .peekable();
-            parts.peek().is_some()
-                && match quantifier {
-                    Quantifier::All => parts.any(|name| part_binds(name)),
-                    Quantifier::Count(0) => false,
-                    Quantifier::Any | Quantifier::Count(_) => parts.all(|name| part_binds(name)),
-                }
-        }
-    }
-}
-
-fn names_source(detection: &Detection) -> bool {
-    match detection {
-        Detection::AllOf(items) => items.iter().any(is_source),
-        Detection::AnyOf(parts) => parts.iter().all(names_source),
-        Detection::And(parts) => parts.iter().any(names_source),
-        Detection::Keywords(_) | Detection::ArrayMatch { .. } | Detection::Conditional { .. } => {
-            false
-        }
-    }
-}
-
-/// An item that wants text in `eventSource` which is known in advance.
-fn is_source(item: &DetectionItem) -> bool {
-    let is_text = |modifier: &Modifier| {
-        matches!(
-            modifier,
-            Modifier::Contains
-                | Modifier::StartsWith
-                | Modifier::EndsWith
-                | Modifier::Cased
-                | Modifier::All
-        )
-    };
-    is_about(item, "eventSource")
-        && item.field.modifiers.iter().all(is_text)
-        && item.values.iter().all(|value| {
-            matches!(value, SigmaValue::String(text) if text.parts.iter().any(|part| {
-                matches!(part, rsigma_parser::StringPart::Plain(plain) if !plain.is_empty())
-            }))
-        })
 }

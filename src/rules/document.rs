@@ -60,6 +60,17 @@ pub(super) struct Origin {
     pub lines: Lines,
     /// Whether its file holds nothing else: then it can be named after the file.
     pub alone: bool,
+    pub trust: Trust,
+}
+
+/// Whether a file is known to be sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Everything is checked, and problems have their lines.
+    Checked,
+    /// The project's own tests have checked it, so that the start of the function need not: a third of what
+    /// reading takes is lines for messages, and regular expressions compiled to see whether they are some.
+    BuiltIn,
 }
 
 impl Origin {
@@ -132,6 +143,7 @@ const MEMBERS: &[&str] = &[
 /// The documents of a file; what cannot be used goes to `problems`, the rest is given all the same.
 pub(super) fn read(
     file: &RuleFile,
+    trust: Trust,
     watched: &Watched,
     problems: &mut Vec<Problem>,
 ) -> Vec<Document> {
@@ -157,7 +169,11 @@ pub(super) fn read(
     let (alone, empty) = (parts.len() == 1, parts.is_empty());
     let mut documents = Vec::new();
     for (before, text) in parts {
-        let lines = match Lines::of(text, before) {
+        let lines = match trust {
+            Trust::BuiltIn => Ok(Lines::default()),
+            Trust::Checked => Lines::of(text, before),
+        };
+        let lines = match lines {
             Ok(lines) => lines,
             Err((line, message)) => {
                 problems.push(Problem {
@@ -178,6 +194,7 @@ pub(super) fn read(
             file: file.name.clone(),
             lines,
             alone,
+            trust,
         });
         match document(&origin, text, watched) {
             Ok(content) => documents.push(Document { origin, content }),

@@ -14,7 +14,7 @@ use rsigma_parser::{
 };
 
 use super::{
-    document::Origin,
+    document::{Origin, Trust},
     problem::{Problem, Weight, nearest},
     watched::{self, Watched},
 };
@@ -401,6 +401,9 @@ impl Walk<'_> {
 
     /// The engine's own error for these does not say which.
     fn regular_expressions(&mut self, item: &DetectionItem) {
+        if self.origin.trust == Trust::BuiltIn {
+            return;
+        }
         for value in &item.values {
             let SigmaValue::String(text) = value else {
                 continue;

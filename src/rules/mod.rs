@@ -17,6 +17,7 @@ mod language;
 mod position;
 pub mod problem;
 pub mod reference;
+pub mod relevance;
 pub mod response;
 mod view;
 pub mod watched;
@@ -28,9 +29,10 @@ use rsigma_eval::{CompiledRule, Engine};
 use rsigma_parser::{FilterRule, SigmaRule};
 
 use crate::{record::Record, severity::Severity};
-use document::{Content, Document, Origin, same_id};
+use document::{Content, Document, Origin, Trust, same_id};
 use filter::Filter;
 use problem::{Problem, Weight};
+use relevance::Relevance;
 use response::Response;
 use view::RecordView;
 use watched::Watched;
@@ -40,9 +42,16 @@ pub use document::RuleFile;
 /// `rules/**/*.yml`, listed by the build script: (path in the project, content).
 const BUILTIN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/builtin_rules.rs"));
 
+/// The same without their tests, references and false positives, which takes half as long to read.
+const BUILTIN_BARE: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/bare_rules.rs"));
+
 /// The rule files compiled into this program.
 pub fn builtin_files() -> Vec<RuleFile> {
-    BUILTIN
+    rule_files(BUILTIN)
+}
+
+fn rule_files(files: &[(&str, &str)]) -> Vec<RuleFile> {
+    files
         .iter()
         .map(|(name, text)| RuleFile {
             name: (*name).to_owned(),
@@ -106,6 +115,7 @@ pub struct RuleSet {
     engine: Engine,
     rules: HashMap<String, Arc<Rule>>,
     filters: Vec<Arc<Filter>>,
+    relevance: Relevance,
 }
 
 impl fmt::Debug for RuleSet {
@@ -140,8 +150,12 @@ impl RuleSet {
     /// # Errors
     /// All that keeps a file from being used; none of the files is used then.
     pub fn with(files: &[RuleFile], watched: &Watched) -> Result<RuleSet, Vec<Problem>> {
-        let parts = Parts::layered(&builtin_files(), files, watched);
-        parts.into_set()
+        let builtin = rule_files(BUILTIN_BARE);
+        Parts::of_layers(
+            [(&builtin, Trust::BuiltIn), (files, Trust::Checked)],
+            watched,
+        )
+        .into_set()
     }
 
     /// Rules and filters of these files alone.
@@ -172,6 +186,11 @@ impl RuleSet {
     /// All filters, in the order of their files.
     pub fn filters(&self) -> &[Arc<Filter>] {
         &self.filters
+    }
+
+    /// The calls these rules can meet.
+    pub fn relevance(&self) -> &Relevance {
+        &self.relevance
     }
 
     /// The filter in force on a day (in UTC) that keeps a record back from a rule it meets.
@@ -220,15 +239,17 @@ impl RuleSet {
 impl Parts {
     /// Two layers of files: what the upper one says of an id counts.
     fn layered(lower: &[RuleFile], upper: &[RuleFile], watched: &Watched) -> Parts {
+        Parts::of_layers([(lower, Trust::Checked), (upper, Trust::Checked)], watched)
+    }
+
+    fn of_layers(layers: [(&[RuleFile], Trust); 2], watched: &Watched) -> Parts {
         let mut parts = Parts::default();
-        let documents = |files: &[RuleFile], parts: &mut Parts| -> Vec<Document> {
+        let [lower, upper] = layers.map(|(files, trust)| -> Vec<Document> {
             files
                 .iter()
-                .flat_map(|file| document::read(file, watched, &mut parts.problems))
+                .flat_map(|file| document::read(file, trust, watched, &mut parts.problems))
                 .collect()
-        };
-        let lower = documents(lower, &mut parts);
-        let upper = documents(upper, &mut parts);
+        });
         let id_of = |document: &Document| match &document.content {
             Content::Rule { rule, .. } => rule.id.clone(),
             Content::Filter(_, filter) => filter.id.clone(),
@@ -298,6 +319,7 @@ impl Parts {
         if !self.problems.is_empty() {
             return Err(self.problems);
         }
+        let relevance = Relevance::of(self.rules.iter().map(|(_, sigma, ..)| sigma));
         let mut engine = Engine::new();
         let mut rules = HashMap::new();
         engine.extend_compiled_rules(self.rules.into_iter().map(|(_, _, compiled, rule)| {
@@ -312,6 +334,7 @@ impl Parts {
                 .into_iter()
                 .map(|(_, _, filter)| filter)
                 .collect(),
+            relevance,
         })
     }
 }
@@ -341,7 +364,10 @@ impl Rule {
             |yaml| {
                 serde_json::to_value(yaml)
                     .map_err(|error| error.to_string())
-                    .and_then(|value| Response::read(&value))
+                    .and_then(|value| match origin.trust {
+                        Trust::BuiltIn => Response::of(&value),
+                        Trust::Checked => Response::read(&value),
+                    })
             },
         );
         let response = response.unwrap_or_else(|message| {

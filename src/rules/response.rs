@@ -84,7 +84,11 @@ impl Response {
         Ok(response)
     }
 
-    fn of(value: &Value) -> Result<Response, String> {
+    /// The same without a look at the braces.
+    ///
+    /// # Errors
+    /// Another type, or a key that is no outcome.
+    pub(super) fn of(value: &Value) -> Result<Response, String> {
         match value {
             Value::String(text) => Ok(Response {
                 success: Some(text.clone()),

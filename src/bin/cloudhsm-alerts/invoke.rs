@@ -46,9 +46,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let function = runtime
-        .block_on(async { Function::new(settings, &shell::sdk_config().await).await })
-        .map_err(shell::first_problem)?;
+    let function =
+        runtime.block_on(async { Function::new(settings, &shell::sdk_config().await).await });
     let reply = runtime.block_on(function.handle(&payload, &Context::default()));
     match reply {
         Ok(reply) => {

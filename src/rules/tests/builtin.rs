@@ -2,7 +2,11 @@
 
 use super::*;
 use crate::{
-    actor::Actor, finding::Finding, record::Outcome, rules::cases::Expected, severity::Severity,
+    actor::Actor,
+    finding::{Finding, Scan},
+    record::Outcome,
+    rules::cases::Expected,
+    severity::Severity,
 };
 
 /// Mutating calls with the level and the rule of one that succeeded, made by a person in an ordinary way.
@@ -449,4 +453,43 @@ fn a_refused_call_that_names_nothing_is_told_as_such() {
         }
     }
     assert!(told > 100, "{told}");
+}
+
+/// The function reads the rules without what alerts do not need: they are the same rules.
+#[test]
+fn bare_rules_are_the_same_rules() {
+    let watched = Watched::default();
+    let whole = RuleSet::of(&builtin_files(), &watched).unwrap();
+    let bare = RuleSet::builtin(&watched).unwrap();
+    assert_eq!(bare.rules(), whole.rules());
+    let size = |files: &[(&str, &str)]| files.iter().map(|(_, text)| text.len()).sum::<usize>();
+    assert!(size(BUILTIN_BARE) * 3 < size(BUILTIN) * 2);
+    assert!(
+        whole.relevance().is_limited(),
+        "a built-in rule is not bound"
+    );
+}
+
+/// Each record that a rule's tests say something of, as CloudTrail writes it: a scan that passes over records
+/// says the same.
+#[test]
+fn the_records_of_the_tests_are_not_passed_over_where_a_rule_meets_them() {
+    let rules = RuleSet::builtin(&Watched::default()).unwrap();
+    let mut met = 0;
+    for tested in cases::run(&builtin_files(), &Watched::default()).unwrap() {
+        for (case, _) in tested.cases {
+            let text = format!("{{\"Records\":[{}]}}", case.record.value());
+            let findings = |mut scan: Scan<'_>| {
+                let mut found = Vec::new();
+                scan.push(text.as_bytes(), &mut |finding| found.push(finding))
+                    .unwrap();
+                scan.finish(&mut |finding| found.push(finding)).unwrap();
+                found
+            };
+            let every = findings(Scan::of_every_record(&rules, TODAY));
+            assert_eq!(findings(Scan::new(&rules, TODAY)), every, "{text}");
+            met += every.len();
+        }
+    }
+    assert!(met > 90, "{met} records met a rule");
 }

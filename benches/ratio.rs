@@ -1,0 +1,349 @@
+//! How far each stage is from the limit, which is inflating the bytes.
+//!
+//! All stages go over the same generated files in turn, round after round, so that whatever else the machine
+//! does meets all of them alike; what counts is the ratio of medians, not the time. `cargo bench --bench
+//! ratio` prints a table and writes a plot; `-- on FILE…` does the same for files of one's own; `-- once STAGE
+//! FILE` goes over one file once, to be looked at with other tools; `-- limit FILE` inflates one and loads no
+//! rules; `-- write FOLDER` writes the files.
+//!
+//! divan and criterion measure one thing after the other, and a ratio of times that were taken minutes apart
+//! says little on a shared machine. `benches/stages.rs` has divan count allocations.
+
+#[path = "../tests/common/log_files.rs"]
+mod log_files;
+
+use std::{
+    env, fs,
+    hint::black_box,
+    io::Write as _,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use cloudhsm_alerts::{
+    finding::{Finding, Scan},
+    log_file::{DEFAULT_MAX_UNCOMPRESSED, LogFile},
+    record::Record,
+    rules::{RuleFile, RuleSet, relevance::Relevance, watched::Watched},
+};
+use flate2::{Decompress, FlushDecompress, Status};
+use jiff::civil::Date;
+use log_files::LogFiles;
+use serde_json::{Value, json};
+
+const TODAY: Date = Date::constant(2026, 11, 23);
+/// As S3 delivers a body.
+const CHUNK: usize = 16 * 1024;
+
+const STAGES: &[&str] = &[
+    "inflate",
+    "split",
+    "look up",
+    "whole",
+    "parse all",
+    "match all",
+];
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).filter(|a| a != "--bench").collect();
+    // Before the rules are loaded: to be compared with other programs, as a whole process.
+    if let [stage, file] = &arguments[..]
+        && stage == "limit"
+    {
+        println!("{}", inflate(&fs::read(file).unwrap()));
+        return;
+    }
+    let rules = RuleSet::builtin(&Watched::default()).unwrap();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => {
+            let rows = stages(files(), &rules);
+            plot(&rows);
+            at_scale();
+        }
+        ["on", ref paths @ ..] => {
+            let own = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+            stages(vec![("own", own, 1)], &rules);
+        }
+        ["once", stage, file] => {
+            let file = fs::read(file).unwrap();
+            println!("{}", run(stage, &file, &rules));
+        }
+        ["write", folder] => write(Path::new(folder)),
+        _ => panic!(
+            "expected nothing, or: on FILE…, or: once STAGE FILE, or: limit FILE, or: write FOLDER; found {arguments:?}"
+        ),
+    }
+}
+
+/// Name, files, and how often they are gone over in a round.
+type Files = (&'static str, Vec<Vec<u8>>, u32);
+
+fn files() -> Vec<Files> {
+    let mut source = LogFiles::new(11);
+    let small = (0..1000)
+        .map(|n| source.of_records(1 + n * 7 % 50))
+        .collect();
+    vec![
+        ("typical", vec![source.of_records(300)], 40),
+        ("large", vec![source.of_bytes(50_000_000)], 1),
+        ("small", small, 1),
+        // Far more calls than anybody makes: every 50th record.
+        ("calls", vec![source.with_calls(50, 10_000_000)], 1),
+        ("largest", vec![source.largest().0], 1),
+    ]
+}
+
+/// Goes over a file; returns something that depends on all of it.
+fn run(stage: &str, file: &[u8], rules: &RuleSet) -> u64 {
+    let none = Relevance::default();
+    match stage {
+        "nothing" => file.len() as u64,
+        "inflate" => inflate(file),
+        // No rule at all: every record is proved to be one and passed over.
+        "split" => read(LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, &none), file),
+        // And looked up in what the rules can meet; what they can is parsed.
+        "look up" => read(
+            LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, rules.relevance()),
+            file,
+        ),
+        "whole" => scan(Scan::new(rules, TODAY), file),
+        "parse all" => read(LogFile::new(DEFAULT_MAX_UNCOMPRESSED), file),
+        "match all" => scan(Scan::of_every_record(rules, TODAY), file),
+        _ => panic!("expected one of {STAGES:?}, found {stage}"),
+    }
+}
+
+/// The limit: the same library, into the same 64 KiB again and again.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "measured against the project's own"
+)]
+fn inflate(file: &[u8]) -> u64 {
+    let mut member = Decompress::new_gzip(15);
+    let mut window = vec![0; 64 * 1024];
+    for chunk in file.chunks(CHUNK) {
+        let mut rest = chunk;
+        loop {
+            let (used, made) = (member.total_in(), member.total_out());
+            let status = member
+                .decompress(rest, &mut window, FlushDecompress::None)
+                .unwrap();
+            rest = &rest[(member.total_in() - used) as usize..];
+            let is_full = (member.total_out() - made) as usize == window.len();
+            black_box(&window);
+            if status == Status::StreamEnd || (rest.is_empty() && !is_full) {
+                break;
+            }
+        }
+    }
+    member.total_out()
+}
+
+fn read(mut log_file: LogFile<'_>, file: &[u8]) -> u64 {
+    let mut records = 0;
+    let mut sink = |entry| {
+        black_box(&entry);
+        records += 1;
+    };
+    for chunk in file.chunks(CHUNK) {
+        log_file.push(chunk, &mut sink).unwrap();
+    }
+    log_file.finish(&mut sink).unwrap();
+    records + log_file.passed_over()
+}
+
+fn scan(mut scan: Scan<'_>, file: &[u8]) -> u64 {
+    let mut sink = |finding: Finding| drop(black_box(finding));
+    for chunk in file.chunks(CHUNK) {
+        scan.push(chunk, &mut sink).unwrap();
+    }
+    scan.finish(&mut sink).unwrap();
+    scan.counts().records
+}
+
+struct Row {
+    files: &'static str,
+    stage: &'static str,
+    ratio: f64,
+}
+
+fn stages(all: Vec<Files>, rules: &RuleSet) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (name, files, times) in all {
+        let compressed: usize = files.iter().map(Vec::len).sum();
+        let bytes: u64 = files.iter().map(|file| inflate(file)).sum();
+        let records: u64 = files.iter().map(|file| run("split", file, rules)).sum();
+        println!(
+            "\n{name}: {} file(s), {:.1} MB compressed, {:.1} MB of JSON, {records} records",
+            files.len(),
+            compressed as f64 / 1e6,
+            bytes as f64 / 1e6
+        );
+        let is_largest = name == "largest";
+        // Parsing all of the largest file tells nothing that the large one does not.
+        let stages = if is_largest { &STAGES[..4] } else { STAGES };
+        let rounds = if is_largest { 5 } else { 15 };
+        let medians = interleaved(stages.len(), rounds, |stage| {
+            for _ in 0..times {
+                for file in &files {
+                    black_box(run(stages[stage], file, rules));
+                }
+            }
+        });
+        println!(
+            "  {:<10} {:>10} {:>10} {:>7}",
+            "stage", "ms", "MB/s", "ratio"
+        );
+        for (stage, median) in stages.iter().zip(&medians) {
+            let seconds = median.as_secs_f64() / f64::from(times);
+            let ratio = median.as_secs_f64() / medians[0].as_secs_f64();
+            println!(
+                "  {stage:<10} {:>10.3} {:>10.0} {ratio:>7.2}",
+                seconds * 1e3,
+                bytes as f64 / 1e6 / seconds
+            );
+            rows.push(Row {
+                files: name,
+                stage,
+                ratio,
+            });
+        }
+    }
+    rows
+}
+
+/// Median times of some works, each done once a round.
+#[expect(clippy::disallowed_methods, reason = "a bench looks at the clock")]
+fn interleaved(works: usize, rounds: usize, mut work: impl FnMut(usize)) -> Vec<Duration> {
+    let mut times = vec![Vec::new(); works];
+    // The first round warms caches up and does not count.
+    for round in 0..=rounds {
+        for (index, times) in times.iter_mut().enumerate() {
+            let start = Instant::now();
+            work(index);
+            if round > 0 {
+                times.push(start.elapsed());
+            }
+        }
+    }
+    times
+        .into_iter()
+        .map(|mut times| {
+            times.sort_unstable();
+            times[times.len() / 2]
+        })
+        .collect()
+}
+
+/// Rules by the hundred: what they cost for a record that one of them meets, and for one that none does.
+fn at_scale() {
+    const COUNTS: &[usize] = &[10, 100, 1000];
+    let sets: Vec<RuleSet> = COUNTS.iter().map(|count| generated(*count)).collect();
+    let file = LogFiles::new(12).file(|records, _, _| records < 20_000).0;
+    let records = run("split", &file, &sets[0]);
+    let met = match json!({"eventSource": "lambda.amazonaws.com", "eventName": "Delete7", "requestParameters": {"force": true}, "userIdentity": {"type": "Root"}})
+    {
+        Value::Object(fields) => Record::new(0, fields),
+        _ => unreachable!("it is an object"),
+    };
+    assert!(
+        sets.iter()
+            .all(|set| set.evaluate(&met, TODAY).rules.len() == 1)
+    );
+    // The limit takes its turn first, then each set in both ways.
+    let times = interleaved(1 + 2 * sets.len(), 9, |work| {
+        if work == 0 {
+            black_box(inflate(&file));
+        } else if work <= sets.len() {
+            black_box(run("whole", &file, &sets[work - 1]));
+        } else {
+            for _ in 0..1000 {
+                black_box(sets[work - 1 - sets.len()].evaluate(&met, TODAY));
+            }
+        }
+    });
+    let (limit, whole, matching) = (times[0], &times[1..=sets.len()], &times[1 + sets.len()..]);
+    println!(
+        "\nrules at scale, generated, for the services that the records are of\n  {:<8} {:>28} {:>7} {:>28}",
+        "rules", "ns a record none can meet", "ratio", "ns to match one that is met"
+    );
+    for (index, count) in COUNTS.iter().enumerate() {
+        println!(
+            "  {count:<8} {:>28.0} {:>7.2} {:>28.0}",
+            whole[index].as_nanos() as f64 / records as f64,
+            whole[index].as_secs_f64() / limit.as_secs_f64(),
+            matching[index].as_nanos() as f64 / 1000.0
+        );
+    }
+}
+
+fn generated(count: usize) -> RuleSet {
+    const SERVICES: &[&str] = &[
+        "s3",
+        "kms",
+        "sts",
+        "ec2",
+        "iam",
+        "sns",
+        "logs",
+        "lambda",
+        "dynamodb",
+        "cloudtrail",
+    ];
+    let files: Vec<RuleFile> = (0..count)
+        .map(|n| RuleFile {
+            name: format!("rule-{n}.yml"),
+            text: format!(
+                "title: Rule {n}\nid: 00000000-0000-4000-8000-{n:012}\nname: rule-{n}\nlevel: medium\nlogsource:\n  product: aws\n  service: cloudtrail\ndetection:\n  call:\n    eventSource: {}.amazonaws.com\n    eventName:\n      - Delete{n}\n      - Put{n}\n      - Stop{n}\n  forced:\n    requestParameters.force: true\n  by_service:\n    userIdentity.type: AWSService\n  condition: call and forced and not by_service\n",
+                SERVICES[n % SERVICES.len()]
+            ),
+        })
+        .collect();
+    RuleSet::of(&files, &Watched::default()).unwrap()
+}
+
+/// Bars of the ratios.
+fn plot(rows: &[Row]) {
+    const BAR: usize = 18;
+    let shown: Vec<&Row> = rows.iter().filter(|row| row.ratio < 20.0).collect();
+    let height = shown.len() * BAR + 40;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"720\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">\n<text x=\"10\" y=\"18\">Time of each stage, as a multiple of inflating alone</text>\n"
+    );
+    let longest = shown.iter().map(|row| row.ratio).fold(1.0, f64::max);
+    for (index, row) in shown.iter().enumerate() {
+        let y = 30 + index * BAR;
+        let width = row.ratio / longest * 480.0;
+        svg += &format!(
+            "<text x=\"10\" y=\"{}\">{} {}</text><rect x=\"140\" y=\"{y}\" width=\"{width:.1}\" height=\"{}\" fill=\"{}\"/><text x=\"{:.1}\" y=\"{}\">{:.2}</text>\n",
+            y + 12,
+            row.files,
+            row.stage,
+            BAR - 4,
+            if row.stage == "whole" {
+                "#2a6f97"
+            } else {
+                "#a9c6d9"
+            },
+            145.0 + width,
+            y + 12,
+            row.ratio
+        );
+    }
+    svg += "</svg>\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/stages.svg");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, svg).unwrap();
+    println!("\nplot: {}", path.display());
+}
+
+fn write(folder: &Path) {
+    for (name, files, _) in files() {
+        let folder = folder.join(name);
+        fs::create_dir_all(&folder).unwrap();
+        for (index, file) in files.iter().enumerate() {
+            let path = folder.join(format!("{name}-{index:04}.json.gz"));
+            fs::File::create(path).unwrap().write_all(file).unwrap();
+        }
+    }
+}

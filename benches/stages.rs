@@ -1,0 +1,102 @@
+//! Stages by themselves, with their allocations: `cargo bench --bench stages`. Ratios are the business of
+//! `benches/ratio.rs`.
+
+#[path = "../tests/common/log_files.rs"]
+mod log_files;
+
+use std::sync::LazyLock;
+
+use cloudhsm_alerts::{
+    finding::Scan,
+    json,
+    log_file::{DEFAULT_MAX_UNCOMPRESSED, LogFile},
+    record::Record,
+    rules::{RuleSet, relevance::Relevance, watched::Watched},
+};
+use divan::{AllocProfiler, Bencher, black_box, counter::BytesCount};
+use jiff::civil::Date;
+use log_files::LogFiles;
+use serde_json::Value;
+
+#[global_allocator]
+static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
+
+const TODAY: Date = Date::constant(2026, 11, 23);
+
+static RULES: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::builtin(&Watched::default()).unwrap());
+/// A typical file, 300 records.
+static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| LogFiles::new(11).of_records(300));
+static CALL: LazyLock<String> = LazyLock::new(|| LogFiles::new(11).record(true));
+
+fn main() {
+    divan::main();
+}
+
+fn over_file(
+    bencher: Bencher<'_, '_>,
+    mut log_file: impl FnMut() -> LogFile<'static> + Sync + Send,
+) {
+    bencher
+        .counter(BytesCount::of_slice(&**FILE))
+        .bench_local(|| {
+            let mut log_file = log_file();
+            log_file
+                .push(&FILE, &mut |entry| drop(black_box(entry)))
+                .unwrap();
+            log_file
+                .finish(&mut |entry| drop(black_box(entry)))
+                .unwrap();
+        });
+}
+
+#[divan::bench]
+fn split(bencher: Bencher<'_, '_>) {
+    static NONE: LazyLock<Relevance> = LazyLock::new(Relevance::default);
+    over_file(bencher, || {
+        LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, &NONE)
+    });
+}
+
+#[divan::bench]
+fn look_up(bencher: Bencher<'_, '_>) {
+    over_file(bencher, || {
+        LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, RULES.relevance())
+    });
+}
+
+#[divan::bench]
+fn parse_all(bencher: Bencher<'_, '_>) {
+    over_file(bencher, || LogFile::new(DEFAULT_MAX_UNCOMPRESSED));
+}
+
+#[divan::bench]
+fn whole(bencher: Bencher<'_, '_>) {
+    bencher
+        .counter(BytesCount::of_slice(&**FILE))
+        .bench_local(|| {
+            let mut scan = Scan::new(&RULES, TODAY);
+            scan.push(&FILE, &mut |finding| drop(black_box(finding)))
+                .unwrap();
+            scan.finish(&mut |finding| drop(black_box(finding)))
+                .unwrap();
+        });
+}
+
+#[divan::bench]
+fn parse_one(bencher: Bencher<'_, '_>) {
+    bencher.bench_local(|| json::parse(black_box(CALL.as_bytes())).unwrap());
+}
+
+#[divan::bench]
+fn match_one(bencher: Bencher<'_, '_>) {
+    let record = match json::parse(CALL.as_bytes()) {
+        Ok(Value::Object(fields)) => Record::new(0, fields),
+        other => panic!("{other:?}"),
+    };
+    bencher.bench_local(|| RULES.evaluate(black_box(&record), TODAY));
+}
+
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn load_rules() -> RuleSet {
+    RuleSet::builtin(&Watched::default()).unwrap()
+}

@@ -1,0 +1,276 @@
+//! A scan that passes over records, and one that parses every record: they must tell the same of any bytes
+//! whatever. `fuzz/` holds the same against each other for as long as one likes.
+
+mod made_up;
+mod rules;
+
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::rules::{RuleFile, watched::Watched};
+use made_up::file;
+
+static RULES: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::builtin(&Watched::default()).unwrap());
+
+/// Sources by text, prefix and pattern, some with names and some without.
+static OTHER_RULES: LazyLock<RuleSet> = LazyLock::new(|| {
+    let rule = |n: u32, detection: &str| {
+        format!(
+            "title: t{n}\nname: n{n}\nid: i{n}\nlogsource: {{product: aws, service: cloudtrail}}\nlevel: low\ndetection:\n  a:\n{detection}\n  condition: a\n"
+        )
+    };
+    let yaml = [
+        rule(
+            1,
+            "    eventSource: kms.amazonaws.com\n    eventName: [Disable*, Schedule*]",
+        ),
+        rule(
+            2,
+            "    eventSource|startswith: 'lambda'\n    eventName|contains: code",
+        ),
+        rule(
+            4,
+            "    eventSource: s3.amazonaws.com\n    requestParameters|contains: 'Stop-it'\n    errorCode|exists: true",
+        ),
+        rule(
+            5,
+            "    eventSource: sns.amazonaws.com\n    n: ['1.68e9', 'null', '1376']",
+        ),
+        rule(
+            6,
+            "    - eventSource: s3.amazonaws.com\n      requestParameters: null\n      errorCode: null\n    - eventSource: s3.amazonaws.com\n      requestParameters.a: '*stop-it*'",
+        ),
+        rule(
+            3,
+            "    - eventSource: '*hsm*'\n    - eventSource: \"\u{212a}ms.amazonaws.com\"\n      eventName: Decrypt",
+        ),
+    ];
+    of(&yaml)
+});
+
+fn of(yaml: &[String]) -> RuleSet {
+    let files: Vec<_> = yaml
+        .iter()
+        .map(|text| RuleFile {
+            name: "rule.yml".into(),
+            text: text.clone(),
+        })
+        .collect();
+    RuleSet::of(&files, &Watched::default()).unwrap()
+}
+
+const TODAY: Date = Date::constant(2026, 11, 23);
+
+/// All that a scan tells.
+type Told = (
+    Vec<Finding>,
+    Counts,
+    Vec<Unreadable>,
+    Result<(), LogFileError>,
+);
+
+fn told(mut scan: Scan<'_>, bytes: &[u8], chunk: usize) -> Told {
+    let mut findings = Vec::new();
+    let mut sink = |finding| findings.push(finding);
+    let end = bytes
+        .chunks(chunk)
+        .try_for_each(|chunk| scan.push(chunk, &mut sink))
+        .and_then(|()| scan.finish(&mut sink));
+    (
+        findings,
+        scan.counts().clone(),
+        scan.unreadable().to_vec(),
+        end,
+    )
+}
+
+fn assert_told_the_same(bytes: &[u8], chunk: usize) {
+    for rules in [&*RULES, &*OTHER_RULES] {
+        let every = told(Scan::of_every_record(rules, TODAY), bytes, chunk);
+        let relevant = told(Scan::new(rules, TODAY), bytes, chunk);
+        assert_eq!(relevant, every, "{}", String::from_utf8_lossy(bytes));
+    }
+}
+
+proptest! {
+    #![proptest_config(more_cases())]
+
+    #[test]
+    fn passing_over_records_changes_nothing(bytes in file(), chunk in 1..4000_usize) {
+        assert_told_the_same(&bytes, chunk);
+    }
+}
+
+/// Four times as many as PROPTEST_CASES says, or the crate's default.
+fn more_cases() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig {
+        cases: 4 * default.cases,
+        max_global_rejects: 100 * default.cases,
+        ..default
+    }
+}
+
+/// All of JSON's grammar, and all that breaks it within a few tokens.
+#[test]
+fn every_sequence_of_tokens_is_judged_the_same() {
+    const TOKENS: &[&str] = &["{", "}", "[", "]", ":", ",", "\"a\"", "1"];
+    const LONGEST: u32 = 5;
+    for length in 1..=LONGEST {
+        for number in 0..TOKENS.len().pow(length) {
+            let tokens: String = (0..length)
+                .map(|at| TOKENS[number / TOKENS.len().pow(at) % TOKENS.len()])
+                .collect();
+            for record in [
+                format!(
+                    r#"{{"eventSource":"s3.amazonaws.com","eventName":"PutObject","x":{tokens}}}"#
+                ),
+                format!(
+                    r#"{{"eventSource":"s3.amazonaws.com","eventName":"PutObject"{tokens},"y":"z"}}"#
+                ),
+            ] {
+                let text = format!(r#"{{"Records":[{record},{{"b":2}}]}}"#);
+                let every = told(
+                    Scan::of_every_record(&OTHER_RULES, TODAY),
+                    text.as_bytes(),
+                    1000,
+                );
+                let relevant = told(Scan::new(&OTHER_RULES, TODAY), text.as_bytes(), 1000);
+                assert_eq!(relevant, every, "{text}");
+            }
+        }
+    }
+}
+
+/// Every place in a window is a place where a record may begin, and where a window may end in it.
+#[test]
+fn windows_end_anywhere_in_a_record() {
+    let ordinary = r#"{"eventVersion":"1.11","userIdentity":{"type":"AWSService","x":[1,{"y":null}]},"eventSource":"s3.amazonaws.com","eventName":"PutObject","note":"a\\\"b","n":-1.5e3,"last":true}"#;
+    let call = r#"{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup"}"#;
+    for pad in (0..ordinary.len() + 1).step_by(3) {
+        let mut text = format!("{{\"Records\":[{{\"pad\":\"{}\"}}", "x".repeat(pad));
+        while text.len() < 300_000 {
+            text += ",";
+            text += ordinary;
+        }
+        text += ",";
+        text += call;
+        text += "]}";
+        let mut scan = Scan::new(&RULES, TODAY);
+        let mut findings = 0;
+        scan.push(text.as_bytes(), &mut |_| findings += 1).unwrap();
+        scan.finish(&mut |_| findings += 1).unwrap();
+        assert_eq!(
+            (findings, scan.counts().records),
+            (1, text.matches("eventName").count() as u64 + 1)
+        );
+    }
+}
+
+/// Nothing is too deep or too long to be judged as by the parser, wherever in a block it stands.
+#[test]
+fn deep_and_long_records_are_judged_the_same() {
+    let call = r#"{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup"}"#;
+    for pad in 0..70 {
+        let pad = "x".repeat(pad);
+        for levels in [
+            38_usize, 39, 40, 41, 62, 63, 64, 65, 126, 127, 128, 129, 200,
+        ] {
+            for (open, close) in [("{\"a\":", "}"), ("[", "]"), ("[{\"\":", "}]")] {
+                for missing in [-64, -1, 0, 1] {
+                    let closes = levels.saturating_add_signed(-missing);
+                    let (open, close) = (open.repeat(levels), close.repeat(closes));
+                    let ordinary = format!(
+                        r#"{{"eventSource":"s3.amazonaws.com","eventName":"PutObject","{pad}":{open}1{close}}}"#
+                    );
+                    let text = format!(r#"{{"Records":[{call},{ordinary},{call}]}}"#);
+                    let every = told(
+                        Scan::of_every_record(&OTHER_RULES, TODAY),
+                        text.as_bytes(),
+                        5000,
+                    );
+                    let relevant = told(Scan::new(&OTHER_RULES, TODAY), text.as_bytes(), 5000);
+                    assert_eq!(relevant, every, "{text}");
+                    assert_eq!(every.3.is_ok(), missing == 0, "{text}");
+                }
+            }
+        }
+    }
+}
+
+/// Around the sizes of a window and of the largest element.
+#[test]
+fn large_records_are_judged_the_same() {
+    const WINDOW: usize = 256 * 1024;
+    const LARGEST: usize = 1024 * 1024;
+    for size in [
+        WINDOW - 200,
+        WINDOW,
+        WINDOW + 1,
+        LARGEST - 1,
+        LARGEST,
+        LARGEST + 1,
+        3 * LARGEST,
+    ] {
+        for source in ["s3", "cloudhsm"] {
+            let head = format!(
+                r#"{{"eventSource":"{source}.amazonaws.com","eventName":"DeleteBackup","n":""#
+            );
+            let record = format!("{head}{}\"}}", "x".repeat(size - head.len() - 2));
+            assert_eq!(record.len(), size);
+            let text = format!(r#"{{"Records":[{{"a":1}},{record},{record},{{"b":2}}]}}"#);
+            assert_told_the_same(text.as_bytes(), 16 * 1024);
+        }
+    }
+}
+
+/// The shortcut must be taken, or the tests above would hold the same thing against itself.
+#[test]
+fn ordinary_records_are_passed_over() {
+    let ordinary = r#"{"eventSource":"s3.amazonaws.com","eventName":"PutObject","requestParameters":{"note":"cloudhsm.amazonaws.com é \u003d","empty":{}}}"#;
+    let call = r#"{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup"}"#;
+    let text = format!("{{\"Records\":[{ordinary},{call},{ordinary}]}}");
+    let mut log_file = LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, RULES.relevance());
+    let mut read = Vec::new();
+    let mut sink = |entry: Entry| read.push(entry.unwrap().event_name().to_owned());
+    log_file.push(text.as_bytes(), &mut sink).unwrap();
+    log_file.finish(&mut sink).unwrap();
+    assert_eq!(log_file.passed_over(), 2);
+    assert_eq!(read, ["DeleteBackup"]);
+}
+
+/// A rule that is not bound to a service sees every record.
+#[test]
+fn an_unbound_rule_sees_everything() {
+    let yaml = "title: t\nname: n\nid: i\nlogsource: {product: aws, service: cloudtrail}\nlevel: low\ndetection:\n  a:\n    userIdentity.type: Root\n  condition: a\n";
+    let rules = of(&[yaml.to_owned()]);
+    let text = r#"{"Records":[{"eventSource":"s3.amazonaws.com","eventName":"x","userIdentity":{"type":"Root"}}]}"#;
+    let (findings, ..) = told(Scan::new(&rules, TODAY), text.as_bytes(), 7);
+    assert_eq!(findings.len(), 1);
+}
+
+/// Names that mean something to the JSON library mean nothing here.
+#[test]
+fn names_that_the_library_uses_for_itself_are_names() {
+    for name in [
+        "$serde_json::private::Number",
+        "$serde_json::private::RawValue",
+        "\\u0024serde_json::private::Number",
+        "$serde_json::priv\\u0061te::Number",
+    ] {
+        for value in ["\"x\"", "\"1\"", "{}"] {
+            let text = format!(
+                r#"{{"Records":[{{"{name}":{value},"eventSource":"s3.amazonaws.com","eventName":"x"}},{{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup","requestParameters":{{"{name}":{value}}}}},{{"{name}":{value}}}]}}"#
+            );
+            assert_told_the_same(text.as_bytes(), 1000);
+            let (findings, counts, _, end) = told(Scan::new(&RULES, TODAY), text.as_bytes(), 1000);
+            assert_eq!(
+                (findings.len(), counts.records, end),
+                (1, 3, Ok(())),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Compact records: elements of `Records` that are proved to be JSON objects without being parsed.
+//!
+//! [`scan`] goes over the elements in blocks of 64 bytes and checks JSON's whole grammar with a few
+//! operations on sets of places ([`Block`]): strings and their escapes, what may stand next to what, keys
+//! and colons, brackets that match, numbers and words. It proves and never judges: an element that is
+//! written in another way than CloudTrail writes it (white space, deep nesting, an escape in a name), or
+//! that is no JSON, is [`End::Odd`] and left to the parser, whose word counts.
+//!
+//! Of each element it tells the texts of `eventSource` and `eventName`, whatever the case of these names,
+//! where each stands in it exactly once; so whoever asks may leave an element unparsed that no rule can
+//! meet.
+
+mod grammar;
+mod places;
+
+use std::ops::ControlFlow;
+
+use super::{
+    block::{BLOCK, Block, Classify, Portable},
+    scalar,
+};
+use grammar::{Masks, Scan, Structure};
+use places::Place;
+
+/// Behind the bytes that a scan is given, so many more must stand: it looks ahead.
+pub(super) const SLACK: usize = BLOCK + LOOKAHEAD;
+const LOOKAHEAD: usize = scalar::LONGEST;
+
+/// Blocks whose sets are made before they are looked at. What the sets say decides branches that a
+/// processor cannot foresee; made ahead, they are at hand when it has guessed wrong.
+const BATCH: usize = 32;
+
+/// Most record ends that a batch can hold: `{},`.
+const MOST_ENDS: usize = BATCH * BLOCK / 3 + 1;
+
+/// Deeper nesting, which is one bit a level in a number of 64 bits, is left to the parser.
+const TOO_DEEP: u64 = 0xffff_ff00_0000_0000;
+
+/// Why a scan ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The bytes are used up: the element needs more of them.
+    More,
+    /// The element is not compact; it may be JSON all the same.
+    Odd,
+    /// Behind an element stands something else than `,{`, or the sink wants no more.
+    Behind,
+}
+
+/// An element, proved to be a JSON object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Compact<'b> {
+    pub(super) bytes: &'b [u8],
+    /// Where it starts.
+    pub(super) start: usize,
+    /// `None` where there is no `eventSource`, or two, or it is no text without escapes.
+    pub(super) event_source: Option<&'b [u8]>,
+    /// Likewise.
+    pub(super) event_name: Option<&'b [u8]>,
+}
+
+/// Goes over elements from the `{` at `from` on, and hands each compact one to the sink. `bytes` are
+/// `length` bytes of the file and [`SLACK`] more, which with `last` are zeros. Returns where the first
+/// element starts that was not handed on; with [`End::Behind`], where the last one ended.
+pub(super) fn scan(
+    bytes: &[u8],
+    from: usize,
+    length: usize,
+    last: bool,
+    sink: &mut dyn FnMut(Compact<'_>) -> ControlFlow<()>,
+) -> (usize, End) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(v4) = pulp::x86::V4::try_new() {
+            return v4.vectorize(Vectorized {
+                way: v4,
+                bytes,
+                from,
+                length,
+                last,
+                sink,
+            });
+        }
+        if let Some(v3) = pulp::x86::V3::try_new() {
+            return v3.vectorize(Vectorized {
+                way: v3,
+                bytes,
+                from,
+                length,
+                last,
+                sink,
+            });
+        }
+    }
+    scan_with(Portable, bytes, from, length, last, sink)
+}
+
+/// The arguments of [`scan_with`], for pulp, which calls it with the instructions switched on. It is no closure because
+/// a closure would not be sure to be inlined there.
+#[cfg(target_arch = "x86_64")]
+struct Vectorized<'b, 's, W> {
+    way: W,
+    bytes: &'b [u8],
+    from: usize,
+    length: usize,
+    last: bool,
+    sink: &'s mut dyn FnMut(Compact<'_>) -> ControlFlow<()>,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<W: Classify> pulp::NullaryFnOnce for Vectorized<'_, '_, W> {
+    type Output = (usize, End);
+
+    #[inline(always)]
+    fn call(self) -> (usize, End) {
+        scan_with(
+            self.way,
+            self.bytes,
+            self.from,
+            self.length,
+            self.last,
+            self.sink,
+        )
+    }
+}
+
+#[inline(always)]
+fn scan_with(
+    way: impl Classify,
+    bytes: &[u8],
+    from: usize,
+    length: usize,
+    last: bool,
+    sink: &mut dyn FnMut(Compact<'_>) -> ControlFlow<()>,
+) -> (usize, End) {
+    assert!(bytes.len() >= length + SLACK, "there must be slack");
+    let limit = if last {
+        length
+    } else {
+        length.saturating_sub(SLACK)
+    };
+    let mut scan = Scan::new(from);
+    let mut blocks_of = [Block::default(); BATCH];
+    let mut masks_of = [Masks::default(); BATCH];
+    let mut ends = [0; MOST_ENDS];
+    let mut at = from;
+    while at < limit {
+        let count = BATCH.min((limit - at).div_ceil(BLOCK));
+        let (raw, _) = bytes[at..at + count * BLOCK].as_chunks::<BLOCK>();
+        let (blocks, masks) = (&mut blocks_of[..count], &mut masks_of[..count]);
+        // In a loop of its own: the compiler makes slow code of sets that it sees combined with others.
+        for (block, raw) in blocks.iter_mut().zip(raw) {
+            *block = way.classify(raw);
+        }
+        scan.tokens(bytes, at, raw, blocks, masks);
+        let Structure { ended, behind, bad } = scan.structure(bytes, at, masks, &mut ends);
+        let first_bad = if bad == 0 {
+            usize::MAX
+        } else {
+            first_bad(at, masks)
+        };
+        for &end in &ends[..ended] {
+            if first_bad < end || !scan.settle(bytes, end) {
+                return (scan.start, End::Odd);
+            }
+            let compact = Compact {
+                bytes: &bytes[scan.start..end],
+                start: scan.start,
+                event_source: scan.event_source.text(bytes),
+                event_name: scan.event_name.text(bytes),
+            };
+            if sink(compact).is_break() {
+                return (end, End::Behind);
+            }
+            scan.event_source = Place::Nowhere;
+            scan.event_name = Place::Nowhere;
+            // Behind the comma; where there is none, this is undone below.
+            scan.start = end + 1;
+        }
+        if behind {
+            return (scan.start - 1, End::Behind);
+        }
+        if bad != 0 || (scan.places.many() && !scan.settle(bytes, at + count * BLOCK)) {
+            return (scan.start, End::Odd);
+        }
+        at += count * BLOCK;
+    }
+    (scan.start, End::More)
+}
+
+#[cold]
+fn first_bad(at: usize, masks: &[Masks]) -> usize {
+    masks
+        .iter()
+        .position(|masks| masks.bad != 0)
+        .map_or(usize::MAX, |block| {
+            at + block * BLOCK + masks[block].bad.trailing_zeros() as usize
+        })
+}

@@ -1,0 +1,96 @@
+//! The parts of JSON whose grammar is inside a word: numbers, `true`, `false`, `null`, and escapes in
+//! strings. Each function looks at the beginning of the bytes and says whether JSON allows it; what it
+//! is not sure of, it denies.
+
+/// How many bytes a word may have here: JSON has no limit, but no number of CloudTrail's comes near.
+pub(super) const LONGEST: usize = 64;
+
+/// Whether there is a number or a word, with the end of a value directly behind it.
+#[inline(always)]
+pub(super) fn is_scalar(bytes: &[u8]) -> bool {
+    const TRUE: [u8; 4] = *b"true";
+    const FALS: [u8; 4] = *b"fals";
+    const NULL: [u8; 4] = *b"null";
+    let Some(bytes) = bytes.first_chunk::<LONGEST>() else {
+        return false;
+    };
+    let word = [bytes[0], bytes[1], bytes[2], bytes[3]];
+    let is_false = word == FALS && bytes[4] == b'e';
+    let length = if word == TRUE || word == NULL || is_false {
+        Some(4 + usize::from(is_false))
+    } else {
+        number(bytes)
+    };
+    length.is_some_and(|length| matches!(bytes.get(length), Some(b',' | b'}' | b']')))
+}
+
+/// The length of the number.
+fn number(bytes: &[u8]) -> Option<usize> {
+    let digits = |from: usize| {
+        let count = bytes
+            .get(from..)?
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
+        (count > 0).then_some(from + count)
+    };
+    let mut at = usize::from(bytes.first() == Some(&b'-'));
+    at = if bytes.get(at) == Some(&b'0') {
+        at + 1
+    } else {
+        digits(at)?
+    };
+    if bytes.get(at) == Some(&b'.') {
+        at = digits(at + 1)?;
+    }
+    if matches!(bytes.get(at), Some(b'e' | b'E')) {
+        at += 1;
+        at += usize::from(matches!(bytes.get(at), Some(b'+' | b'-')));
+        at = digits(at)?;
+    }
+    Some(at)
+}
+
+/// Whether what follows a backslash is an escape. Half a surrogate pair is one: it is mended when read.
+pub(super) fn is_escape(bytes: &[u8]) -> bool {
+    match bytes.first() {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => true,
+        Some(b'u') => bytes
+            .get(1..5)
+            .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn padded(text: &str) -> Vec<u8> {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.resize(LONGEST + text.len(), 0);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn a_scalar_is_what_serde_json_takes_for_one(text in "(true|false|null|-?[0-9.eE+-]{0,8}|[a-z0-9.]{0,6})[,}\\]x]") {
+            let expected = !text.ends_with('x')
+                && matches!(
+                    serde_json::from_str(&text[..text.len() - 1]),
+                    Ok(Value::Null | Value::Bool(_) | Value::Number(_))
+                )
+                && !text[..text.len() - 1].contains([',', '}', ']']);
+            prop_assert_eq!(is_scalar(&padded(&text)), expected);
+        }
+
+        #[test]
+        fn an_escape_is_what_serde_json_takes_for_one(text in "[a-z/\\\\]|u[0-9a-gA-G]{0,4}|.") {
+            // A high surrogate alone is none for serde_json, and mended by `json`.
+            let whole = crate::json::parse(format!("\"\\{text}xxxx\"").as_bytes());
+            prop_assert_eq!(is_escape(&padded(&format!("{text}xxxx"))), whole.is_ok());
+        }
+    }
+}

@@ -88,6 +88,25 @@ operations: tools-moto ## what `rules check` knows of AWS's APIs, from the servi
 doc: ## the crate's documentation, without warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
 
+##@ Measure it
+.PHONY: bench
+bench: ## each stage beside inflating alone, rules at scale, allocations, instructions; a plot
+	cargo bench --locked --bench ratio
+	cargo bench --locked --bench stages
+	@$(PYTHON) scripts/instructions.py || true
+
+.PHONY: bench-compare
+bench-compare: build ## other readers of CloudTrail files beside this one (some are optional)
+	@exec $(PYTHON) scripts/bench_compare.py
+
+.PHONY: bench-start
+bench-start: build ## from the start of the process to the first request; the first TLS connection; sizes
+	@exec $(PYTHON) scripts/bench_start.py
+
+.PHONY: tools-rsigma
+tools-rsigma: ## the rsigma command line, for bench-compare: compiles for some minutes
+	cargo install --locked --version 0.23.0 --root $(TOOLS)/rsigma rsigma
+
 ##@ Build it
 .PHONY: build
 build: ## both programs, optimized, for this machine

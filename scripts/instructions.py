@@ -1,0 +1,48 @@
+"""Instructions that each stage takes for a byte of JSON, counted by valgrind's callgrind: unlike a time,
+the count is the same on a machine that does other things, so that a change of one in a hundred shows.
+
+`make bench` runs it behind the timings. Without valgrind it says so and does nothing.
+"""
+
+import gzip
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+from bench_compare import FILES, PROJECT, bench_program, write_files
+
+STAGES = ["inflate", "split", "look up", "whole", "parse all", "match all"]
+
+
+def instructions(bench: pathlib.Path, stage: str, file: pathlib.Path) -> int:
+    counted = subprocess.run(
+        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", bench, "once", stage, file],
+        cwd=PROJECT,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    return int(re.search(r"Collected : (\d+)", counted.stderr)[1])
+
+
+def main() -> None:
+    if not shutil.which("valgrind"):
+        sys.exit("instructions are not counted: valgrind is not installed (Debian's package valgrind)")
+    bench = bench_program()
+    write_files(bench)
+    file = next((FILES / "typical").iterdir())
+    size = len(gzip.decompress(file.read_bytes()))
+    # Starting the program and loading the rules is the same for every stage.
+    start = instructions(bench, "nothing", file)
+    print(f"\ninstructions for a byte of JSON, {file.name}\n  {'stage':<10} {'a byte':>8} {'ratio':>7}")
+    limit = None
+    for stage in STAGES:
+        count = instructions(bench, stage, file) - start
+        limit = limit or count
+        print(f"  {stage:<10} {count / size:>8.2f} {count / limit:>7.2f}")
+
+
+if __name__ == "__main__":
+    main()

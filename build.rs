@@ -1,23 +1,27 @@
-//! Lists the rule files, so that every `rules/**/*.yml` is compiled into the binary: a rule is added
-//! by adding its file, and no list can forget one.
+//! Puts every `rules/**/*.yml` into the program: a rule is added by adding its file, and no list can forget
+//! one.
 //!
-//! They are listed twice: as they are, for whoever wants to read, check or test them, and without what no
-//! alert needs, which is more than half of their text, for the function, which reads them at each start.
+//! It does so twice: as they are written, for whoever wants to read, check or test them, and as the rule
+//! engine has parsed them, without what no alert needs. The function starts with the latter, because reading
+//! YAML is most of what a start would take.
 
-use std::{env, fs, io, path::Path};
+use std::{collections::HashMap, env, error::Error, fs, path::Path};
+
+use rsigma_ir::{IrRule, LowerOptions, lower_rule};
+use rsigma_parser::parse_sigma_yaml;
 
 #[expect(
     clippy::disallowed_methods,
     reason = "cargo tells a build script by variables"
 )]
-fn main() -> io::Result<()> {
-    println!("cargo::rerun-if-changed=rules");
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=build.rs");
     let mut files = Vec::new();
     collect(Path::new("rules"), &mut files)?;
     files.sort();
 
-    let root = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
-    let out = env::var("OUT_DIR").map_err(io::Error::other)?;
+    let root = env::var("CARGO_MANIFEST_DIR")?;
+    let out = env::var("OUT_DIR")?;
     let list: String = files
         .iter()
         .map(|file| {
@@ -29,40 +33,37 @@ fn main() -> io::Result<()> {
         Path::new(&out).join("builtin_rules.rs"),
         format!("&[\n{list}]\n"),
     )?;
-    let mut bare = String::new();
-    for file in &files {
-        let text = without(&fs::read_to_string(file)?, NOT_IN_ALERTS);
-        bare += &format!("    ({file:?}, {text:?}),\n");
-    }
+    let parsed = files
+        .iter()
+        .map(|file| Ok((file, parsed(file)?)))
+        .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
     fs::write(
-        Path::new(&out).join("bare_rules.rs"),
-        format!("&[\n{bare}]\n"),
-    )
+        Path::new(&out).join("builtin_rules.json"),
+        serde_json::to_vec(&parsed)?,
+    )?;
+    Ok(())
 }
 
-/// Members of a rule that neither the engine nor an alert needs.
-const NOT_IN_ALERTS: &[&str] = &["tests", "references", "falsepositives"];
-
-/// The text without some members of its top level: their lines are left empty, so that all others stay where
-/// they are.
-fn without(text: &str, members: &[&str]) -> String {
-    let mut is_left_out = false;
-    let mut kept = String::new();
-    for line in text.lines() {
-        let begins_member = line.starts_with(|c: char| c.is_ascii_alphabetic());
-        if begins_member || line.starts_with("---") {
-            let name = line.split(':').next().unwrap_or_default();
-            is_left_out = members.contains(&name);
-        }
-        if !is_left_out {
-            kept += line;
-        }
-        kept.push('\n');
+/// The one rule of a file, without what neither the engine nor an alert needs.
+fn parsed(file: &str) -> Result<IrRule, Box<dyn Error>> {
+    let mut collection = parse_sigma_yaml(&fs::read_to_string(file)?)?;
+    if let Some(error) = collection.errors.first() {
+        return Err(format!("{file}: {error}").into());
     }
-    kept
+    let rule = collection
+        .rules
+        .pop()
+        .filter(|_| collection.rules.is_empty())
+        .ok_or_else(|| format!("{file}: expected one Sigma rule"))?;
+    let mut rule = lower_rule(&rule, &LowerOptions::default())?;
+    rule.metadata.references = Vec::new();
+    rule.metadata.falsepositives = Vec::new();
+    rule.metadata.custom_attributes =
+        HashMap::from_iter(rule.metadata.custom_attributes.remove_entry("response"));
+    Ok(rule)
 }
 
-fn collect(folder: &Path, files: &mut Vec<String>) -> io::Result<()> {
+fn collect(folder: &Path, files: &mut Vec<String>) -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={}", folder.display());
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -71,11 +72,11 @@ fn collect(folder: &Path, files: &mut Vec<String>) -> io::Result<()> {
         } else if path.extension().is_some_and(|e| e == "yml") {
             files.push(path.to_string_lossy().into_owned());
         } else {
-            let message = format!(
+            return Err(format!(
                 "{} is no rule: expected a name ending in .yml",
                 path.display()
-            );
-            return Err(io::Error::other(message));
+            )
+            .into());
         }
     }
     Ok(())

@@ -6,12 +6,12 @@
 
 use std::slice;
 
-use rsigma_eval::CompiledRule;
 use serde_json::{Map, Value};
 
 use super::{
     Parts, RuleFile, RuleSet,
     check::api,
+    compile::Compiled,
     document::Origin,
     explain,
     problem::{Problem, Weight, nearest},
@@ -268,7 +268,7 @@ pub fn run(files: &[RuleFile], watched: &Watched) -> Result<Vec<Tested>, Vec<Pro
                 .watched
                 .as_ref()
                 .and_then(|names| recompiled(files, &origin.file, &rule.id, names));
-            let compiled = named.as_ref().unwrap_or(compiled);
+            let compiled = named.as_ref().unwrap_or(compiled).rule();
             let met = RuleSet::is_met(compiled, &case.record);
             let outcome = match (case.expected, met) {
                 (Expected::Meets, false) | (Expected::Misses, true) => {
@@ -301,7 +301,7 @@ pub fn run(files: &[RuleFile], watched: &Watched) -> Result<Vec<Tested>, Vec<Pro
 }
 
 /// The rule once more, with other names of watched things.
-fn recompiled(files: &[RuleFile], file: &str, id: &str, names: &Watched) -> Option<CompiledRule> {
+fn recompiled(files: &[RuleFile], file: &str, id: &str, names: &Watched) -> Option<Compiled> {
     let file = files.iter().find(|known| known.name == file)?;
     Parts::layered(&[], slice::from_ref(file), names)
         .rules

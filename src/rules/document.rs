@@ -5,13 +5,15 @@
 //! passed over; whether a rule can ever be met is the checker's question ([`super::check`]).
 //! Source: Sigma Rules and Sigma Filters Specification 2.1.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use rsigma_eval::{CompiledRule, compile_rule};
+use rsigma_ir::{IrRule, RaiseOptions, raise_rule};
 use rsigma_parser::{FilterRule, LogSource, SigmaRule, parse_sigma_yaml};
+use serde_json::Value;
 
 use super::{
     Rule,
+    compile::Compiled,
     filter::Filter,
     language,
     position::Lines,
@@ -42,7 +44,7 @@ pub(super) enum Content {
     /// goes into alerts.
     Rule {
         sigma: Box<SigmaRule>,
-        compiled: Box<CompiledRule>,
+        compiled: Compiled,
         rule: Arc<Rule>,
     },
     /// A filter.
@@ -68,8 +70,8 @@ pub(super) struct Origin {
 pub(super) enum Trust {
     /// Everything is checked, and problems have their lines.
     Checked,
-    /// The project's own tests have checked it, so that the start of the function need not: a third of what
-    /// reading takes is lines for messages, and regular expressions compiled to see whether they are some.
+    /// The project's own tests have checked it, so that the start of the function need not, and compiles a rule
+    /// only when a record comes that it may meet.
     BuiltIn,
 }
 
@@ -140,10 +142,51 @@ const MEMBERS: &[&str] = &[
     "title",
 ];
 
+/// The built-in rules, as the build script has parsed them: a list of files, each with its rule.
+pub(super) fn builtin(
+    parsed: &str,
+    watched: &Watched,
+    problems: &mut Vec<Problem>,
+) -> Vec<Document> {
+    let without_attributes = RaiseOptions {
+        include_custom_attributes: false,
+    };
+    let mut documents = Vec::new();
+    let mut read = |file: &str, rule: &IrRule| {
+        let origin = Arc::new(Origin {
+            file: file.to_owned(),
+            lines: Lines::default(),
+            alone: true,
+            trust: Trust::BuiltIn,
+        });
+        let content = raise_rule(rule, &without_attributes)
+            .map_err(|error| vec![origin.error(&[], error.to_string(), None)])
+            .and_then(|sigma| {
+                let response = rule.metadata.custom_attributes.get("response");
+                self::rule(&origin, sigma, response, watched)
+            });
+        match content {
+            Ok(content) => documents.push(Document { origin, content }),
+            Err(found) => problems.extend(found),
+        }
+    };
+    match serde_json::from_str::<Vec<(Cow<'_, str>, IrRule)>>(parsed) {
+        Ok(rules) => rules.iter().for_each(|(file, rule)| read(file, rule)),
+        Err(error) => problems.push(Problem {
+            weight: Weight::Error,
+            file: "the built-in rules".into(),
+            line: None,
+            field: String::new(),
+            message: error.to_string(),
+            hint: None,
+        }),
+    }
+    documents
+}
+
 /// The documents of a file; what cannot be used goes to `problems`, the rest is given all the same.
 pub(super) fn read(
     file: &RuleFile,
-    trust: Trust,
     watched: &Watched,
     problems: &mut Vec<Problem>,
 ) -> Vec<Document> {
@@ -169,11 +212,7 @@ pub(super) fn read(
     let (alone, empty) = (parts.len() == 1, parts.is_empty());
     let mut documents = Vec::new();
     for (before, text) in parts {
-        let lines = match trust {
-            Trust::BuiltIn => Ok(Lines::default()),
-            Trust::Checked => Lines::of(text, before),
-        };
-        let lines = match lines {
+        let lines = match Lines::of(text, before) {
             Ok(lines) => lines,
             Err((line, message)) => {
                 problems.push(Problem {
@@ -194,7 +233,7 @@ pub(super) fn read(
             file: file.name.clone(),
             lines,
             alone,
-            trust,
+            trust: Trust::Checked,
         });
         match document(&origin, text, watched) {
             Ok(content) => documents.push(Document { origin, content }),
@@ -263,7 +302,13 @@ fn document(origin: &Origin, text: &str, watched: &Watched) -> Result<Content, V
         return Err(problems);
     }
     if let Some(rule) = collection.rules.into_iter().next() {
-        return self::rule(origin, rule, watched);
+        let response = rule
+            .custom_attributes
+            .get("response")
+            .map(serde_json::to_value)
+            .transpose()
+            .map_err(|error| vec![origin.error(&["response"], error.to_string(), None)])?;
+        return self::rule(origin, rule, response.as_ref(), watched);
     }
     if let Some(filter) = collection.filters.into_iter().next() {
         return self::filter(origin, filter, watched);
@@ -372,10 +417,15 @@ fn condition_problem(origin: &Origin, message: &str) -> Problem {
     )
 }
 
-fn rule(origin: &Origin, mut sigma: SigmaRule, watched: &Watched) -> Result<Content, Vec<Problem>> {
+fn rule(
+    origin: &Origin,
+    mut sigma: SigmaRule,
+    response: Option<&Value>,
+    watched: &Watched,
+) -> Result<Content, Vec<Problem>> {
     let mut problems = Vec::new();
     problems.extend(logsource(origin, &sigma.logsource));
-    let rule = match Rule::read(origin, &sigma) {
+    let rule = match Rule::read(origin, &sigma, response) {
         Ok(rule) => Some(rule),
         Err(found) => {
             problems.extend(found);
@@ -400,11 +450,14 @@ fn rule(origin: &Origin, mut sigma: SigmaRule, watched: &Watched) -> Result<Cont
         falsepositives: Vec::new(),
         ..sigma.clone()
     };
-    let compiled = compile_rule(&bare)
-        .map_err(|error| vec![compile_problem(origin, "detection", &error.to_string())])?;
+    let compiled = match origin.trust {
+        Trust::BuiltIn => Compiled::later(bare),
+        Trust::Checked => Compiled::now(&bare)
+            .map_err(|message| vec![compile_problem(origin, "detection", &message)])?,
+    };
     Ok(Content::Rule {
         sigma: Box::new(sigma),
-        compiled: Box::new(compiled),
+        compiled,
         rule: Arc::new(rule),
     })
 }

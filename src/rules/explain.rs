@@ -37,11 +37,10 @@ impl RuleSet {
     /// What every rule makes of a record on a day (in UTC): those met first, then those that came nearest.
     pub fn explain(&self, record: &Record, today: Date) -> Vec<Explanation> {
         let mut explanations: Vec<Explanation> = self
-            .engine
-            .rules()
+            .rules
             .iter()
-            .filter_map(|compiled| {
-                let rule = self.rules.get(compiled.id.as_ref()?)?;
+            .map(|(rule, compiled)| {
+                let compiled = compiled.rule();
                 let is_met = RuleSet::is_met(compiled, record);
                 let filter = is_met
                     .then(|| self.filter_of(rule, record, today))
@@ -50,12 +49,12 @@ impl RuleSet {
                 if let Some(filter) = &filter {
                     reasons.extend(self::reasons(filter.compiled(), record));
                 }
-                Some(Explanation {
+                Explanation {
                     rule: Arc::clone(rule),
                     is_met,
                     filter,
                     reasons,
-                })
+                }
             })
             .collect();
         explanations.sort_by(|a, b| {

@@ -10,14 +10,14 @@
 use std::collections::HashMap;
 
 use jiff::civil::Date;
-use rsigma_eval::{CompiledRule, compile_rule, evaluate_rule};
+use rsigma_eval::{CompiledRule, evaluate_rule};
 use rsigma_parser::{FilterRule, SigmaRule};
 use serde_json::{Map, Value};
 
 use super::{
     Rule,
     check::api::RECORD_MEMBERS,
-    checked_name,
+    checked_name, compile,
     document::{Origin, compile_problem, same_id},
     kebab_case,
     problem::{Problem, Weight},
@@ -152,7 +152,7 @@ fn compile(sigma: &FilterRule) -> Result<CompiledRule, String> {
         scope: Vec::new(),
         custom_attributes: HashMap::new(),
     };
-    compile_rule(&rule).map_err(|error| error.to_string())
+    compile::compile(&rule)
 }
 
 /// The rules a filter names. The parser takes a missing or odd list for "all", which here must be said.

@@ -10,6 +10,7 @@
 mod bound;
 pub mod cases;
 pub mod check;
+mod compile;
 mod document;
 pub mod explain;
 pub mod filter;
@@ -25,10 +26,15 @@ pub mod watched;
 use std::{cmp::Reverse, collections::HashMap, fmt, sync::Arc};
 
 use jiff::civil::Date;
-use rsigma_eval::{CompiledRule, Engine};
+use rsigma_eval::{
+    evaluate_rule,
+    event::{Event, EventValue},
+};
 use rsigma_parser::{FilterRule, SigmaRule};
+use serde_json::Value;
 
 use crate::{record::Record, severity::Severity};
+use compile::Compiled;
 use document::{Content, Document, Origin, Trust, same_id};
 use filter::Filter;
 use problem::{Problem, Weight};
@@ -42,8 +48,8 @@ pub use document::RuleFile;
 /// `rules/**/*.yml`, listed by the build script: (path in the project, content).
 const BUILTIN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/builtin_rules.rs"));
 
-/// The same without their tests, references and false positives, which takes half as long to read.
-const BUILTIN_BARE: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/bare_rules.rs"));
+/// The same, parsed by the build script, without their tests, references and false positives.
+const BUILTIN_PARSED: &str = include_str!(concat!(env!("OUT_DIR"), "/builtin_rules.json"));
 
 /// The rule files compiled into this program.
 pub fn builtin_files() -> Vec<RuleFile> {
@@ -112,8 +118,11 @@ pub struct Met {
 
 /// Compiled rules and filters.
 pub struct RuleSet {
-    engine: Engine,
-    rules: HashMap<String, Arc<Rule>>,
+    rules: Vec<(Arc<Rule>, Compiled)>,
+    /// Places in `rules`, by the event source that they are bound to, in lower case,
+    by_source: HashMap<String, Vec<usize>>,
+    /// and of those that are not bound to event sources by name.
+    unbound: Vec<usize>,
     filters: Vec<Arc<Filter>>,
     relevance: Relevance,
 }
@@ -130,7 +139,7 @@ impl fmt::Debug for RuleSet {
 /// The parts of a rule set in the making, and what stood in the way of the rest.
 #[derive(Debug, Default)]
 struct Parts {
-    rules: Vec<(Arc<Origin>, SigmaRule, CompiledRule, Arc<Rule>)>,
+    rules: Vec<(Arc<Origin>, SigmaRule, Compiled, Arc<Rule>)>,
     filters: Vec<(Arc<Origin>, FilterRule, Arc<Filter>)>,
     problems: Vec<Problem>,
 }
@@ -150,12 +159,10 @@ impl RuleSet {
     /// # Errors
     /// All that keeps a file from being used; none of the files is used then.
     pub fn with(files: &[RuleFile], watched: &Watched) -> Result<RuleSet, Vec<Problem>> {
-        let builtin = rule_files(BUILTIN_BARE);
-        Parts::of_layers(
-            [(&builtin, Trust::BuiltIn), (files, Trust::Checked)],
-            watched,
-        )
-        .into_set()
+        let mut parts = Parts::default();
+        let builtin = document::builtin(BUILTIN_PARSED, watched, &mut parts.problems);
+        let added = parts.read(files, watched);
+        parts.join(builtin, added).into_set()
     }
 
     /// Rules and filters of these files alone.
@@ -178,7 +185,11 @@ impl RuleSet {
 
     /// All rules, most severe first, then by name.
     pub fn rules(&self) -> Vec<Arc<Rule>> {
-        let mut rules: Vec<_> = self.rules.values().cloned().collect();
+        let mut rules: Vec<_> = self
+            .rules
+            .iter()
+            .map(|(rule, _)| Arc::clone(rule))
+            .collect();
         rules.sort_by_cached_key(|rule| (Reverse(rule.level), rule.name.clone()));
         rules
     }
@@ -203,14 +214,28 @@ impl RuleSet {
             .cloned()
     }
 
+    /// The rules that a record can meet, as far as its event source tells: all of them where it does not say
+    /// it plainly.
+    fn candidates(&self, view: &RecordView<'_>) -> impl Iterator<Item = &(Arc<Rule>, Compiled)> {
+        let places = match view.get_field("eventSource") {
+            Some(EventValue::Str(source)) if source.is_ascii() => {
+                let bound = self.by_source.get(&source.to_ascii_lowercase());
+                let mut places = bound.cloned().unwrap_or_default();
+                places.extend(&self.unbound);
+                places
+            }
+            _ => (0..self.rules.len()).collect(),
+        };
+        places.into_iter().map(|place| &self.rules[place])
+    }
+
     /// What the rules and the filters in force on a day (in UTC) say of a record.
     pub fn evaluate(&self, record: &Record, today: Date) -> Met {
+        let view = RecordView::new(record);
         let mut rules: Vec<_> = self
-            .engine
-            .evaluate(&RecordView::new(record))
-            .iter()
-            .filter_map(|hit| hit.header.rule_id.as_ref())
-            .filter_map(|id| self.rules.get(id).cloned())
+            .candidates(&view)
+            .filter(|(_, compiled)| evaluate_rule(compiled.rule(), &view).is_some())
+            .map(|(rule, _)| Arc::clone(rule))
             .collect();
         let parameters_omitted = record.parameters_are_omitted();
         rules.sort_by_cached_key(|rule| {
@@ -239,17 +264,19 @@ impl RuleSet {
 impl Parts {
     /// Two layers of files: what the upper one says of an id counts.
     fn layered(lower: &[RuleFile], upper: &[RuleFile], watched: &Watched) -> Parts {
-        Parts::of_layers([(lower, Trust::Checked), (upper, Trust::Checked)], watched)
+        let mut parts = Parts::default();
+        let [lower, upper] = [lower, upper].map(|files| parts.read(files, watched));
+        parts.join(lower, upper)
     }
 
-    fn of_layers(layers: [(&[RuleFile], Trust); 2], watched: &Watched) -> Parts {
-        let mut parts = Parts::default();
-        let [lower, upper] = layers.map(|(files, trust)| -> Vec<Document> {
-            files
-                .iter()
-                .flat_map(|file| document::read(file, trust, watched, &mut parts.problems))
-                .collect()
-        });
+    fn read(&mut self, files: &[RuleFile], watched: &Watched) -> Vec<Document> {
+        files
+            .iter()
+            .flat_map(|file| document::read(file, watched, &mut self.problems))
+            .collect()
+    }
+
+    fn join(mut self, lower: Vec<Document>, upper: Vec<Document>) -> Parts {
         let id_of = |document: &Document| match &document.content {
             Content::Rule { rule, .. } => rule.id.clone(),
             Content::Filter(_, filter) => filter.id.clone(),
@@ -260,9 +287,9 @@ impl Parts {
             .into_iter()
             .filter(|document| !replaced.contains(&id_of(document)));
         for document in kept.chain(upper) {
-            parts.add(document);
+            self.add(document);
         }
-        parts
+        self
     }
 
     /// Adds a document, unless its id or name is taken.
@@ -309,7 +336,7 @@ impl Parts {
                 sigma,
                 compiled,
                 rule,
-            } => self.rules.push((origin, *sigma, *compiled, rule)),
+            } => self.rules.push((origin, *sigma, compiled, rule)),
             Content::Filter(sigma, filter) => self.filters.push((origin, *sigma, filter)),
             Content::Off(_) => {}
         }
@@ -320,15 +347,23 @@ impl Parts {
             return Err(self.problems);
         }
         let relevance = Relevance::of(self.rules.iter().map(|(_, sigma, ..)| sigma));
-        let mut engine = Engine::new();
-        let mut rules = HashMap::new();
-        engine.extend_compiled_rules(self.rules.into_iter().map(|(_, _, compiled, rule)| {
-            rules.insert(rule.id.clone(), rule);
-            compiled
-        }));
+        let mut rules = Vec::with_capacity(self.rules.len());
+        let (mut by_source, mut unbound) = (HashMap::<String, Vec<usize>>::new(), Vec::new());
+        for (place, (_, sigma, compiled, rule)) in self.rules.into_iter().enumerate() {
+            match Relevance::sources(&sigma) {
+                Some(sources) => {
+                    for source in sources {
+                        by_source.entry(source).or_default().push(place);
+                    }
+                }
+                None => unbound.push(place),
+            }
+            rules.push((rule, compiled));
+        }
         Ok(RuleSet {
-            engine,
             rules,
+            by_source,
+            unbound,
             filters: self
                 .filters
                 .into_iter()
@@ -340,7 +375,11 @@ impl Parts {
 }
 
 impl Rule {
-    fn read(origin: &Origin, sigma: &SigmaRule) -> Result<Rule, Vec<Problem>> {
+    fn read(
+        origin: &Origin,
+        sigma: &SigmaRule,
+        response: Option<&Value>,
+    ) -> Result<Rule, Vec<Problem>> {
         let mut problems = Vec::new();
         let id = sigma.id.clone().filter(|id| !id.trim().is_empty());
         if id.is_none() {
@@ -359,17 +398,11 @@ impl Rule {
                 Some("it decides whether the alert wakes somebody"),
             ));
         }
-        let response = sigma.custom_attributes.get("response").map_or_else(
-            || Ok(Response::default()),
-            |yaml| {
-                serde_json::to_value(yaml)
-                    .map_err(|error| error.to_string())
-                    .and_then(|value| match origin.trust {
-                        Trust::BuiltIn => Response::of(&value),
-                        Trust::Checked => Response::read(&value),
-                    })
-            },
-        );
+        let response = match (response, origin.trust) {
+            (None, _) => Ok(Response::default()),
+            (Some(value), Trust::BuiltIn) => Response::of(value),
+            (Some(value), Trust::Checked) => Response::read(value),
+        };
         let response = response.unwrap_or_else(|message| {
             problems.push(origin.problem(Weight::Error, &["response"], message, None));
             Response::default()

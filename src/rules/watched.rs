@@ -41,7 +41,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "alert_topic",
         what: "ARN of the alert topic",
-        usual: &["*:*cloudhsm-alerts*", "*:*AlertTopic*"],
+        usual: &["*cloudhsm-alerts*", "*AlertTopic*"],
         // A subscription's ARN is the topic's with an identifier behind it.
         forms: &["{}", "{}:*"],
         name_behind: &[],
@@ -80,7 +80,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "source_topic",
         what: "ARN of the topic that names log files",
-        usual: &["*:*cloudtrail*"],
+        usual: &["*cloudtrail*"],
         forms: &["{}", "{}:*"],
         name_behind: &[],
     },

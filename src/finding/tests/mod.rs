@@ -229,7 +229,7 @@ fn large_records_are_judged_the_same() {
 /// The shortcut must be taken, or the tests above would hold the same thing against itself.
 #[test]
 fn ordinary_records_are_passed_over() {
-    let ordinary = r#"{"eventSource":"s3.amazonaws.com","eventName":"PutObject","requestParameters":{"note":"cloudhsm.amazonaws.com é \u003d","empty":{}}}"#;
+    let ordinary = r#"{"eventSource":"s3.amazonaws.com","eventName":"GetObject","requestParameters":{"note":"cloudhsm.amazonaws.com é \u003d","empty":{}}}"#;
     let call = r#"{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup"}"#;
     let text = format!("{{\"Records\":[{ordinary},{call},{ordinary}]}}");
     let mut log_file = LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, RULES.relevance());

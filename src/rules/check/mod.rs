@@ -18,7 +18,7 @@ use rsigma_parser::{SigmaRule, lint};
 use super::{
     Parts, Rule, RuleFile, bound, builtin_files,
     cases::{self, Expected},
-    document::{Content, Document, Origin, Trust, read, split},
+    document::{Content, Document, Origin, read, split},
     filter::{Filter, is_named},
     problem::{Problem, Weight, nearest},
     relevance::Relevance,
@@ -179,7 +179,7 @@ fn replacements(
     let own = Parts::layered(&[], builtin, watched);
     let own = |id: &str| own.rules.iter().find(|(_, _, _, rule)| rule.id == id);
     for file in added {
-        for document in read(file, Trust::Checked, watched, &mut Vec::new()) {
+        for document in read(file, watched, &mut Vec::new()) {
             let (message, hint) = match &document.content {
                 Content::Rule { rule, .. } => match own(&rule.id) {
                     Some((_, _, _, replaced)) => (
@@ -218,12 +218,7 @@ fn specification(file: &RuleFile, problems: &mut Vec<Problem>) {
         };
         // What cannot be loaded was told with more words, and the order to switch a rule off need not be a
         // whole rule.
-        let documents = read(
-            &single,
-            Trust::Checked,
-            &Watched::default(),
-            &mut Vec::new(),
-        );
+        let documents = read(&single, &Watched::default(), &mut Vec::new());
         if matches!(
             documents.as_slice(),
             [Document {

@@ -93,6 +93,21 @@ impl Relevance {
             .all(|alternative| alternative.source.is_some())
     }
 
+    /// The event sources, in lower case, of all records that can meet this rule; `None`: it does not name them
+    /// all.
+    pub fn sources(rule: &SigmaRule) -> Option<Vec<String>> {
+        let mut sources = Vec::new();
+        for alternative in alternatives(&rule.detection) {
+            for pattern in alternative.source?.iter() {
+                let source = String::from_utf8(pattern.whole()?.to_owned()).ok()?;
+                if !sources.contains(&source) {
+                    sources.push(source);
+                }
+            }
+        }
+        Some(sources)
+    }
+
     /// Whether every rule is bound, so that records of other services need not be parsed.
     pub fn is_limited(&self) -> bool {
         !self.everything

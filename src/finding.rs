@@ -4,12 +4,14 @@
 //! no clock, no environment and no network, so that the function, the command line and the tests are thin
 //! shells around the same thing.
 
-use std::sync::Arc;
+use std::{cell::Cell, io::Read, ops::ControlFlow, sync::Arc};
 
 use jiff::civil::Date;
 
 use crate::{
-    log_file::{DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile, LogFileError, Unreadable},
+    log_file::{
+        CHUNK, DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile, LogFileError, ReadError, Unreadable,
+    },
     record::Record,
     rules::{Filtered, Met, Rule, RuleSet},
     severity::Severity,
@@ -120,6 +122,45 @@ impl<'r> Scan<'r> {
             .log_file
             .push(chunk, &mut |entry| tally.take(entry, sink));
         tally.pass_over(self.log_file.passed_over() - passed_over);
+        outcome
+    }
+
+    /// Reads a file to its end, inflating it on a thread of its own. Each finding goes to `sink`, which may
+    /// want no more; `seen` hears how many bytes were read.
+    ///
+    /// # Errors
+    /// What costs the rest of the file; the findings before it have gone to `sink`.
+    pub fn read(
+        &mut self,
+        source: &mut (impl Read + Send),
+        seen: &(impl Fn(u64) + Sync),
+        sink: &mut impl FnMut(Finding) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        self.read_by(CHUNK, source, seen, sink)
+    }
+
+    fn read_by(
+        &mut self,
+        chunk: usize,
+        source: &mut (impl Read + Send),
+        seen: &(impl Fn(u64) + Sync),
+        sink: &mut impl FnMut(Finding) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let tally = &mut self.tally;
+        let enough = Cell::new(false);
+        let mut found = |finding| {
+            if !enough.get() && sink(finding).is_break() {
+                enough.set(true);
+            }
+        };
+        let outcome = self.log_file.read(
+            source,
+            chunk,
+            seen,
+            &mut |entry| tally.take(entry, &mut found),
+            &mut || !enough.get(),
+        );
+        tally.pass_over(self.log_file.passed_over());
         outcome
     }
 

@@ -77,6 +77,13 @@ impl Inflate {
         }
     }
 
+    /// For bytes that were inflated before, and counted.
+    pub(super) fn of_inflated() -> Inflate {
+        let mut inflate = Inflate::new(u64::MAX);
+        inflate.state = State::Plain;
+        inflate
+    }
+
     /// Bytes of JSON so far.
     pub(super) fn uncompressed(&self) -> u64 {
         self.uncompressed

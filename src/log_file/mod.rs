@@ -12,6 +12,7 @@
 //! costs that record ([`Unreadable`]); the file goes on. A syntax error, a truncation or corrupt gzip
 //! costs the rest of the file ([`LogFileError`]): the records before it have been handed on by then.
 
+mod ahead;
 mod block;
 mod compact;
 mod inflate;
@@ -28,6 +29,8 @@ use crate::{
     record::Record,
     rules::relevance::{Recent, Relevance},
 };
+pub(crate) use ahead::CHUNK;
+pub use ahead::ReadError;
 use compact::{Compact, End};
 use inflate::{Inflate, Piece};
 use split::{Element, SplitError, Splitter};

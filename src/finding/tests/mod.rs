@@ -86,9 +86,31 @@ fn told(mut scan: Scan<'_>, bytes: &[u8], chunk: usize) -> Told {
     )
 }
 
+/// The same from a source, inflated on another thread.
+fn told_ahead(mut scan: Scan<'_>, mut bytes: &[u8], chunk: usize) -> Told {
+    let mut findings = Vec::new();
+    let mut sink = |finding| {
+        findings.push(finding);
+        ControlFlow::Continue(())
+    };
+    let end = match scan.read_by(chunk, &mut bytes, &|_| (), &mut sink) {
+        Ok(()) => Ok(()),
+        Err(ReadError::LogFile(error)) => Err(error),
+        Err(ReadError::Source(error)) => panic!("{error}"),
+    };
+    (
+        findings,
+        scan.counts().clone(),
+        scan.unreadable().to_vec(),
+        end,
+    )
+}
+
 fn assert_told_the_same(bytes: &[u8], chunk: usize) {
     for rules in [&*RULES, &*OTHER_RULES] {
         let every = told(Scan::of_every_record(rules, TODAY), bytes, chunk);
+        let ahead = told_ahead(Scan::new(rules, TODAY), bytes, chunk);
+        assert_eq!(ahead, every, "{}", String::from_utf8_lossy(bytes));
         let relevant = told(Scan::new(rules, TODAY), bytes, chunk);
         assert_eq!(relevant, every, "{}", String::from_utf8_lossy(bytes));
     }

@@ -7,6 +7,7 @@ mod local;
 use std::{
     collections::{BTreeMap, HashSet},
     io::{self, BufWriter, IsTerminal, Read, Write},
+    ops::ControlFlow,
     path::PathBuf,
     process::ExitCode,
 };
@@ -26,8 +27,6 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use jiff::civil::Date;
 
 use crate::{rule_files::AddedRules, terminal::counted};
-
-const CHUNK: usize = 128 * 1024;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -119,34 +118,19 @@ impl<W: Write> Session<'_, W> {
     }
 
     /// Reads one log file to its end.
-    fn scan(&mut self, source: &Source, file: &mut impl Read) -> io::Result<()> {
+    fn scan(&mut self, source: &Source, file: &mut (impl Read + Send)) -> io::Result<()> {
         let mut scan = Scan::new(self.rules, self.today);
-        let mut chunk = vec![0; CHUNK];
         let mut written = Ok(());
-        let failure = loop {
-            let length = match file.read(&mut chunk) {
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => break Some(error.to_string()),
-            };
-            self.progress.inc(length as u64);
-            let mut take = |finding: Finding| {
-                if written.is_ok() {
-                    written = self.take(finding, source);
-                }
-            };
-            let step = if length == 0 {
-                scan.finish(&mut take)
+        let progress = self.progress.clone();
+        let outcome = scan.read(file, &|length| progress.inc(length), &mut |finding| {
+            written = self.take(finding, source);
+            if written.is_ok() {
+                ControlFlow::Continue(())
             } else {
-                scan.push(&chunk[..length], &mut take)
-            };
-            if let Err(error) = step {
-                break Some(error.to_string());
+                ControlFlow::Break(())
             }
-            if length == 0 || written.is_err() {
-                break None;
-            }
-        };
+        });
+        let failure = outcome.err().map(|error| error.to_string());
         let counts = scan.counts().clone();
         let (compressed, uncompressed) = scan.bytes();
         if compressed == 0 && failure.is_none() {

@@ -16,7 +16,9 @@ use rsigma_parser::SigmaRule;
 
 /// A rule, ready to evaluate, or to be made so when it is first asked about: most log files have no record of
 /// any but a few services.
-pub(super) struct Compiled(LazyLock<CompiledRule, Box<dyn FnOnce() -> CompiledRule + Send + Sync>>);
+pub(super) struct Compiled(LazyLock<Box<CompiledRule>, Box<Later>>);
+
+type Later = dyn FnOnce() -> Box<CompiledRule> + Send + Sync;
 
 impl Compiled {
     /// Compiled now.
@@ -24,8 +26,8 @@ impl Compiled {
     /// # Errors
     /// What the engine says of the rule.
     pub(super) fn now(rule: &SigmaRule) -> Result<Compiled, String> {
-        let compiled = compile(rule)?;
-        let compiled = LazyLock::new(Box::new(move || compiled) as Box<_>);
+        let compiled = Box::new(compile(rule)?);
+        let compiled = LazyLock::new(Box::new(move || compiled) as Box<Later>);
         LazyLock::force(&compiled);
         Ok(Compiled(compiled))
     }
@@ -36,11 +38,11 @@ impl Compiled {
     /// When it is, if the engine does not take the rule.
     pub(super) fn later(rule: SigmaRule) -> Compiled {
         let compile = move || {
-            compile(&rule).unwrap_or_else(|message| {
+            Box::new(compile(&rule).unwrap_or_else(|message| {
                 // Only built-in rules come here, and the tests compile each of them; names of watched things
                 // are texts, which the engine takes whatever they are.
                 unreachable!("the built-in rule {:?}: {message}", rule.name)
-            })
+            }))
         };
         Compiled(LazyLock::new(Box::new(compile)))
     }

@@ -56,7 +56,7 @@ test-sam: tools-moto tools-sam ## sam build, sam local invoke and start-lambda f
 
 .PHONY: lint
 lint: ## formatting and clippy
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --all-targets --locked -- -D warnings
 
 CHECKOV := $(TOOLS)/checkov/bin/checkov --framework cloudformation --skip-download --compact --quiet

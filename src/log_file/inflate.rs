@@ -11,9 +11,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use compact_records::SLACK;
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{LogFileError, compact::SLACK};
+use super::LogFileError;
 
 /// Most bytes that are handed on at once. It stays in the processor's second cache, and inflating into it
 /// seldom has to copy the 32 KiB that deflate refers back to.

@@ -5,7 +5,7 @@
 //! file: one window of inflated bytes and one record are held at a time.
 //!
 //! Whoever cares for some calls only says so by a [`Relevance`]. Then records of other calls are not parsed
-//! and not handed on, but only proved to be records (`compact`) and counted: what is read and what is
+//! and not handed on, but only proved to be records (`compact-records`) and counted: what is read and what is
 //! wrong with a file stay the same to the letter.
 //!
 //! What is wrong with a file costs as little as it can. A record that is no JSON object, or too large,
@@ -13,14 +13,12 @@
 //! costs the rest of the file ([`LogFileError`]): the records before it have been handed on by then.
 
 mod ahead;
-mod block;
-mod compact;
 mod inflate;
-mod scalar;
 mod split;
 
 use std::ops::ControlFlow;
 
+use compact_records::{Compact, End};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -31,7 +29,6 @@ use crate::{
 };
 pub(crate) use ahead::CHUNK;
 pub use ahead::ReadError;
-use compact::{Compact, End};
 use inflate::{Inflate, Piece};
 use split::{Element, SplitError, Splitter};
 
@@ -239,7 +236,7 @@ impl Records<'_> {
         let (count, passed_over) = (&mut self.count, &mut self.passed_over);
         let recent = &mut self.recent;
         let mut failed = None;
-        let (next, end) = compact::scan(padded, at, length, last, &mut |compact| {
+        let (next, end) = compact_records::scan(padded, at, length, last, &mut |compact| {
             if is_relevant(recent, &compact) {
                 let offset = base + (compact.start - at) as u64;
                 match read(compact.bytes, *count) {

@@ -6,6 +6,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use compact_records::lower_plain;
+
 use super::{Answer, Relevance, needed::RecordText};
 
 /// Places in the table: more than an ordinary file has different calls.
@@ -74,13 +76,9 @@ fn has_needed(answer: &Answer, record: &[u8], lower: &mut Vec<u8>) -> bool {
         Answer::No => false,
         Answer::Yes => true,
         Answer::WithText(alternatives) => {
-            // An escape may hide a letter, and so may a character that folds to one.
-            if !record.is_ascii() || memchr::memmem::find(record, b"\\u").is_some() {
+            if !lower_plain(record, lower) {
                 return true;
             }
-            lower.clear();
-            lower.extend_from_slice(record);
-            lower.make_ascii_lowercase();
             let text = RecordText::of(record, lower);
             alternatives
                 .iter()

@@ -10,20 +10,21 @@
 //! where each stands in it exactly once; so whoever asks may leave an element unparsed that no rule can
 //! meet.
 
+mod block;
 mod grammar;
+mod lower;
 mod places;
+mod scalar;
 
 use std::ops::ControlFlow;
 
-use super::{
-    block::{BLOCK, Block, Classify, Portable},
-    scalar,
-};
+use block::{BLOCK, Block, Classify, Portable};
 use grammar::{Masks, Scan, Structure};
+pub use lower::lower_plain;
 use places::Place;
 
 /// Behind the bytes that a scan is given, so many more must stand: it looks ahead.
-pub(super) const SLACK: usize = BLOCK + LOOKAHEAD;
+pub const SLACK: usize = BLOCK + LOOKAHEAD;
 const LOOKAHEAD: usize = scalar::LONGEST;
 
 /// Blocks whose sets are made before they are looked at. What the sets say decides branches that a
@@ -38,7 +39,7 @@ const TOO_DEEP: u64 = 0xffff_ff00_0000_0000;
 
 /// Why a scan ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub enum End {
     /// The bytes are used up: the element needs more of them.
     More,
     /// The element is not compact; it may be JSON all the same.
@@ -49,20 +50,21 @@ pub(super) enum End {
 
 /// An element, proved to be a JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Compact<'b> {
-    pub(super) bytes: &'b [u8],
+pub struct Compact<'b> {
+    /// From `{` to `}`.
+    pub bytes: &'b [u8],
     /// Where it starts.
-    pub(super) start: usize,
+    pub start: usize,
     /// `None` where there is no `eventSource`, or two, or it is no text without escapes.
-    pub(super) event_source: Option<&'b [u8]>,
+    pub event_source: Option<&'b [u8]>,
     /// Likewise.
-    pub(super) event_name: Option<&'b [u8]>,
+    pub event_name: Option<&'b [u8]>,
 }
 
 /// Goes over elements from the `{` at `from` on, and hands each compact one to the sink. `bytes` are
 /// `length` bytes of the file and [`SLACK`] more, which with `last` are zeros. Returns where the first
 /// element starts that was not handed on; with [`End::Behind`], where the last one ended.
-pub(super) fn scan(
+pub fn scan(
     bytes: &[u8],
     from: usize,
     length: usize,

@@ -1,8 +1,7 @@
 //! Places in an element that are looked at when the element has ended, and the two members that are looked
 //! for among them. To look at each at once would make the processor guess wrong time and again.
 
-use super::BATCH;
-use crate::log_file::block::BLOCK;
+use crate::{BATCH, block::BLOCK};
 
 /// Where a member's value stands.
 #[derive(Clone, Copy)]

@@ -1,12 +1,10 @@
 //! JSON's grammar on sets of places: what may stand next to what, which brackets match, where names must be
 //! and have their colons. What breaks it is noted in [`Masks::bad`], at the byte where it shows.
 
-use super::{
+use crate::{
     MOST_ENDS, TOO_DEEP,
-    places::{Place, Places, look_at_name},
-};
-use crate::log_file::{
     block::{BLOCK, Block, Rare},
+    places::{Place, Places, look_at_name},
     scalar::{is_escape, is_scalar},
 };
 

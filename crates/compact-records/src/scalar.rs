@@ -88,9 +88,11 @@ mod tests {
 
         #[test]
         fn an_escape_is_what_serde_json_takes_for_one(text in "[a-z/\\\\]|u[0-9a-gA-G]{0,4}|.") {
-            // A high surrogate alone is none for serde_json, and mended by `json`.
-            let whole = crate::json::parse(format!("\"\\{text}xxxx\"").as_bytes());
-            prop_assert_eq!(is_escape(&padded(&format!("{text}xxxx"))), whole.is_ok());
+            let whole = serde_json::from_str::<String>(&format!("\"\\{text}xxxx\""));
+            // Half a surrogate pair is none for serde_json.
+            let is_half = u16::from_str_radix(text.get(1..).unwrap_or_default(), 16)
+                .is_ok_and(|unit| text.len() == 5 && (0xd800..0xe000).contains(&unit));
+            prop_assert_eq!(is_escape(&padded(&format!("{text}xxxx"))), whole.is_ok() || is_half);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Compact records: elements of `Records` that are proved to be JSON objects without being parsed.
 //!
 //! [`scan`] goes over the elements in blocks of 64 bytes and checks JSON's whole grammar with a few
-//! operations on sets of places ([`Block`]): strings and their escapes, what may stand next to what, keys
+//! operations on sets of places (`block.rs`): strings and their escapes, what may stand next to what, keys
 //! and colons, brackets that match, numbers and words. It proves and never judges: an element that is
 //! written in another way than CloudTrail writes it (white space, deep nesting, an escape in a name), or
 //! that is no JSON, is [`End::Odd`] and left to the parser, whose word counts.

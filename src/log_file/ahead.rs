@@ -8,7 +8,7 @@
 
 use std::{
     io::{self, Read},
-    panic,
+    mem, panic,
     sync::mpsc,
     thread,
 };
@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use super::{
     Entry, LogFile, LogFileError,
-    inflate::{Inflate, Piece},
+    inflate::{Inflate, Piece, window},
 };
 
 /// Bytes asked of the source at a time. A file that is smaller is read without another thread.
@@ -57,19 +57,18 @@ impl LogFile<'_> {
             self.push(&chunk[..length], sink)?;
             return Ok(self.finish(sink)?);
         }
-        let (full, pieces) = mpsc::sync_channel(WAITING);
+        let (full, pieces) = mpsc::sync_channel::<(Vec<u8>, usize)>(WAITING);
         let (empty, spare) = mpsc::channel();
         let LogFile { inflate, records } = self;
         // It only passes on what comes inflated, the beginning of an unfinished record before what follows it.
-        let mut window = Inflate::of_inflated();
+        let mut inflated = Inflate::of_inflated();
         thread::scope(|scope| {
             let ahead = scope.spawn(move || {
                 let mut hand_on = |piece: Piece<'_>| {
-                    let mut bytes: Vec<u8> = spare.try_recv().unwrap_or_default();
-                    bytes.clear();
-                    bytes.extend_from_slice(&piece.padded[..piece.length]);
+                    let empty = spare.try_recv().unwrap_or_else(|_| window());
+                    let filled = mem::replace(piece.padded, empty);
                     // Nobody listens any more after an error, which is what will be told.
-                    let _ = full.send(bytes);
+                    let _ = full.send((filled, piece.length));
                     Ok(piece.length)
                 };
                 let mut length = length;
@@ -85,18 +84,19 @@ impl LogFile<'_> {
             // Dropped when this ends, so that the other thread ends, too.
             let pieces = pieces;
             let mut on_record = |piece: Piece<'_>| records.push(piece, sink);
-            for piece in &pieces {
-                window.push(&piece, &mut on_record)?;
+            for (filled, length) in &pieces {
+                inflated.push(&filled[..length], &mut on_record)?;
                 if !goes_on() {
                     return Ok(());
                 }
-                let _ = empty.send(piece);
+                // Refused when the other thread has no use for it any more.
+                let _ = empty.send(filled);
             }
             let ended: Result<(), ReadError> = ahead
                 .join()
                 .unwrap_or_else(|panicked| panic::resume_unwind(panicked));
             // What precedes an error comes before it.
-            window.finish(&mut on_record)?;
+            inflated.finish(&mut on_record)?;
             ended?;
             Ok(records
                 .splitter

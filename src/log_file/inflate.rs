@@ -26,8 +26,9 @@ const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// What is handed on: the window's bytes, and whether they are the last.
 pub(super) struct Piece<'w> {
-    /// The bytes and [`SLACK`] more, which are zeros behind the last bytes.
-    pub(super) padded: &'w [u8],
+    /// The bytes and at least [`SLACK`] more, which are zeros behind the last bytes. Whoever wants to keep them
+    /// leaves another window in their place.
+    pub(super) padded: &'w mut Vec<u8>,
     pub(super) length: usize,
     pub(super) last: bool,
 }
@@ -54,6 +55,15 @@ enum State {
     Padding,
 }
 
+/// A window that no file uses.
+pub(super) fn window() -> Vec<u8> {
+    WINDOWS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .pop()
+        .unwrap_or_else(|| vec![0; WINDOW + SLACK])
+}
+
 impl Drop for Inflate {
     fn drop(&mut self) {
         let window = std::mem::take(&mut self.window);
@@ -66,11 +76,7 @@ impl Inflate {
     pub(super) fn new(limit: u64) -> Inflate {
         Inflate {
             state: State::Start(None),
-            window: WINDOWS
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop()
-                .unwrap_or_else(|| vec![0; WINDOW + SLACK]),
+            window: window(),
             filled: 0,
             limit,
             compressed: 0,
@@ -202,10 +208,9 @@ impl Inflate {
         sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
     ) -> Result<(), LogFileError> {
         let length = std::mem::take(&mut self.filled);
-        let padded = &mut self.window[..length + SLACK];
-        padded[length..].fill(0);
+        self.window[length..length + SLACK].fill(0);
         sink(Piece {
-            padded,
+            padded: &mut self.window,
             length,
             last: true,
         })
@@ -223,7 +228,7 @@ impl Inflate {
         // Taken out of the window first: after an error, it must not be handed on again.
         let length = std::mem::take(&mut self.filled);
         let done = sink(Piece {
-            padded: &self.window,
+            padded: &mut self.window,
             length,
             last: false,
         })?;

@@ -209,6 +209,7 @@ impl Records<'_> {
             length,
             last,
         } = piece;
+        let padded: &[u8] = padded;
         let mut at = 0;
         while at < length {
             if self.recent.is_some() && self.splitter.expects_element() && padded[at] == b'{' {

@@ -117,12 +117,8 @@ impl<'r> Scan<'r> {
         sink: &mut impl FnMut(Finding),
     ) -> Result<(), LogFileError> {
         let tally = &mut self.tally;
-        let passed_over = self.log_file.passed_over();
-        let outcome = self
-            .log_file
-            .push(chunk, &mut |entry| tally.take(entry, sink));
-        tally.pass_over(self.log_file.passed_over() - passed_over);
-        outcome
+        self.log_file
+            .push(chunk, &mut |entry| tally.take(entry, sink))
     }
 
     /// Reads a file to its end, inflating it on a thread of its own. Each finding goes to `sink`, which may
@@ -153,15 +149,13 @@ impl<'r> Scan<'r> {
                 enough.set(true);
             }
         };
-        let outcome = self.log_file.read(
+        self.log_file.read(
             source,
             chunk,
             seen,
             &mut |entry| tally.take(entry, &mut found),
             &mut || !enough.get(),
-        );
-        tally.pass_over(self.log_file.passed_over());
-        outcome
+        )
     }
 
     /// The file has ended.
@@ -170,15 +164,16 @@ impl<'r> Scan<'r> {
     /// The file is not complete, or is no log file.
     pub fn finish(&mut self, sink: &mut impl FnMut(Finding)) -> Result<(), LogFileError> {
         let tally = &mut self.tally;
-        let passed_over = self.log_file.passed_over();
-        let outcome = self.log_file.finish(&mut |entry| tally.take(entry, sink));
-        tally.pass_over(self.log_file.passed_over() - passed_over);
-        outcome
+        self.log_file.finish(&mut |entry| tally.take(entry, sink))
     }
 
-    /// Counts so far.
-    pub fn counts(&self) -> &Counts {
-        &self.tally.counts
+    /// Counts so far. Records that no rule can meet count as looked at.
+    pub fn counts(&self) -> Counts {
+        let passed_over = self.log_file.passed_over();
+        let mut counts = self.tally.counts.clone();
+        counts.records += passed_over;
+        counts.evaluated += passed_over;
+        counts
     }
 
     /// The first unreadable records, with their reasons.
@@ -203,12 +198,6 @@ impl<'r> Tally<'r> {
             counts: Counts::default(),
             unreadable: Vec::new(),
         }
-    }
-
-    /// Records that no rule can meet count as looked at.
-    fn pass_over(&mut self, count: u64) {
-        self.counts.records += count;
-        self.counts.evaluated += count;
     }
 
     fn take(&mut self, entry: Entry, sink: &mut impl FnMut(Finding)) {

@@ -1,5 +1,5 @@
 //! A scan that passes over records which no rule can meet, and one that parses every record, told the same
-//! bytes: findings, counts, unreadable records and errors must be the same. `src/finding/tests.rs` holds
+//! bytes: findings, counts, unreadable records and errors must be the same. `src/finding/tests/` holds
 //! them against each other in a bounded way.
 
 #![no_main]
@@ -34,7 +34,7 @@ fn told(mut scan: Scan<'_>, bytes: &[u8], chunk: usize) -> Told {
         .chunks(chunk)
         .try_for_each(|chunk| scan.push(chunk, &mut sink))
         .and_then(|()| scan.finish(&mut sink));
-    let (counts, unreadable) = (scan.counts().clone(), scan.unreadable().to_vec());
+    let (counts, unreadable) = (scan.counts(), scan.unreadable().to_vec());
     (findings, counts, unreadable, end)
 }
 

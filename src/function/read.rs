@@ -136,7 +136,7 @@ impl Reading<'_> {
         report.was_opened = true;
         let mut scan = Scan::new(self.rules, self.today);
         report.failure = self.scan(&mut body, &mut scan).await;
-        report.counts = scan.counts().clone();
+        report.counts = scan.counts();
         (report.compressed, report.uncompressed) = scan.bytes();
         report.unreadable = scan.unreadable().to_vec();
         report

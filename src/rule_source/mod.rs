@@ -182,21 +182,21 @@ pub struct RuleSource {
     seen: Mutex<Seen>,
 }
 
-/// The built-in rules, compiled on a thread of their own while clients are made and work is asked for: whoever
+/// The built-in rules, put together on a thread of their own while clients are made and work is asked for: whoever
 /// needs the rules first waits for what is left to do.
 type Builtin = LazyLock<Arc<RuleSet>, Box<dyn FnOnce() -> Arc<RuleSet> + Send>>;
 
 fn builtin(watched: &Watched) -> Builtin {
     let watched = watched.clone();
-    let compile = move || RuleSet::builtin(&watched);
-    // Where there can be no thread, they are compiled when they are needed.
-    let thread = thread::Builder::new().spawn(compile.clone());
+    let put_together = move || RuleSet::builtin(&watched);
+    // Where there can be no thread, they are put together when they are needed.
+    let thread = thread::Builder::new().spawn(put_together.clone());
     LazyLock::new(Box::new(move || {
-        let compiled = thread
+        let rules = thread
             .ok()
             .and_then(|thread| thread.join().ok())
-            .unwrap_or_else(compile);
-        match compiled {
+            .unwrap_or_else(put_together);
+        match rules {
             Ok(rules) => Arc::new(rules),
             // The tests compile the same rules, and the names of watched things are escaped in them.
             Err(problems) => panic!("a built-in rule is malformed: {problems:?}"),
@@ -215,7 +215,7 @@ struct Seen {
 
 impl RuleSource {
     /// The built-in rules, with the place to look for more. Nothing is read yet, and the rules are still being
-    /// compiled.
+    /// put together.
     pub fn new(uri: Option<RulesUri>, watched: Watched, client: Client) -> RuleSource {
         RuleSource {
             uri,

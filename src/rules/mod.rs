@@ -23,7 +23,7 @@ pub mod response;
 mod view;
 pub mod watched;
 
-use std::{cmp::Reverse, collections::HashMap, fmt, sync::Arc};
+use std::{cmp::Reverse, fmt, sync::Arc};
 
 use jiff::civil::Date;
 use rsigma_eval::{
@@ -53,11 +53,7 @@ const BUILTIN_PARSED: &str = include_str!(concat!(env!("OUT_DIR"), "/builtin_rul
 
 /// The rule files compiled into this program.
 pub fn builtin_files() -> Vec<RuleFile> {
-    rule_files(BUILTIN)
-}
-
-fn rule_files(files: &[(&str, &str)]) -> Vec<RuleFile> {
-    files
+    BUILTIN
         .iter()
         .map(|(name, text)| RuleFile {
             name: (*name).to_owned(),
@@ -119,11 +115,8 @@ pub struct Met {
 /// Compiled rules and filters.
 pub struct RuleSet {
     rules: Vec<(Arc<Rule>, Compiled)>,
-    /// Places in `rules`, by the event source that they are bound to, in lower case,
-    by_source: HashMap<String, Vec<usize>>,
-    /// and of those that are not bound to event sources by name.
-    unbound: Vec<usize>,
     filters: Vec<Arc<Filter>>,
+    /// Of these rules, in this order.
     relevance: Relevance,
 }
 
@@ -218,12 +211,7 @@ impl RuleSet {
     /// it plainly.
     fn candidates(&self, view: &RecordView<'_>) -> impl Iterator<Item = &(Arc<Rule>, Compiled)> {
         let places = match view.get_field("eventSource") {
-            Some(EventValue::Str(source)) if source.is_ascii() => {
-                let bound = self.by_source.get(&source.to_ascii_lowercase());
-                let mut places = bound.cloned().unwrap_or_default();
-                places.extend(&self.unbound);
-                places
-            }
+            Some(EventValue::Str(source)) if source.is_ascii() => self.relevance.rules(&source),
             _ => (0..self.rules.len()).collect(),
         };
         places.into_iter().map(|place| &self.rules[place])
@@ -347,23 +335,12 @@ impl Parts {
             return Err(self.problems);
         }
         let relevance = Relevance::of(self.rules.iter().map(|(_, sigma, ..)| sigma));
-        let mut rules = Vec::with_capacity(self.rules.len());
-        let (mut by_source, mut unbound) = (HashMap::<String, Vec<usize>>::new(), Vec::new());
-        for (place, (_, sigma, compiled, rule)) in self.rules.into_iter().enumerate() {
-            match Relevance::sources(&sigma) {
-                Some(sources) => {
-                    for source in sources {
-                        by_source.entry(source).or_default().push(place);
-                    }
-                }
-                None => unbound.push(place),
-            }
-            rules.push((rule, compiled));
-        }
         Ok(RuleSet {
-            rules,
-            by_source,
-            unbound,
+            rules: self
+                .rules
+                .into_iter()
+                .map(|(_, _, compiled, rule)| (rule, compiled))
+                .collect(),
             filters: self
                 .filters
                 .into_iter()

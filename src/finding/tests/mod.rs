@@ -78,12 +78,7 @@ fn told(mut scan: Scan<'_>, bytes: &[u8], chunk: usize) -> Told {
         .chunks(chunk)
         .try_for_each(|chunk| scan.push(chunk, &mut sink))
         .and_then(|()| scan.finish(&mut sink));
-    (
-        findings,
-        scan.counts().clone(),
-        scan.unreadable().to_vec(),
-        end,
-    )
+    (findings, scan.counts(), scan.unreadable().to_vec(), end)
 }
 
 /// The same from a source, inflated on another thread.
@@ -98,12 +93,7 @@ fn told_ahead(mut scan: Scan<'_>, mut bytes: &[u8], chunk: usize) -> Told {
         Err(ReadError::LogFile(error)) => Err(error),
         Err(ReadError::Source(error)) => panic!("{error}"),
     };
-    (
-        findings,
-        scan.counts().clone(),
-        scan.unreadable().to_vec(),
-        end,
-    )
+    (findings, scan.counts(), scan.unreadable().to_vec(), end)
 }
 
 fn assert_told_the_same(bytes: &[u8], chunk: usize) {

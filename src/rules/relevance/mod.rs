@@ -18,7 +18,7 @@ mod pattern;
 mod recent;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, OnceLock},
 };
 
@@ -45,11 +45,14 @@ pub struct Relevance {
     /// Some rule is not bound.
     everything: bool,
     /// Alternatives by a source that is one text, in lower case: most are.
-    by_source: HashMap<Vec<u8>, Vec<Alternative>>,
-    /// Alternatives whose sources are patterns.
-    others: Vec<Alternative>,
+    by_source: HashMap<Vec<u8>, Vec<OfRule>>,
+    /// Alternatives whose sources are patterns, or none.
+    others: Vec<OfRule>,
     tables: Tables,
 }
+
+/// An alternative, behind the place of its rule among those that the relevance is of.
+type OfRule = (usize, Alternative);
 
 /// One way to meet a rule: what it demands of the two fields, and of the text of the record.
 #[derive(Debug, Clone, Default)]
@@ -78,9 +81,9 @@ impl Relevance {
     /// What these rules can meet.
     pub fn of<'r>(rules: impl IntoIterator<Item = &'r SigmaRule>) -> Relevance {
         let mut relevance = Relevance::default();
-        for rule in rules {
+        for (place, rule) in rules.into_iter().enumerate() {
             for alternative in alternatives(&rule.detection) {
-                relevance.add(alternative);
+                relevance.add(place, alternative);
             }
         }
         relevance
@@ -93,19 +96,17 @@ impl Relevance {
             .all(|alternative| alternative.source.is_some())
     }
 
-    /// The event sources, in lower case, of all records that can meet this rule; `None`: it does not name them
-    /// all.
-    pub fn sources(rule: &SigmaRule) -> Option<Vec<String>> {
-        let mut sources = Vec::new();
-        for alternative in alternatives(&rule.detection) {
-            for pattern in alternative.source?.iter() {
-                let source = String::from_utf8(pattern.whole()?.to_owned()).ok()?;
-                if !sources.contains(&source) {
-                    sources.push(source);
-                }
-            }
-        }
-        Some(sources)
+    /// The places of the rules that can meet records of an event source, which is ASCII.
+    pub(super) fn rules(&self, event_source: &str) -> BTreeSet<usize> {
+        let of_source = self
+            .by_source
+            .get(event_source.to_ascii_lowercase().as_bytes());
+        of_source
+            .into_iter()
+            .flatten()
+            .chain(&self.others)
+            .map(|(rule, _)| *rule)
+            .collect()
     }
 
     /// Whether every rule is bound, so that records of other services need not be parsed.
@@ -134,11 +135,11 @@ impl Relevance {
         let of_pattern = self
             .others
             .iter()
-            .filter(|other| meets(&other.source, &source));
+            .filter(|(_, other)| meets(&other.source, &source));
         let needed: Vec<_> = of_source
             .chain(of_pattern)
-            .filter(|other| meets(&other.name, &name))
-            .map(|other| other.needed.clone())
+            .filter(|(_, other)| meets(&other.name, &name))
+            .map(|(_, other)| other.needed.clone())
             .collect();
         if needed.is_empty() {
             Answer::No
@@ -154,20 +155,18 @@ impl Relevance {
         !matches!(self.answer(event_source, event_name), Answer::No)
     }
 
-    fn add(&mut self, alternative: Alternative) {
-        let Some(sources) = &alternative.source else {
-            self.everything = true;
-            return;
-        };
-        if sources.iter().all(|pattern| pattern.whole().is_some()) {
-            for source in sources.iter().filter_map(Pattern::whole) {
-                self.by_source
-                    .entry(source.to_owned())
-                    .or_default()
-                    .push(alternative.clone());
+    fn add(&mut self, rule: usize, alternative: Alternative) {
+        self.everything |= alternative.source.is_none();
+        match &alternative.source {
+            Some(sources) if sources.iter().all(|pattern| pattern.whole().is_some()) => {
+                for source in sources.iter().filter_map(Pattern::whole) {
+                    self.by_source
+                        .entry(source.to_owned())
+                        .or_default()
+                        .push((rule, alternative.clone()));
+                }
             }
-        } else {
-            self.others.push(alternative);
+            _ => self.others.push((rule, alternative)),
         }
     }
 }

@@ -131,7 +131,7 @@ impl<W: Write> Session<'_, W> {
             }
         });
         let failure = outcome.err().map(|error| error.to_string());
-        let counts = scan.counts().clone();
+        let counts = scan.counts();
         let (compressed, uncompressed) = scan.bytes();
         if compressed == 0 && failure.is_none() {
             *self.report.skipped.entry(Skip::Empty.as_str()).or_default() += 1;

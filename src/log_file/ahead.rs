@@ -51,10 +51,11 @@ impl LogFile<'_> {
         goes_on: &mut impl FnMut() -> bool,
     ) -> Result<(), ReadError> {
         let mut chunk = vec![0; chunk];
-        let length = fill(source, &mut chunk)?;
+        let (length, outcome) = fill(source, &mut chunk);
         seen(length as u64);
         if length < chunk.len() {
             self.push(&chunk[..length], sink)?;
+            outcome?;
             return Ok(self.finish(sink)?);
         }
         let (full, pieces) = mpsc::sync_channel::<(Vec<u8>, usize)>(WAITING);
@@ -71,15 +72,15 @@ impl LogFile<'_> {
                     let _ = full.send((filled, piece.length));
                     Ok(piece.length)
                 };
-                let mut length = length;
-                loop {
+                let (mut length, mut outcome) = (length, outcome);
+                while length > 0 {
                     inflate.push(&chunk[..length], &mut hand_on)?;
-                    length = fill(source, &mut chunk)?;
+                    outcome?;
+                    (length, outcome) = fill(source, &mut chunk);
                     seen(length as u64);
-                    if length == 0 {
-                        return Ok(inflate.finish(&mut hand_on)?);
-                    }
                 }
+                outcome?;
+                Ok(inflate.finish(&mut hand_on)?)
             });
             // Dropped when this ends, so that the other thread ends, too.
             let pieces = pieces;
@@ -106,16 +107,16 @@ impl LogFile<'_> {
     }
 }
 
-/// Fills the buffer as far as the source has bytes.
-fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// Fills the buffer as far as the source has bytes. What was read before it failed counts.
+fn fill(source: &mut impl Read, buffer: &mut [u8]) -> (usize, io::Result<()>) {
     let mut filled = 0;
     while filled < buffer.len() {
         match source.read(&mut buffer[filled..]) {
             Ok(0) => break,
             Ok(length) => filled += length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return (filled, Err(error)),
         }
     }
-    Ok(filled)
+    (filled, Ok(()))
 }

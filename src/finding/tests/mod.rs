@@ -4,7 +4,7 @@
 mod made_up;
 mod rules;
 
-use std::sync::LazyLock;
+use std::{io, sync::LazyLock};
 
 use proptest::prelude::*;
 
@@ -153,6 +153,40 @@ fn every_sequence_of_tokens_is_judged_the_same() {
                 assert_eq!(relevant, every, "{text}");
             }
         }
+    }
+}
+
+/// What a source gave before it failed is told, whether it fails within the first chunk or later.
+#[test]
+fn what_precedes_a_failure_of_the_source_is_told() {
+    struct Failing<'b>(&'b [u8]);
+    impl Read for Failing<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(buffer) {
+                Ok(0) => Err(io::Error::other("gone")),
+                other => other,
+            }
+        }
+    }
+    let call = r#"{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup"}"#;
+    let text = format!("{{\"Records\":[{}", [call; 12_000].join(","));
+    let mut pushed = Scan::new(&RULES, TODAY);
+    let mut expected = 0;
+    pushed
+        .push(text.as_bytes(), &mut |_| expected += 1)
+        .unwrap();
+    assert!(expected > 10_000);
+    for chunk in [10_000, 2 * text.len()] {
+        let mut scan = Scan::new(&RULES, TODAY);
+        let mut found = 0;
+        let mut sink = |_| {
+            found += 1;
+            ControlFlow::Continue(())
+        };
+        let mut source = Failing(text.as_bytes());
+        let outcome = scan.read_by(chunk, &mut source, &|_| (), &mut sink);
+        assert!(matches!(outcome, Err(ReadError::Source(error)) if error.to_string() == "gone"));
+        assert!(found >= expected, "{chunk}: {found}");
     }
 }
 

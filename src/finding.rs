@@ -4,13 +4,13 @@
 //! no clock, no environment and no network, so that the function, the command line and the tests are thin
 //! shells around the same thing.
 
-use std::{cell::Cell, io::Read, ops::ControlFlow, sync::Arc};
+use std::{cell::Cell, ops::ControlFlow, sync::Arc};
 
 use jiff::civil::Date;
 
 use crate::{
     log_file::{
-        CHUNK, DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile, LogFileError, ReadError, Unreadable,
+        Ahead, DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile, LogFileError, ReadError, Unreadable,
     },
     record::Record,
     rules::{Filtered, Met, Rule, RuleSet},
@@ -121,25 +121,14 @@ impl<'r> Scan<'r> {
             .push(chunk, &mut |entry| tally.take(entry, sink))
     }
 
-    /// Reads a file to its end, inflating it on a thread of its own. Each finding goes to `sink`, which may
-    /// want no more; `seen` hears how many bytes were read.
+    /// Takes a file that another thread inflates, to its end. Each finding goes to `sink`, which may want no
+    /// more.
     ///
     /// # Errors
     /// What costs the rest of the file; the findings before it have gone to `sink`.
     pub fn read(
         &mut self,
-        source: &mut (impl Read + Send),
-        seen: &(impl Fn(u64) + Sync),
-        sink: &mut impl FnMut(Finding) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        self.read_by(CHUNK, source, seen, sink)
-    }
-
-    fn read_by(
-        &mut self,
-        chunk: usize,
-        source: &mut (impl Read + Send),
-        seen: &(impl Fn(u64) + Sync),
+        file: Ahead<'_>,
         sink: &mut impl FnMut(Finding) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let tally = &mut self.tally;
@@ -150,9 +139,7 @@ impl<'r> Scan<'r> {
             }
         };
         self.log_file.read(
-            source,
-            chunk,
-            seen,
+            file,
             &mut |entry| tally.take(entry, &mut found),
             &mut || !enough.get(),
         )

@@ -1,29 +1,30 @@
-//! Reading a whole file from a source that waits (a disk, a download): one thread inflates ahead, the other
-//! finds records in what it has made, so that a file takes no longer than inflating it where there are two
-//! processors.
+//! A log file inflated ahead: one thread reads a source that waits (a disk, a download) and inflates it, while
+//! another makes ready, and then finds records in what the first has made, so that a file takes no longer than
+//! inflating it where there are two processors.
 //!
 //! What is found, and what is said of a broken file, is what [`LogFile::push`] and [`LogFile::finish`] find
 //! and say. The function in Lambda does not do this: it has less than one processor, and the download takes
 //! longer than either.
 
 use std::{
+    cell::Cell,
     io::{self, Read},
     mem, panic,
-    sync::mpsc,
-    thread,
+    sync::mpsc::{self, Receiver, Sender},
+    thread::{self, Scope, ScopedJoinHandle},
 };
 
 use thiserror::Error;
 
 use super::{
-    Entry, LogFile, LogFileError,
+    DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile, LogFileError,
     inflate::{Inflate, Piece, window},
 };
 
 /// Bytes asked of the source at a time. A file that is smaller is read without another thread.
 pub(crate) const CHUNK: usize = 128 * 1024;
-/// Pieces that wait to be looked at: memory stays bounded, and neither thread waits for the other's every step.
-const WAITING: usize = 4;
+/// Pieces that wait to be looked at: memory stays bounded (6 MiB), and inflating goes on while rules are loaded.
+const WAITING: usize = 24;
 
 /// Why a file was not read to its end.
 #[derive(Debug, Error)]
@@ -36,74 +37,142 @@ pub enum ReadError {
     LogFile(#[from] LogFileError),
 }
 
+/// A file that is being read and inflated.
+pub struct Ahead<'s>(Begun<'s>);
+
+enum Begun<'s> {
+    /// All that the source gave, as stored, and why it gave no more.
+    Whole(Vec<u8>, io::Result<()>),
+    /// Its inflated pieces with their lengths, where to return them, and the thread that makes them.
+    Pieces {
+        pieces: Receiver<(Vec<u8>, usize)>,
+        empty: Sender<Vec<u8>>,
+        thread: ScopedJoinHandle<'s, (Inflate, Result<(), ReadError>)>,
+    },
+}
+
+/// Begins to read a source and lets `then` go on with it ([`crate::finding::Scan::read`]). `seen` hears how many
+/// bytes of the source were read.
+pub fn ahead<R>(
+    source: &mut (impl Read + Send),
+    seen: &(impl Fn(u64) + Sync),
+    then: impl FnOnce(Ahead<'_>) -> R,
+) -> R {
+    ahead_by(CHUNK, source, seen, then)
+}
+
+/// [`ahead`], so many bytes at a time.
+pub(crate) fn ahead_by<R>(
+    chunk: usize,
+    source: &mut (impl Read + Send),
+    seen: &(impl Fn(u64) + Sync),
+    then: impl FnOnce(Ahead<'_>) -> R,
+) -> R {
+    let mut chunk = vec![0; chunk];
+    let (length, outcome) = fill(source, &mut chunk);
+    seen(length as u64);
+    if length < chunk.len() {
+        chunk.truncate(length);
+        return then(Ahead(Begun::Whole(chunk, outcome)));
+    }
+    thread::scope(|scope| then(inflating(scope, chunk, source, seen)))
+}
+
+/// Starts the thread; `chunk` is the first of the source.
+fn inflating<'s>(
+    scope: &'s Scope<'s, '_>,
+    mut chunk: Vec<u8>,
+    source: &'s mut (impl Read + Send),
+    seen: &'s (impl Fn(u64) + Sync),
+) -> Ahead<'s> {
+    let (full, pieces) = mpsc::sync_channel(WAITING);
+    let (empty, spare) = mpsc::channel();
+    let thread = scope.spawn(move || {
+        let mut inflate = Inflate::new(DEFAULT_MAX_UNCOMPRESSED);
+        let is_wanted = Cell::new(true);
+        let mut hand_on = |piece: Piece<'_>| {
+            let empty = spare.try_recv().unwrap_or_else(|_| window());
+            let filled = mem::replace(piece.padded, empty);
+            // Nobody listens any more after an error, which is what will be told, or after enough.
+            if full.send((filled, piece.length)).is_err() {
+                is_wanted.set(false);
+            }
+            Ok(piece.length)
+        };
+        let mut read = || {
+            let (mut length, mut outcome) = (chunk.len(), Ok(()));
+            while length > 0 && is_wanted.get() {
+                inflate.push(&chunk[..length], &mut hand_on)?;
+                outcome?;
+                (length, outcome) = fill(source, &mut chunk);
+                seen(length as u64);
+            }
+            outcome?;
+            Ok(inflate.finish(&mut hand_on)?)
+        };
+        let outcome = read();
+        (inflate, outcome)
+    });
+    Ahead(Begun::Pieces {
+        pieces,
+        empty,
+        thread,
+    })
+}
+
 impl LogFile<'_> {
-    /// Reads a source to its end, `chunk` bytes at a time; every record goes to `sink`, as long as it goes on.
-    /// `seen` hears how many bytes of the source were read.
+    /// Reads a file to its end; every record goes to `sink`, as long as it goes on.
     ///
     /// # Errors
     /// What costs the rest of the file; the records before it have gone to `sink`.
     pub(crate) fn read(
         &mut self,
-        source: &mut (impl Read + Send),
-        chunk: usize,
-        seen: &(impl Fn(u64) + Sync),
+        ahead: Ahead<'_>,
         sink: &mut impl FnMut(Entry),
         goes_on: &mut impl FnMut() -> bool,
     ) -> Result<(), ReadError> {
-        let mut chunk = vec![0; chunk];
-        let (length, outcome) = fill(source, &mut chunk);
-        seen(length as u64);
-        if length < chunk.len() {
-            self.push(&chunk[..length], sink)?;
-            outcome?;
-            return Ok(self.finish(sink)?);
-        }
-        let (full, pieces) = mpsc::sync_channel::<(Vec<u8>, usize)>(WAITING);
-        let (empty, spare) = mpsc::channel();
-        let LogFile { inflate, records } = self;
+        let (pieces, empty, thread) = match ahead.0 {
+            Begun::Whole(bytes, outcome) => {
+                self.push(&bytes, sink)?;
+                outcome?;
+                return Ok(self.finish(sink)?);
+            }
+            Begun::Pieces {
+                pieces,
+                empty,
+                thread,
+            } => (pieces, empty, thread),
+        };
+        let records = &mut self.records;
+        let mut on_record = |piece: Piece<'_>| records.push(piece, sink);
         // It only passes on what comes inflated, the beginning of an unfinished record before what follows it.
         let mut inflated = Inflate::of_inflated();
-        thread::scope(|scope| {
-            let ahead = scope.spawn(move || {
-                let mut hand_on = |piece: Piece<'_>| {
-                    let empty = spare.try_recv().unwrap_or_else(|_| window());
-                    let filled = mem::replace(piece.padded, empty);
-                    // Nobody listens any more after an error, which is what will be told.
-                    let _ = full.send((filled, piece.length));
-                    Ok(piece.length)
-                };
-                let (mut length, mut outcome) = (length, outcome);
-                while length > 0 {
-                    inflate.push(&chunk[..length], &mut hand_on)?;
-                    outcome?;
-                    (length, outcome) = fill(source, &mut chunk);
-                    seen(length as u64);
-                }
-                outcome?;
-                Ok(inflate.finish(&mut hand_on)?)
-            });
-            // Dropped when this ends, so that the other thread ends, too.
-            let pieces = pieces;
-            let mut on_record = |piece: Piece<'_>| records.push(piece, sink);
-            for (filled, length) in &pieces {
-                inflated.push(&filled[..length], &mut on_record)?;
-                if !goes_on() {
-                    return Ok(());
-                }
-                // Refused when the other thread has no use for it any more.
-                let _ = empty.send(filled);
+        let mut taken = Ok(());
+        for (filled, length) in &pieces {
+            taken = inflated.push(&filled[..length], &mut on_record);
+            if taken.is_err() || !goes_on() {
+                break;
             }
-            let ended: Result<(), ReadError> = ahead
-                .join()
-                .unwrap_or_else(|panicked| panic::resume_unwind(panicked));
-            // What precedes an error comes before it.
-            inflated.finish(&mut on_record)?;
-            ended?;
-            Ok(records
-                .splitter
-                .finish()
-                .map_err(|error| records.syntax(error.offset, error.message))?)
-        })
+            // Refused when the other thread has no use for it any more.
+            let _ = empty.send(filled);
+        }
+        // The other thread ends, too, when it has made another piece.
+        drop(pieces);
+        let ended;
+        (self.inflate, ended) = thread
+            .join()
+            .unwrap_or_else(|panicked| panic::resume_unwind(panicked));
+        taken?;
+        if !goes_on() {
+            return Ok(());
+        }
+        // What precedes an error comes before it.
+        inflated.finish(&mut on_record)?;
+        ended?;
+        Ok(records
+            .splitter
+            .finish()
+            .map_err(|error| records.syntax(error.offset, error.message))?)
     }
 }
 

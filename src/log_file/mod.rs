@@ -27,8 +27,9 @@ use crate::{
     record::Record,
     rules::relevance::{Recent, Relevance},
 };
-pub(crate) use ahead::CHUNK;
-pub use ahead::ReadError;
+#[cfg(test)]
+pub(crate) use ahead::ahead_by;
+pub use ahead::{Ahead, ReadError, ahead};
 use inflate::{Inflate, Piece};
 use split::{Element, SplitError, Splitter};
 

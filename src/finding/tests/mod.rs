@@ -4,12 +4,21 @@
 mod made_up;
 mod rules;
 
-use std::{io, sync::LazyLock};
+use std::{
+    io::{self, Read},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::rules::{RuleFile, watched::Watched};
+use crate::{
+    log_file::ahead_by,
+    rules::{RuleFile, watched::Watched},
+};
 use made_up::file;
 
 static RULES: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::builtin(&Watched::default()).unwrap());
@@ -88,7 +97,10 @@ fn told_ahead(mut scan: Scan<'_>, mut bytes: &[u8], chunk: usize) -> Told {
         findings.push(finding);
         ControlFlow::Continue(())
     };
-    let end = match scan.read_by(chunk, &mut bytes, &|_| (), &mut sink) {
+    let end = ahead_by(chunk, &mut bytes, &|_| (), |file| {
+        scan.read(file, &mut sink)
+    });
+    let end = match end {
         Ok(()) => Ok(()),
         Err(ReadError::LogFile(error)) => Err(error),
         Err(ReadError::Source(error)) => panic!("{error}"),
@@ -184,9 +196,49 @@ fn what_precedes_a_failure_of_the_source_is_told() {
             ControlFlow::Continue(())
         };
         let mut source = Failing(text.as_bytes());
-        let outcome = scan.read_by(chunk, &mut source, &|_| (), &mut sink);
+        let outcome = ahead_by(chunk, &mut source, &|_| (), |file| {
+            scan.read(file, &mut sink)
+        });
         assert!(matches!(outcome, Err(ReadError::Source(error)) if error.to_string() == "gone"));
         assert!(found >= expected, "{chunk}: {found}");
+    }
+}
+
+/// Whoever has seen enough does not wait for the rest, here of a source without an end.
+#[test]
+fn a_source_is_read_no_further_than_somebody_wants() {
+    let call = r#"{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup"},"#;
+    let mut source = br#"{"Records":["#.chain(Endless(call.as_bytes().iter().cycle()));
+    let length = AtomicU64::new(0);
+    let seen = |more| {
+        length.fetch_add(more, Ordering::Relaxed);
+    };
+    let mut found = 0;
+    let mut scan = Scan::new(&RULES, TODAY);
+    let outcome = ahead_by(10_000, &mut source, &seen, |file| {
+        scan.read(file, &mut |_| {
+            found += 1;
+            ControlFlow::Break(())
+        })
+    });
+    assert!(matches!(outcome, Ok(())));
+    assert_eq!(found, 1);
+    // Nor where nobody ever looks at it.
+    ahead_by(10_000, &mut source, &seen, |_| ());
+    // No more than what may wait, twice.
+    let length = length.into_inner();
+    assert!(length < 16 * 1024 * 1024, "{length}");
+}
+
+struct Endless<'b>(std::iter::Cycle<std::slice::Iter<'b, u8>>);
+
+impl Read for Endless<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(buffer
+            .iter_mut()
+            .zip(&mut self.0)
+            .map(|(to, from)| *to = *from)
+            .count())
     }
 }
 

@@ -1,6 +1,9 @@
 //! Log files in S3: the objects whose keys begin with a prefix, page by page, each streamed.
 
-use std::io::{self, Read, Write};
+use std::{
+    error::Error,
+    io::{self, Read, Write},
+};
 
 use cloudhsm_alerts::{
     alert::Source,
@@ -13,7 +16,10 @@ use tokio::runtime::Runtime;
 use super::Session;
 
 /// Scans `bucket/prefix`.
-pub(super) fn scan(address: &str, session: &mut Session<'_, impl Write>) -> io::Result<()> {
+pub(super) fn scan(
+    address: &str,
+    session: &mut Session<'_, impl Write>,
+) -> Result<(), Box<dyn Error>> {
     let (bucket, prefix) = address.split_once('/').unwrap_or((address, ""));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -3,8 +3,9 @@
 //! calls (digest files and the like).
 
 use std::{
+    error::Error,
     fs::File,
-    io::{self, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -13,7 +14,10 @@ use walkdir::WalkDir;
 
 use super::Session;
 
-pub(super) fn scan(path: &Path, session: &mut Session<'_, impl Write>) -> io::Result<()> {
+pub(super) fn scan(
+    path: &Path,
+    session: &mut Session<'_, impl Write>,
+) -> Result<(), Box<dyn Error>> {
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in WalkDir::new(path).follow_links(true).sort_by_file_name() {
         let entry = match entry {

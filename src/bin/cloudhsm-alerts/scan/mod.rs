@@ -5,7 +5,9 @@ mod bucket;
 mod local;
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, HashSet},
+    error::Error,
     io::{self, BufWriter, IsTerminal, Read, Write},
     ops::ControlFlow,
     path::PathBuf,
@@ -16,6 +18,7 @@ use clap::{Args, ValueEnum};
 use cloudhsm_alerts::{
     alert::{Alert, Source, accounts::Accounts, email, ocsf, sms},
     finding::{Finding, Scan},
+    log_file::ahead,
     object::Skip,
     outcome::Counts,
     rules::RuleSet,
@@ -58,12 +61,12 @@ enum Format {
     Ocsf,
 }
 
-pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let rules = arguments.added.load()?;
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let rules = OnceCell::new();
     let progress = progress();
     let mut session = Session {
         arguments,
-        rules: &rules,
+        loaded: &rules,
         today: shell::today(),
         output: BufWriter::new(io::stdout().lock()),
         progress: &progress,
@@ -78,6 +81,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
         }
     }
     session.flush()?;
+    // Where there was no file, too, whoever wrote a rule wants to hear what is wrong with it.
+    session.rules()?;
     let report = session.report;
     progress.finish_and_clear();
     report.print(arguments.min_severity);
@@ -90,7 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
 
 struct Session<'a, W: Write> {
     arguments: &'a Arguments,
-    rules: &'a RuleSet,
+    loaded: &'a OnceCell<RuleSet>,
     today: Date,
     output: W,
     progress: &'a ProgressBar,
@@ -99,7 +104,16 @@ struct Session<'a, W: Write> {
     broken_pipe: bool,
 }
 
-impl<W: Write> Session<'_, W> {
+impl<'a, W: Write> Session<'a, W> {
+    /// The rules, loaded when they are first asked for.
+    fn rules(&self) -> Result<&'a RuleSet, Box<dyn Error>> {
+        if let Some(rules) = self.loaded.get() {
+            return Ok(rules);
+        }
+        let rules = self.arguments.added.load()?;
+        Ok(self.loaded.get_or_init(|| rules))
+    }
+
     /// Whether a file found in a folder or under a prefix is to be read; if not, it is counted with the
     /// reason. A file that is named itself is always read.
     fn wants(&mut self, name: &str, size: u64) -> bool {
@@ -117,19 +131,27 @@ impl<W: Write> Session<'_, W> {
         self.progress.suspend(|| self.report.problem(message));
     }
 
-    /// Reads one log file to its end.
-    fn scan(&mut self, source: &Source, file: &mut (impl Read + Send)) -> io::Result<()> {
-        let mut scan = Scan::new(self.rules, self.today);
-        let mut written = Ok(());
+    /// Reads one log file to its end. The first one is read and inflated while the rules are loaded.
+    fn scan(
+        &mut self,
+        source: &Source,
+        file: &mut (impl Read + Send),
+    ) -> Result<(), Box<dyn Error>> {
         let progress = self.progress.clone();
-        let outcome = scan.read(file, &|length| progress.inc(length), &mut |finding| {
-            written = self.take(finding, source);
-            if written.is_ok() {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
-        });
+        let seen = |length| progress.inc(length);
+        let mut written = Ok(());
+        let (scan, outcome) = ahead(file, &seen, |file| {
+            let mut scan = Scan::new(self.rules()?, self.today);
+            let outcome = scan.read(file, &mut |finding| {
+                written = self.take(finding, source);
+                if written.is_ok() {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            });
+            Ok::<_, Box<dyn Error>>((scan, outcome))
+        })?;
         let failure = outcome.err().map(|error| error.to_string());
         let counts = scan.counts();
         let (compressed, uncompressed) = scan.bytes();
@@ -151,7 +173,7 @@ impl<W: Write> Session<'_, W> {
         for problem in problems {
             self.problem(&format!("{source}: {problem}"));
         }
-        self.end_of(written)
+        Ok(self.end_of(written)?)
     }
 
     fn take(&mut self, finding: Finding, source: &Source) -> io::Result<()> {

@@ -32,6 +32,7 @@ pub mod redact;
 pub mod rule_source;
 pub mod rules;
 pub mod s3;
+pub mod sdk;
 pub mod settings;
 pub mod severity;
 pub mod shell;

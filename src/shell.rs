@@ -1,8 +1,6 @@
-//! What both programs need around the core: the SDK's configuration, its errors in words, and the log.
+//! What both programs need around the core: the day, the SDK's errors in words, and the log.
 
-use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -10,21 +8,6 @@ use crate::{
     clock::Clock,
     text::{chain, one_line},
 };
-
-/// Configuration of the SDK from its own variables (`AWS_REGION`, `AWS_ENDPOINT_URL`, credentials), with
-/// bounded waiting: a call that hangs must not eat the invocation.
-pub async fn sdk_config() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest())
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(3))
-                .read_timeout(Duration::from_secs(20))
-                .operation_timeout(Duration::from_secs(60))
-                .build(),
-        )
-        .load()
-        .await
-}
 
 /// The day now, in UTC: by it, filters expire.
 pub fn today() -> jiff::civil::Date {

@@ -20,8 +20,7 @@ use serde_json::{Value, json};
 const FUNCTION: &str = "arn:aws:lambda:us-west-2:111122223333:function:cloudhsm-alerts";
 const ROLE: &str = "arn:aws:iam::111122223333:role/backfill";
 
-/// S3 Control in front of moto. A connection is one client's, and a client is of one service, so that its
-/// first request says where it belongs.
+/// S3 Control in front of moto.
 struct Control {
     endpoint: String,
     /// Method, path and body of every request for S3 Control.
@@ -49,58 +48,54 @@ impl Control {
     }
 }
 
+/// One request of a client, which takes its next one elsewhere: what is on a connection is of any service.
 fn connection(
-    client: &TcpStream,
+    mut client: &TcpStream,
     moto: &str,
     kept: &Mutex<Vec<(String, String)>>,
     status: &str,
 ) -> io::Result<()> {
-    let mut start = [0; 64];
-    let length = client.peek(&mut start)?;
-    if !String::from_utf8_lossy(&start[..length]).contains(" /v20180820/") {
-        let server = TcpStream::connect(moto)?;
-        let (mut up, mut to) = (client.try_clone()?, server.try_clone()?);
-        let upwards = thread::spawn(move || io::copy(&mut up, &mut to));
-        io::copy(&mut &server, &mut &*client)?;
-        let _ = upwards.join();
-        return Ok(());
-    }
     let mut reader = BufReader::new(client);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head)? == 0 {
-                return Ok(());
-            }
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head)? == 0 {
+            return Ok(());
         }
-        let length = head
-            .to_ascii_lowercase()
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
-            .unwrap_or(0);
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        let request: Vec<&str> = head.split(' ').take(2).collect();
-        let answer = if request[0] == "POST" {
-            "<CreateJobResult><JobId>job-of-the-test</JobId></CreateJobResult>".to_owned()
-        } else {
-            format!(
-                "<DescribeJobResult><Job><JobId>job-of-the-test</JobId><Status>{status}</Status>\
-                 <FailureReasons><member><FailureCode>x</FailureCode><FailureReason>the list is gone</FailureReason></member></FailureReasons>\
-                 <ProgressSummary><TotalNumberOfTasks>2</TotalNumberOfTasks><NumberOfTasksSucceeded>2</NumberOfTasksSucceeded>\
-                 <NumberOfTasksFailed>0</NumberOfTasksFailed></ProgressSummary></Job></DescribeJobResult>"
-            )
-        };
-        kept.lock().expect("no holder panics").push((
-            request.join(" "),
-            String::from_utf8_lossy(&body).into_owned(),
-        ));
-        write!(
-            &mut &*client,
-            "HTTP/1.1 200 OK\r\ncontent-type: application/xml\r\ncontent-length: {}\r\n\r\n{answer}",
-            answer.len()
-        )?;
     }
+    let length = head
+        .to_ascii_lowercase()
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let request: Vec<&str> = head.split(' ').take(2).collect();
+    if !request[1].starts_with("/v20180820/") {
+        let mut server = TcpStream::connect(moto)?;
+        let head = head.trim_end();
+        write!(server, "{head}\r\nconnection: close\r\n\r\n")?;
+        server.write_all(&body)?;
+        return io::copy(&mut server, &mut client).map(drop);
+    }
+    let answer = if request[0] == "POST" {
+        "<CreateJobResult><JobId>job-of-the-test</JobId></CreateJobResult>".to_owned()
+    } else {
+        format!(
+            "<DescribeJobResult><Job><JobId>job-of-the-test</JobId><Status>{status}</Status>\
+             <FailureReasons><member><FailureCode>x</FailureCode><FailureReason>the list is gone</FailureReason></member></FailureReasons>\
+             <ProgressSummary><TotalNumberOfTasks>2</TotalNumberOfTasks><NumberOfTasksSucceeded>2</NumberOfTasksSucceeded>\
+             <NumberOfTasksFailed>0</NumberOfTasksFailed></ProgressSummary></Job></DescribeJobResult>"
+        )
+    };
+    kept.lock().expect("no holder panics").push((
+        request.join(" "),
+        String::from_utf8_lossy(&body).into_owned(),
+    ));
+    write!(
+        client,
+        "HTTP/1.1 200 OK\r\ncontent-type: application/xml\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{answer}",
+        answer.len()
+    )
 }
 
 fn backfill(endpoint: &str, more: &[&str]) -> Output {

@@ -488,6 +488,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 
 async fn base() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
+        .http_client(cloudhsm_alerts::sdk::http_client())
         .region(Region::new("us-west-2"))
         .credentials_provider(aws_sdk_s3::config::Credentials::new(
             "test", "test", None, None, "test",

@@ -6,6 +6,7 @@ use cloudhsm_alerts::{
     chat::Chat,
     function::{Context, Function},
     metrics::Metrics,
+    sdk,
     settings::{Settings, Topic},
     shell,
 };
@@ -48,7 +49,7 @@ enum Work {
 
 async fn log_files(settings: Settings) -> Result<(), lambda_runtime::Error> {
     let metrics = Metrics::new(Settings::function_name());
-    let function = Function::new(settings, &shell::sdk_config().await)
+    let function = Function::new(settings, &sdk::config_in_lambda().await)
         .await
         .measured(metrics);
     let function = Arc::new(function);
@@ -64,7 +65,7 @@ async fn log_files(settings: Settings) -> Result<(), lambda_runtime::Error> {
 }
 
 async fn chat(topic: Topic) -> Result<(), lambda_runtime::Error> {
-    let chat = Arc::new(Chat::new(topic, &shell::sdk_config().await));
+    let chat = Arc::new(Chat::new(topic, &sdk::config_in_lambda().await));
     run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let chat = Arc::clone(&chat);
         async move { chat.handle_text(event.payload.get()).await }

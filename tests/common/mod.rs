@@ -148,6 +148,7 @@ impl Aws {
             .expect("a runtime");
         let sdk = runtime.block_on(
             aws_config::defaults(BehaviorVersion::latest())
+                .http_client(cloudhsm_alerts::sdk::http_client())
                 .endpoint_url(&endpoint)
                 .region(Region::new(REGION))
                 .credentials_provider(aws_sdk_s3::config::Credentials::new(

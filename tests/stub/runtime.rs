@@ -46,7 +46,6 @@ impl Bootstrap {
         });
         let mut child = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
             .env_clear()
-            .envs(variables.iter().copied())
             .env("AWS_LAMBDA_RUNTIME_API", address)
             .env("AWS_LAMBDA_FUNCTION_NAME", "cloudhsm-alerts")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
@@ -55,6 +54,7 @@ impl Bootstrap {
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_ENDPOINT_URL", endpoint)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

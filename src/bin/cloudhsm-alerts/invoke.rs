@@ -7,6 +7,7 @@ use clap::Args;
 use cloudhsm_alerts::{
     function::{Context, Function},
     outcome::Failed,
+    sdk,
     settings::Settings,
     shell,
     text::one_line,
@@ -46,8 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let function =
-        runtime.block_on(async { Function::new(settings, &shell::sdk_config().await).await });
+    let function = runtime.block_on(async { Function::new(settings, &sdk::config().await).await });
     let reply = runtime.block_on(function.handle(&payload, &Context::default()));
     match reply {
         Ok(reply) => {

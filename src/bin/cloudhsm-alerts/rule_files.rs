@@ -4,7 +4,7 @@ use clap::Args;
 use cloudhsm_alerts::{
     rule_source::{self, RulesUri},
     rules::{RuleFile, RuleSet, problem::Problem, watched::Watched},
-    s3, shell,
+    s3, sdk,
 };
 
 /// `--rules` and `--watched`, of every command that evaluates rules.
@@ -40,7 +40,7 @@ pub fn read(places: &[RulesUri]) -> Result<Vec<RuleFile>, Box<dyn std::error::Er
     runtime.block_on(async {
         let mut files = Vec::new();
         for place in places {
-            let client = s3::client(&shell::sdk_config().await);
+            let client = s3::client(&sdk::config().await);
             files.extend(rule_source::files(place, &client).await?);
         }
         Ok(files)

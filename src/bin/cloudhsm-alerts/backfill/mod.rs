@@ -15,7 +15,7 @@ use aws_config::Region;
 use clap::Args;
 use cloudhsm_alerts::{
     payload::{BatchMode, DEFAULT_MAX_MESSAGES},
-    s3, shell,
+    s3, sdk,
     text::one_line,
 };
 use jiff::civil::Date;
@@ -107,7 +107,7 @@ async fn backfill(
     function: &Arn,
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
     // Bucket, function and job are all in the function's region.
-    let sdk = shell::sdk_config()
+    let sdk = sdk::config()
         .await
         .to_builder()
         .region(Region::new(function.region.clone()))

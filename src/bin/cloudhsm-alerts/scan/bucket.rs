@@ -8,7 +8,7 @@ use std::{
 use cloudhsm_alerts::{
     alert::Source,
     s3::{self, FetchError},
-    shell,
+    sdk,
     text::one_line,
 };
 use tokio::runtime::Runtime;
@@ -24,7 +24,7 @@ pub(super) fn scan(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let client = s3::client(&runtime.block_on(shell::sdk_config()));
+    let client = s3::client(&runtime.block_on(sdk::config()));
     let mut page = None;
     let mut found = false;
     loop {

@@ -1,0 +1,124 @@
+//! The AWS SDK's configuration: where its calls go, with whose credentials, over which connection.
+//!
+//! In Lambda all of it comes from the environment, so the function asks for nothing else: the SDK's whole chain
+//! (profiles, roles to assume, single sign-on, the instance's metadata) would be in a program that never runs
+//! where they are. The command line has that chain.
+
+use std::time::Duration;
+
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig,
+    default_provider::{
+        checksums::{request_checksum_calculation_provider, response_checksum_validation_provider},
+        endpoint_url::endpoint_url_provider,
+        ignore_configured_endpoint_urls::ignore_configured_endpoint_urls_provider,
+        retry_config, use_dual_stack, use_fips,
+    },
+    environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider},
+    meta::region::ProvideRegion,
+    provider_config::ProviderConfig,
+    timeout::TimeoutConfig,
+};
+use aws_sdk_s3::config::{SharedCredentialsProvider, SharedHttpClient};
+use aws_smithy_http_client::{
+    Builder, ConnectorBuilder,
+    proxy::ProxyConfig,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+
+/// For the command line: variables, profiles, and whatever else the SDK looks for.
+pub async fn config() -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client())
+        .timeout_config(timeouts())
+        .load()
+        .await
+}
+
+/// For the function: Lambda's variables, and those of the SDK that an operator may set.
+/// Source: AWS SDKs and Tools Reference Guide, "Environment variables list".
+///
+/// # Panics
+/// `AWS_RETRY_MODE` or `AWS_MAX_ATTEMPTS` is none, as the SDK says then.
+pub async fn config_in_lambda() -> SdkConfig {
+    let region: Option<Region> = EnvironmentVariableRegionProvider::new().region().await;
+    let environment = ProviderConfig::without_region().with_region(region.clone());
+    let ignore_endpoints = ignore_configured_endpoint_urls_provider(&environment)
+        .await
+        .unwrap_or_default();
+    let endpoint = if ignore_endpoints {
+        None
+    } else {
+        endpoint_url_provider(&environment).await
+    };
+    let retries = retry_config::default_provider()
+        .configure(&environment)
+        .retry_config()
+        .await;
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(http_client())
+        .region(region)
+        .credentials_provider(SharedCredentialsProvider::new(
+            EnvironmentVariableCredentialsProvider::new(),
+        ))
+        .timeout_config(timeouts())
+        .retry_config(retries)
+        .service_config(Variables { ignore_endpoints });
+    config
+        .set_endpoint_url(endpoint)
+        .set_use_fips(use_fips::use_fips_provider(&environment).await)
+        .set_use_dual_stack(use_dual_stack::use_dual_stack_provider(&environment).await)
+        .set_request_checksum_calculation(request_checksum_calculation_provider(&environment).await)
+        .set_response_checksum_validation(
+            response_checksum_validation_provider(&environment).await,
+        );
+    config.build()
+}
+
+/// Settings of one service, such as `AWS_ENDPOINT_URL_SNS`.
+#[derive(Debug)]
+struct Variables {
+    ignore_endpoints: bool,
+}
+
+impl LoadServiceConfig for Variables {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the SDK names the variables, and checks what they say"
+    )]
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        if self.ignore_endpoints && key.env() == "AWS_ENDPOINT_URL" {
+            return None;
+        }
+        // As the SDK spells a service: `AWS_ENDPOINT_URL_S3_CONTROL` for "S3 Control".
+        let service = key.service_id().replace([' ', '-'], "_").to_uppercase();
+        std::env::var(format!("{}_{service}", key.env()))
+            .or_else(|_| std::env::var(key.env()))
+            .ok()
+    }
+}
+
+/// A call that hangs must not eat the invocation.
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .read_timeout(Duration::from_secs(20))
+        .operation_timeout(Duration::from_secs(60))
+        .build()
+}
+
+/// The SDK's own client, one for all services, with the smaller of the libraries it can have cryptography from.
+/// It goes through the proxy that the usual variables name (`HTTPS_PROXY`, `NO_PROXY`).
+pub fn http_client() -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, components| {
+        let mut connector =
+            ConnectorBuilder::default().tls_provider(Provider::rustls(CryptoMode::Ring));
+        connector
+            .set_connector_settings(settings.cloned())
+            .set_sleep_impl(components.and_then(|components| components.sleep_impl()))
+            .set_proxy_config(Some(ProxyConfig::from_env()));
+        connector.build()
+    })
+}

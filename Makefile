@@ -103,6 +103,10 @@ bench-compare: build ## other readers of CloudTrail files beside this one (some 
 bench-start: build ## from the start of the process to the first request; the first TLS connection; sizes
 	@exec $(PYTHON) scripts/bench_start.py
 
+.PHONY: size
+size: build ## how large the function is, and whether that is too much
+	@exec $(PYTHON) scripts/size.py
+
 .PHONY: tools-rsigma
 tools-rsigma: ## the rsigma command line, for bench-compare: compiles for some minutes
 	cargo install --locked --version 0.23.0 --root $(TOOLS)/rsigma rsigma

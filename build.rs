@@ -3,10 +3,17 @@
 //!
 //! It does so twice: as they are written, for whoever wants to read, check or test them, and as the rule
 //! engine has parsed them, without what no alert needs. The function starts with the latter, because reading
-//! YAML is most of what a start would take.
+//! YAML is most of what a start would take. They are packed: a start reads the program from storage.
 
-use std::{collections::HashMap, env, error::Error, fs, path::Path};
+use std::{
+    collections::HashMap,
+    env,
+    error::Error,
+    fs::{self, File},
+    path::Path,
+};
 
+use flate2::{Compression, write::ZlibEncoder};
 use rsigma_ir::{IrRule, LowerOptions, lower_rule};
 use rsigma_parser::parse_sigma_yaml;
 
@@ -37,10 +44,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .iter()
         .map(|file| Ok((file, parsed(file)?)))
         .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
-    fs::write(
-        Path::new(&out).join("builtin_rules.json"),
-        serde_json::to_vec(&parsed)?,
-    )?;
+    let path = Path::new(&out).join("builtin_rules.json.zlib");
+    let mut packed = ZlibEncoder::new(File::create(path)?, Compression::best());
+    serde_json::to_writer(&mut packed, &parsed)?;
+    packed.finish()?;
     Ok(())
 }
 

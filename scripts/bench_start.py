@@ -6,7 +6,6 @@ measured. What it is compared with is a program that does nothing (/bin/true), a
 """
 
 import http.server
-import io
 import json
 import os
 import pathlib
@@ -18,7 +17,8 @@ import sys
 import tempfile
 import threading
 import time
-import zipfile
+
+import size
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 STARTS = 41
@@ -174,10 +174,7 @@ def main():
         print("the first TLS connection adds:              {:.1f} ms".format(added * 1e3))
     else:
         print("TLS is not measured: openssl is not installed")
-    package = io.BytesIO()
-    with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
-        file.write(program, "bootstrap")
-    print("program {:.1f} MB, zipped {:.1f} MB".format(program.stat().st_size / 1e6, package.tell() / 1e6))
+    print(size.line(*size.sizes(program)))
 
 
 if __name__ == "__main__":

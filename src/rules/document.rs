@@ -5,7 +5,7 @@
 //! passed over; whether a rule can ever be met is the checker's question ([`super::check`]).
 //! Source: Sigma Rules and Sigma Filters Specification 2.1.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{io, sync::Arc};
 
 use rsigma_ir::{IrRule, RaiseOptions, raise_rule};
 use rsigma_parser::{FilterRule, LogSource, SigmaRule, parse_sigma_yaml};
@@ -142,9 +142,13 @@ const MEMBERS: &[&str] = &[
     "title",
 ];
 
-/// The built-in rules, as the build script has parsed them: a list of files, each with its rule.
+/// The built-in rules, as the build script has parsed and packed them: a list of files, each with its rule.
+#[expect(
+    clippy::disallowed_types,
+    reason = "the build script has packed it, and its size is known"
+)]
 pub(super) fn builtin(
-    parsed: &str,
+    packed: &[u8],
     watched: &Watched,
     problems: &mut Vec<Problem>,
 ) -> Vec<Document> {
@@ -152,9 +156,9 @@ pub(super) fn builtin(
         include_custom_attributes: false,
     };
     let mut documents = Vec::new();
-    let mut read = |file: &str, rule: &IrRule| {
+    let mut read = |file: String, rule: &IrRule| {
         let origin = Arc::new(Origin {
-            file: file.to_owned(),
+            file,
             lines: Lines::default(),
             alone: true,
             trust: Trust::BuiltIn,
@@ -170,8 +174,10 @@ pub(super) fn builtin(
             Err(found) => problems.extend(found),
         }
     };
-    match serde_json::from_str::<Vec<(Cow<'_, str>, IrRule)>>(parsed) {
-        Ok(rules) => rules.iter().for_each(|(file, rule)| read(file, rule)),
+    let rules = io::read_to_string(flate2::read::ZlibDecoder::new(packed))
+        .and_then(|text| Ok(serde_json::from_str::<Vec<(String, IrRule)>>(&text)?));
+    match rules {
+        Ok(rules) => rules.into_iter().for_each(|(file, rule)| read(file, &rule)),
         Err(error) => problems.push(Problem {
             weight: Weight::Error,
             file: "the built-in rules".into(),

@@ -48,8 +48,9 @@ pub use document::RuleFile;
 /// `rules/**/*.yml`, listed by the build script: (path in the project, content).
 const BUILTIN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/builtin_rules.rs"));
 
-/// The same, parsed by the build script, without their tests, references and false positives.
-const BUILTIN_PARSED: &str = include_str!(concat!(env!("OUT_DIR"), "/builtin_rules.json"));
+/// The same, parsed by the build script, without their tests, references and false positives: JSON, packed by
+/// zlib.
+const BUILTIN_PARSED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/builtin_rules.json.zlib"));
 
 /// The rule files compiled into this program.
 pub fn builtin_files() -> Vec<RuleFile> {

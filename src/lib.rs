@@ -20,7 +20,6 @@ pub mod chat;
 pub mod clock;
 pub mod finding;
 pub mod function;
-pub mod json;
 pub mod ledger;
 pub mod log_file;
 pub mod metrics;
@@ -38,3 +37,5 @@ pub mod severity;
 pub mod shell;
 pub mod sns;
 pub mod text;
+
+pub use tolerant_json as json;

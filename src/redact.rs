@@ -119,12 +119,14 @@ pub fn message_without_secrets(message: &str) -> String {
 
 fn is_secret(name: &str) -> bool {
     // `trust_anchor` and `Trust-Anchor` are spellings of the same name.
-    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-    let lower = name.to_ascii_lowercase();
+    let mut name: Vec<u8> = name.bytes().filter(u8::is_ascii_alphanumeric).collect();
+    name.make_ascii_lowercase();
     SECRET_NAMES
         .iter()
-        .any(|secret| secret.eq_ignore_ascii_case(&name))
-        || SECRET_ENDINGS.iter().any(|ending| lower.ends_with(ending))
+        .any(|secret| secret.as_bytes().eq_ignore_ascii_case(&name))
+        || SECRET_ENDINGS
+            .iter()
+            .any(|ending| name.ends_with(ending.as_bytes()))
 }
 
 fn is_message(name: &str) -> bool {

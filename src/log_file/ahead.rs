@@ -23,8 +23,8 @@ use super::{
 
 /// Bytes asked of the source at a time. A file that is smaller is read without another thread.
 pub(crate) const CHUNK: usize = 128 * 1024;
-/// Pieces that wait to be looked at: memory stays bounded (6 MiB), and inflating goes on while rules are loaded.
-const WAITING: usize = 24;
+/// Pieces that wait to be looked at: memory stays bounded (4 MiB), and inflating goes on while rules are loaded.
+const WAITING: usize = 16;
 
 /// Why a file was not read to its end.
 #[derive(Debug, Error)]

@@ -208,12 +208,18 @@ impl RuleSet {
             .cloned()
     }
 
-    /// The rules that a record can meet, as far as its event source tells: all of them where it does not say
-    /// it plainly.
+    /// The rules that a record can meet, as far as event source and name tell: all of them where it does not
+    /// say the first plainly, all of the source where it does not say the second.
     fn candidates(&self, view: &RecordView<'_>) -> impl Iterator<Item = &(Arc<Rule>, Compiled)> {
-        let places = match view.get_field("eventSource") {
-            Some(EventValue::Str(source)) if source.is_ascii() => self.relevance.rules(&source),
-            _ => (0..self.rules.len()).collect(),
+        let plainly = |field| match view.get_field(field) {
+            Some(EventValue::Str(text)) if text.is_ascii() => Some(text),
+            _ => None,
+        };
+        let places = match plainly("eventSource") {
+            Some(source) => self
+                .relevance
+                .rules(&source, plainly("eventName").as_deref()),
+            None => (0..self.rules.len()).collect(),
         };
         places.into_iter().map(|place| &self.rules[place])
     }

@@ -13,6 +13,7 @@
 mod block;
 mod grammar;
 mod lower;
+mod members;
 mod places;
 mod scalar;
 
@@ -21,6 +22,7 @@ use std::ops::ControlFlow;
 use block::{BLOCK, Block, Classify, Portable};
 use grammar::{Masks, Scan, Structure};
 pub use lower::lower_plain;
+pub use members::members;
 use places::Place;
 
 /// Behind the bytes that a scan is given, so many more must stand: it looks ahead.

@@ -19,7 +19,7 @@ mod recent;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
 use rsigma_parser::{
@@ -28,7 +28,7 @@ use rsigma_parser::{
 };
 
 use needed::Needed;
-use pattern::{Pattern, Text};
+use pattern::{Expression, Pattern, Text};
 use recent::Tables;
 
 pub use recent::Recent;
@@ -96,8 +96,10 @@ impl Relevance {
             .all(|alternative| alternative.source.is_some())
     }
 
-    /// The places of the rules that can meet records of an event source, which is ASCII.
-    pub(super) fn rules(&self, event_source: &str) -> BTreeSet<usize> {
+    /// The places of the rules that can meet records of an event source and, if it is known, an event name,
+    /// which are ASCII.
+    pub(super) fn rules(&self, event_source: &str, event_name: Option<&str>) -> BTreeSet<usize> {
+        let name = event_name.map(|name| Text::of(name.as_bytes()));
         let of_source = self
             .by_source
             .get(event_source.to_ascii_lowercase().as_bytes());
@@ -105,6 +107,10 @@ impl Relevance {
             .into_iter()
             .flatten()
             .chain(&self.others)
+            .filter(|(_, alternative)| {
+                name.as_ref()
+                    .is_none_or(|name| is_met(&alternative.name, name))
+            })
             .map(|(rule, _)| *rule)
             .collect()
     }
@@ -126,19 +132,14 @@ impl Relevance {
         }
         let source = Text::of(event_source);
         let name = Text::of(event_name);
-        let meets = |demand: &Demand, text: &Text<'_>| {
-            demand
-                .as_ref()
-                .is_none_or(|patterns| patterns.iter().any(|pattern| pattern.is_met(text)))
-        };
         let of_source = self.by_source.get(&source.lower).into_iter().flatten();
         let of_pattern = self
             .others
             .iter()
-            .filter(|(_, other)| meets(&other.source, &source));
+            .filter(|(_, other)| is_met(&other.source, &source));
         let needed: Vec<_> = of_source
             .chain(of_pattern)
-            .filter(|(_, other)| meets(&other.name, &name))
+            .filter(|(_, other)| is_met(&other.name, &name))
             .map(|(_, other)| other.needed.clone())
             .collect();
         if needed.is_empty() {
@@ -169,6 +170,12 @@ impl Relevance {
             _ => self.others.push((rule, alternative)),
         }
     }
+}
+
+fn is_met(demand: &Demand, text: &Text<'_>) -> bool {
+    demand
+        .as_ref()
+        .is_none_or(|patterns| patterns.iter().any(|pattern| pattern.is_met(text)))
 }
 
 /// What a rule demands; meeting it, a record meets one of these.
@@ -314,10 +321,10 @@ fn demand(item: &DetectionItem) -> Demand {
             .values
             .iter()
             .map(|value| match value {
-                SigmaValue::String(text) => Some(Pattern::Expression(
-                    text.as_plain().unwrap_or_else(|| text.original.clone()),
-                    OnceLock::new(),
-                )),
+                SigmaValue::String(text) => {
+                    let text = text.as_plain().unwrap_or_else(|| text.original.clone());
+                    Some(Pattern::Expression(Arc::new(Expression::of(text))))
+                }
                 _ => None,
             })
             .collect::<Option<Vec<_>>>()

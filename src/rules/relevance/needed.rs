@@ -9,12 +9,9 @@
 //! Many rules are met where CloudTrail has left the parameters out, too: they ask for a member that is null,
 //! and a record where it is an object or a text does not meet that.
 
-use std::{cell::OnceCell, fmt};
-
+use compact_records::members;
 use memchr::memmem::Finder;
 use rsigma_parser::{DetectionItem, Modifier, SigmaString, SigmaValue, StringPart};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 /// Shorter pieces are found in any record.
 const SHORTEST: usize = 4;
@@ -70,62 +67,27 @@ impl Needed {
     }
 }
 
-/// A record as it is written, in lower case, and as members when these are needed.
+/// A record as it is written, a JSON object without escapes in its names, and in lower case.
 pub(super) struct RecordText<'t> {
     written: &'t [u8],
     lower: &'t [u8],
-    members: OnceCell<Members<'t>>,
 }
 
 impl<'t> RecordText<'t> {
     pub(super) fn of(written: &'t [u8], lower: &'t [u8]) -> RecordText<'t> {
-        RecordText {
-            written,
-            lower,
-            members: OnceCell::new(),
-        }
+        RecordText { written, lower }
     }
 
     /// Whether the top level has one member of this name, and that is an object or a text. With two of them,
     /// or a list, it is for the engine to say.
     fn has_value(&self, name: &str) -> bool {
-        let members = self
-            .members
-            .get_or_init(|| serde_json::from_slice(self.written).unwrap_or_default());
-        let mut found = members
-            .0
-            .iter()
-            .filter(|(other, _)| other.eq_ignore_ascii_case(name));
-        matches!((found.next(), found.next()), (Some((_, b'{' | b'"')), None))
-    }
-}
-
-/// Names of the top level, each with the first byte of its value.
-#[derive(Default)]
-struct Members<'t>(Vec<(&'t str, u8)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members<'de>, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a record")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Members::default();
-        while let Some((name, value)) = map.next_entry::<&str, &RawValue>()? {
-            let first = value.get().bytes().next().unwrap_or_default();
-            members.0.push((name, first));
-        }
-        Ok(members)
+        let mut found = Vec::new();
+        members(self.written, &mut |other, first| {
+            if other.eq_ignore_ascii_case(name.as_bytes()) {
+                found.push(first);
+            }
+        });
+        matches!(found[..], [b'{' | b'"'])
     }
 }
 

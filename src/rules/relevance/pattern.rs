@@ -1,8 +1,9 @@
 //! Patterns: what a rule says of a text, as far as that is known without the engine.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use regex::bytes::Regex;
+use regex_syntax::hir::{Look, literal::Extractor};
 use rsigma_parser::{SigmaString, StringPart};
 
 /// What describes a text.
@@ -15,9 +16,46 @@ pub(super) enum Pattern {
         at_start: bool,
         at_end: bool,
     },
-    /// A regular expression, compiled when it is first needed: most never are. `None`: it is none, and any
-    /// text will do.
-    Expression(String, OnceLock<Option<Regex>>),
+    /// A regular expression.
+    Expression(Arc<Expression>),
+}
+
+/// A regular expression, looked at when it is first asked about, and compiled when a text begins as it wants.
+#[derive(Debug, Default)]
+pub(super) struct Expression {
+    text: String,
+    /// What a text must begin with, one of them, where the expression says so.
+    starts: OnceLock<Option<Vec<Vec<u8>>>>,
+    /// `None`: it is no expression, and any text will do.
+    compiled: OnceLock<Option<Regex>>,
+}
+
+impl Expression {
+    pub(super) fn of(text: String) -> Expression {
+        Expression {
+            text,
+            ..Expression::default()
+        }
+    }
+
+    fn is_met(&self, text: &[u8]) -> bool {
+        let starts = self.starts.get_or_init(|| starts(&self.text)).as_ref();
+        starts.is_none_or(|starts| starts.iter().any(|start| text.starts_with(start)))
+            && self
+                .compiled
+                .get_or_init(|| Regex::new(&self.text).ok())
+                .as_ref()
+                .is_none_or(|expression| expression.is_match(text))
+    }
+}
+
+/// The literal texts that an expression bound to the start (`^(Put|Delete)FunctionConcurrency`) begins with.
+fn starts(expression: &str) -> Option<Vec<Vec<u8>>> {
+    let parsed = regex_syntax::parse(expression).ok()?;
+    let is_bound = parsed.properties().look_set_prefix().contains(Look::Start);
+    let literals = Extractor::new().limit_class(1).extract(&parsed);
+    let texts = literals.literals().filter(|_| is_bound)?;
+    Some(texts.iter().map(|text| text.as_bytes().to_vec()).collect())
 }
 
 impl Pattern {
@@ -72,10 +110,7 @@ impl Pattern {
 
     pub(super) fn is_met(&self, text: &Text<'_>) -> bool {
         match self {
-            Pattern::Expression(expression, compiled) => compiled
-                .get_or_init(|| Regex::new(expression).ok())
-                .as_ref()
-                .is_none_or(|expression| expression.is_match(text.written)),
+            Pattern::Expression(expression) => expression.is_met(text.written),
             Pattern::Parts {
                 parts,
                 at_start,
@@ -114,6 +149,49 @@ impl Text<'_> {
         Text {
             written,
             lower: written.to_ascii_lowercase(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// How it begins decides nothing that the expression would not.
+        #[test]
+        fn an_expression_is_met_as_by_itself(
+            expression in "(\\(\\?[im]\\))?\\^?(a|b\\?|\\(a\\|Bc\\)|\\(b\\|\\)|\\[ab\\]|c\\{2\\}|\\$){0,4}(\\|\\^?b)?",
+            text in "[abcABC\n]{0,5}",
+        ) {
+            let expected = Regex::new(&expression).map_or(true, |regex| regex.is_match(text.as_bytes()));
+            prop_assert_eq!(Expression::of(expression).is_met(text.as_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn how_an_expression_begins() {
+        let texts = |texts: &[&str]| {
+            let texts = texts.iter().map(|text| text.as_bytes().to_vec());
+            Some(texts.collect::<Vec<_>>())
+        };
+        for (expression, expected) in [
+            (
+                "^RemovePermission([0-9]{8}(v[0-9]+)?)?$",
+                texts(&["RemovePermission"]),
+            ),
+            (
+                "^(Put|Delete)FunctionConcurrency",
+                texts(&["PutFunctionConcurrency", "DeleteFunctionConcurrency"]),
+            ),
+            ("Put", None),
+            ("^Put|x", None),
+            ("(?m)^Put", None),
+            ("(", None),
+        ] {
+            assert_eq!(starts(expression), expected, "{expression}");
         }
     }
 }

@@ -11,7 +11,7 @@ use compact_records::lower_plain;
 use super::{Answer, Relevance, needed::RecordText};
 
 /// Places in the table: more than an ordinary file has different calls.
-const PLACES: usize = 512;
+const PLACES: usize = 2048;
 
 /// Longer texts are asked for every time, so that memory stays bounded.
 const LONGEST: usize = 256;

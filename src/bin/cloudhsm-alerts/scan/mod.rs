@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     error::Error,
     io::{self, BufWriter, IsTerminal, Read, Write},
+    mem::ManuallyDrop,
     ops::ControlFlow,
     path::PathBuf,
     process::ExitCode,
@@ -62,7 +63,8 @@ enum Format {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let rules = OnceCell::new();
+    // To free them would take as long as a small file does.
+    let rules = ManuallyDrop::new(OnceCell::new());
     let progress = progress();
     let mut session = Session {
         arguments,

@@ -91,8 +91,8 @@ doc: ## the crate's documentation, without warnings
 ##@ Measure it
 .PHONY: bench
 bench: ## each stage beside inflating alone, rules at scale, allocations, instructions; a plot
-	cargo bench --locked --bench ratio
-	cargo bench --locked --bench stages
+	cargo bench --locked --target-dir target/benches --bench ratio
+	cargo bench --locked --target-dir target/benches --bench stages
 	@$(PYTHON) scripts/instructions.py || true
 
 .PHONY: bench-compare

@@ -96,8 +96,8 @@ bench: ## each stage beside inflating alone, rules at scale, allocations, instru
 	@$(PYTHON) scripts/instructions.py || true
 
 .PHONY: bench-compare
-bench-compare: build ## other readers of CloudTrail files beside this one (some are optional)
-	@exec $(PYTHON) scripts/bench_compare.py
+bench-compare: build ## other readers of CloudTrail files beside this one (some are optional; ROUNDS=15)
+	@exec $(PYTHON) scripts/bench_compare.py --rounds "$(or $(ROUNDS),7)"
 
 .PHONY: bench-start
 bench-start: build ## from the start of the process to the first request; the first TLS connection; sizes

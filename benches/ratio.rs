@@ -115,15 +115,15 @@ fn run(stage: &str, file: &[u8], rules: &RuleSet) -> u64 {
 }
 
 /// The limit: the same library, into the same 64 KiB again and again.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "measured against the project's own"
-)]
 fn inflate(file: &[u8]) -> u64 {
     limit(file, CHUNK)
 }
 
 /// Inflates and does nothing else, with a window as large as is quickest: that of a scan.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "measured against the project's own"
+)]
 fn limit(mut source: impl Read, chunk: usize) -> u64 {
     let mut member = Decompress::new_gzip(15);
     let (mut window, mut filled) = (vec![0; 256 * 1024], 0);

@@ -9,6 +9,7 @@ The image is Lambda's own where the engine has it. Else a stand-in is made of De
 under a name of its own, so that nothing takes it for Lambda's.
 """
 
+import ipaddress
 import json
 import os
 import platform
@@ -211,10 +212,15 @@ class Engine:
 
     def host(self):
         """Where a server for containers listens, and under what name they reach it."""
-        template = "{{range .IPAM.Config}}{{.Gateway}} {{end}}"
-        code, gateways, _ = run(["docker", "network", "inspect", "bridge", "--format", template], env=self.environment)
-        for gateway in gateways.split() if code == 0 else []:
-            if ":" not in gateway and is_ours(gateway):
+        code, described, _ = run(
+            ["docker", "network", "inspect", "bridge", "--format", "{{json .IPAM.Config}}"], env=self.environment
+        )
+        for network in json.loads(described) or [] if code == 0 else []:
+            # An engine that has just made its network names no gateway until it is started anew: it is the first
+            # address all the same.
+            subnet = ipaddress.ip_network(network["Subnet"])
+            gateway = network.get("Gateway") or str(subnet[1])
+            if subnet.version == 4 and is_ours(gateway):
                 return gateway, gateway
         # The engine runs in a virtual machine, which hands this name on to our loopback.
         return LOOPBACK, HOST

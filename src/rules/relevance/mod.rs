@@ -99,20 +99,23 @@ impl Relevance {
     /// The places of the rules that can meet records of an event source and, if it is known, an event name,
     /// which are ASCII.
     pub(super) fn rules(&self, event_source: &str, event_name: Option<&str>) -> BTreeSet<usize> {
+        let source = Text::of(event_source.as_bytes());
         let name = event_name.map(|name| Text::of(name.as_bytes()));
-        let of_source = self
-            .by_source
-            .get(event_source.to_ascii_lowercase().as_bytes());
-        of_source
-            .into_iter()
-            .flatten()
-            .chain(&self.others)
-            .filter(|(_, alternative)| {
-                name.as_ref()
-                    .is_none_or(|name| is_met(&alternative.name, name))
-            })
+        self.meeting(&source, name.as_ref())
             .map(|(rule, _)| *rule)
             .collect()
+    }
+
+    /// The alternatives that demand nothing else of the source and, if it is known, the name.
+    fn meeting(&self, source: &Text<'_>, name: Option<&Text<'_>>) -> impl Iterator<Item = &OfRule> {
+        let of_source = self.by_source.get(&source.lower).into_iter().flatten();
+        let of_pattern = self
+            .others
+            .iter()
+            .filter(move |(_, other)| is_met(&other.source, source));
+        of_source
+            .chain(of_pattern)
+            .filter(move |(_, other)| name.is_none_or(|name| is_met(&other.name, name)))
     }
 
     /// Whether every rule is bound, so that records of other services need not be parsed.
@@ -132,14 +135,8 @@ impl Relevance {
         }
         let source = Text::of(event_source);
         let name = Text::of(event_name);
-        let of_source = self.by_source.get(&source.lower).into_iter().flatten();
-        let of_pattern = self
-            .others
-            .iter()
-            .filter(|(_, other)| is_met(&other.source, &source));
-        let needed: Vec<_> = of_source
-            .chain(of_pattern)
-            .filter(|(_, other)| is_met(&other.name, &name))
+        let needed: Vec<_> = self
+            .meeting(&source, Some(&name))
             .map(|(_, other)| other.needed.clone())
             .collect();
         if needed.is_empty() {

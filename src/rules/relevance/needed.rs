@@ -9,6 +9,8 @@
 //! Many rules are met where CloudTrail has left the parameters out, too: they ask for a member that is null,
 //! and a record where it is an object or a text does not meet that.
 
+use std::cell::OnceCell;
+
 use compact_records::members;
 use memchr::memmem::Finder;
 use rsigma_parser::{DetectionItem, Modifier, SigmaString, SigmaValue, StringPart};
@@ -67,27 +69,36 @@ impl Needed {
     }
 }
 
-/// A record as it is written, a JSON object without escapes in its names, and in lower case.
+/// A record as it is written, a JSON object without escapes in its names, in lower case, and as members when
+/// these are needed.
 pub(super) struct RecordText<'t> {
     written: &'t [u8],
     lower: &'t [u8],
+    /// Names of the top level, each with the first byte of its value.
+    members: OnceCell<Vec<(&'t [u8], u8)>>,
 }
 
 impl<'t> RecordText<'t> {
     pub(super) fn of(written: &'t [u8], lower: &'t [u8]) -> RecordText<'t> {
-        RecordText { written, lower }
+        RecordText {
+            written,
+            lower,
+            members: OnceCell::new(),
+        }
     }
 
     /// Whether the top level has one member of this name, and that is an object or a text. With two of them,
     /// or a list, it is for the engine to say.
     fn has_value(&self, name: &str) -> bool {
-        let mut found = Vec::new();
-        members(self.written, &mut |other, first| {
-            if other.eq_ignore_ascii_case(name.as_bytes()) {
-                found.push(first);
-            }
+        let all = self.members.get_or_init(|| {
+            let mut all = Vec::new();
+            members(self.written, &mut |name, first| all.push((name, first)));
+            all
         });
-        matches!(found[..], [b'{' | b'"'])
+        let mut found = all
+            .iter()
+            .filter(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
+        matches!((found.next(), found.next()), (Some((_, b'{' | b'"')), None))
     }
 }
 

@@ -5,9 +5,8 @@
 //! passed over; whether a rule can ever be met is the checker's question ([`super::check`]).
 //! Source: Sigma Rules and Sigma Filters Specification 2.1.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
-use rsigma_ir::{IrRule, RaiseOptions, raise_rule};
 use rsigma_parser::{FilterRule, LogSource, SigmaRule, parse_sigma_yaml};
 use serde_json::Value;
 
@@ -106,7 +105,12 @@ impl Origin {
         }
     }
 
-    fn error(&self, path: &[&str], message: impl Into<String>, hint: Option<&str>) -> Problem {
+    pub(super) fn error(
+        &self,
+        path: &[&str],
+        message: impl Into<String>,
+        hint: Option<&str>,
+    ) -> Problem {
         self.problem(Weight::Error, path, message, hint)
     }
 }
@@ -141,54 +145,6 @@ const MEMBERS: &[&str] = &[
     "tests",
     "title",
 ];
-
-/// The built-in rules, as the build script has parsed and packed them: a list of files, each with its rule.
-#[expect(
-    clippy::disallowed_types,
-    reason = "the build script has packed it, and its size is known"
-)]
-pub(super) fn builtin(
-    packed: &[u8],
-    watched: &Watched,
-    problems: &mut Vec<Problem>,
-) -> Vec<Document> {
-    let without_attributes = RaiseOptions {
-        include_custom_attributes: false,
-    };
-    let mut documents = Vec::new();
-    let mut read = |file: String, rule: &IrRule| {
-        let origin = Arc::new(Origin {
-            file,
-            lines: Lines::default(),
-            alone: true,
-            trust: Trust::BuiltIn,
-        });
-        let content = raise_rule(rule, &without_attributes)
-            .map_err(|error| vec![origin.error(&[], error.to_string(), None)])
-            .and_then(|sigma| {
-                let response = rule.metadata.custom_attributes.get("response");
-                self::rule(&origin, sigma, response, watched)
-            });
-        match content {
-            Ok(content) => documents.push(Document { origin, content }),
-            Err(found) => problems.extend(found),
-        }
-    };
-    let rules = io::read_to_string(flate2::read::ZlibDecoder::new(packed))
-        .and_then(|text| Ok(serde_json::from_str::<Vec<(String, IrRule)>>(&text)?));
-    match rules {
-        Ok(rules) => rules.into_iter().for_each(|(file, rule)| read(file, &rule)),
-        Err(error) => problems.push(Problem {
-            weight: Weight::Error,
-            file: "the built-in rules".into(),
-            line: None,
-            field: String::new(),
-            message: error.to_string(),
-            hint: None,
-        }),
-    }
-    documents
-}
 
 /// The documents of a file; what cannot be used goes to `problems`, the rest is given all the same.
 pub(super) fn read(
@@ -423,7 +379,8 @@ fn condition_problem(origin: &Origin, message: &str) -> Problem {
     )
 }
 
-fn rule(
+/// The parts of a rule, from what the parser made of it.
+pub(super) fn rule(
     origin: &Origin,
     mut sigma: SigmaRule,
     response: Option<&Value>,

@@ -2,12 +2,13 @@
 //!
 //! A rule file is parsed by rsigma-parser and evaluated by rsigma-eval; around them stand these rooms: raw
 //! text made into checked documents (`document.rs`, with `language.rs` for what the engine needs help with
-//! and `position.rs` for lines), exceptions ([`filter`]), names of this deployment ([`watched`]), how a
+//! and `position.rs` for lines), the rules of this program (`builtin.rs`), exceptions ([`filter`]), names of this deployment ([`watched`]), how a
 //! record looks to the engine (`view.rs`), the text that tells a person what to do ([`response`]), and for
 //! authors [`check`], [`cases`], [`explain`] and [`mod@reference`]. Where rule files come from is [`crate::rule_source`]'s
 //! business. Source: Sigma Rules Specification 2.1.
 
 mod bound;
+mod builtin;
 pub mod cases;
 pub mod check;
 mod compile;
@@ -43,25 +44,10 @@ use response::Response;
 use view::RecordView;
 use watched::Watched;
 
+#[cfg(test)]
+use builtin::BUILTIN;
+pub use builtin::builtin_files;
 pub use document::RuleFile;
-
-/// `rules/**/*.yml`, listed by the build script: (path in the project, content).
-const BUILTIN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/builtin_rules.rs"));
-
-/// The same, parsed by the build script, without their tests, references and false positives: JSON, packed by
-/// zlib.
-const BUILTIN_PARSED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/builtin_rules.json.zlib"));
-
-/// The rule files compiled into this program.
-pub fn builtin_files() -> Vec<RuleFile> {
-    BUILTIN
-        .iter()
-        .map(|(name, text)| RuleFile {
-            name: (*name).to_owned(),
-            text: (*text).to_owned(),
-        })
-        .collect()
-}
 
 /// What of a rule goes into an alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,7 +140,7 @@ impl RuleSet {
     /// All that keeps a file from being used; none of the files is used then.
     pub fn with(files: &[RuleFile], watched: &Watched) -> Result<RuleSet, Vec<Problem>> {
         let mut parts = Parts::default();
-        let builtin = document::builtin(BUILTIN_PARSED, watched, &mut parts.problems);
+        let builtin = builtin::documents(watched, &mut parts.problems);
         let added = parts.read(files, watched);
         parts.join(builtin, added).into_set()
     }

@@ -2,33 +2,70 @@
 //! and have their colons. What breaks it is noted in [`Masks::bad`], at the byte where it shows.
 
 use crate::{
-    MOST_ENDS, TOO_DEEP,
-    block::{BLOCK, Block, Rare},
+    BATCH, MOST_ENDS, TOO_DEEP,
+    block::{BLOCK, Rare, Way},
     places::{Place, Places, look_at_name},
     scalar::{is_escape, is_scalar},
 };
 
-/// The sets of one block, outside strings unless said otherwise.
-#[derive(Clone, Copy, Default)]
+/// Sets of one kind, block by block.
+type Sets = [u64; BATCH];
+
+/// The blocks of a batch, kind by kind, so that eight of a kind are combined at once.
+#[derive(Default)]
+#[repr(align(64))]
+pub(super) struct Blocks {
+    quote: Sets,
+    open: Sets,
+    close: Sets,
+    colon: Sets,
+    comma: Sets,
+    curly: Sets,
+    mark: Sets,
+    /// The blocks that have something rare, the lowest bit for the first.
+    rare: u64,
+}
+
+impl Blocks {
+    /// Takes the batch apart.
+    #[inline(always)]
+    pub(super) fn take(&mut self, way: impl Way, raw: &[[u8; BLOCK]]) {
+        let mut rare = 0;
+        for (index, raw) in raw.iter().take(BATCH).enumerate() {
+            let block = way.classify(raw);
+            self.quote[index] = block.quote;
+            self.open[index] = block.open;
+            self.close[index] = block.close;
+            self.colon[index] = block.colon;
+            self.comma[index] = block.comma;
+            self.curly[index] = block.curly;
+            self.mark[index] = block.mark;
+            rare |= u64::from(block.rare) << index;
+        }
+        self.rare = rare;
+    }
+}
+
+/// What they mean: the sets of a batch, kind by kind, outside strings unless said otherwise.
+#[derive(Default)]
+#[repr(align(64))]
 pub(super) struct Masks {
-    open: u64,
-    close: u64,
+    open: Sets,
+    close: Sets,
     /// Those of the brackets that are `[` or `]`.
-    square: u64,
-    comma: u64,
-    colon: u64,
+    square: Sets,
+    comma: Sets,
+    colon: Sets,
     /// All bytes of strings with their quotes.
-    string: u64,
+    string: Sets,
     /// Opening quotes.
-    begin: u64,
-    /// First bytes of values and names.
-    starts: u64,
+    begin: Sets,
     /// First bytes of numbers and words.
-    scalar: u64,
-    mark: u64,
-    backslash: u64,
+    scalar: Sets,
+    mark: Sets,
+    backslash: Sets,
     /// Bytes that break the grammar, or that this scan does not understand.
-    pub(super) bad: u64,
+    pub(super) bad: Sets,
 }
 
 /// What [`Scan::structure`] has found in a batch.
@@ -41,24 +78,27 @@ pub(super) struct Structure {
     pub(super) bad: u64,
 }
 
-/// What goes over from one block to the next for [`Scan::tokens`]: of each set the last byte, as the lowest bit.
+/// What goes over from one batch to the next for [`Scan::tokens`].
 #[derive(Clone, Copy)]
 struct Carry {
     /// All ones inside a string.
     in_string: u64,
+    /// Whether the first byte is escaped, as the lowest bit.
     escaped: u64,
-    /// A value or a name must follow: behind `{`, `[`, a colon, a comma.
+    /// The last block's sets. A value or a name must follow: behind `{`, `[`, a colon, a comma.
     expecting: u64,
-    opened: u64,
+    open: u64,
+    /// All bytes of numbers and words.
     scalar: u64,
 }
 
-/// What goes over from one block to the next: of each set the last byte, as its lowest bit.
+/// What goes over from one block to the next.
 pub(super) struct Scan {
     /// Where the element starts.
     pub(super) start: usize,
     carry: Carry,
-    /// A name must follow: behind `{`, or a comma that is in no list.
+    /// A name must follow: behind `{`, or a comma that is in no list. Of the last byte, as the lowest bit, and so
+    /// is the next one.
     name_expected: u64,
     /// Inside a name, or behind its closing quote.
     in_name: u64,
@@ -79,8 +119,8 @@ impl Scan {
                 in_string: 0,
                 escaped: 0,
                 // As behind the `[` of `Records`.
-                expecting: 1,
-                opened: 0,
+                expecting: 1 << 63,
+                open: 0,
                 scalar: 0,
             },
             name_expected: 0,
@@ -95,79 +135,86 @@ impl Scan {
 
     /// Strings, and what may stand next to what.
     #[inline(always)]
-    pub(super) fn tokens(
+    pub(super) fn tokens<W: Way>(
         &mut self,
+        way: W,
         bytes: &[u8],
         at: usize,
         raw: &[[u8; BLOCK]],
-        blocks: &[Block],
-        masks: &mut [Masks],
+        blocks: &mut Blocks,
+        masks: &mut Masks,
     ) {
-        // In variables of their own, which stay in registers.
-        let Carry {
-            mut in_string,
-            escaped: mut escaped_before,
-            expecting: mut expecting_before,
-            mut opened,
-            scalar: mut scalar_before,
-        } = self.carry;
-        for (index, ((block, raw), masks)) in blocks.iter().zip(raw).zip(masks).enumerate() {
-            let (mut quote, mut bad, mut backslash) = (block.quote, 0, 0);
-            if block.rare || escaped_before != 0 {
-                let rare = Rare::of(raw);
-                let escaped = escaped(rare.backslash, &mut escaped_before);
-                quote &= !escaped;
-                backslash = rare.backslash;
-                bad = rare.control | bad_escapes(bytes, at + index * BLOCK, escaped);
-            }
-            // From an opening quote up to the closing one, which is not in it.
-            let inside = prefix_xor(quote) ^ in_string;
+        masks.bad = [0; BATCH];
+        masks.backslash = [0; BATCH];
+        if blocks.rare != 0 || self.carry.escaped != 0 {
+            self.carry.escaped = rare(self.carry.escaped, bytes, at, raw, blocks, masks);
+        }
+        // From an opening quote up to the closing one, which is not in it.
+        let mut inside = [0; BATCH];
+        for (quote, inside) in eights(&blocks.quote).iter().zip(eights_mut(&mut inside)) {
+            *inside = way.store(way.odd(way.load(quote)));
+        }
+        let mut in_string = self.carry.in_string;
+        for inside in &mut inside {
+            *inside ^= in_string;
             in_string = (inside.cast_signed() >> 63).cast_unsigned();
-            let string = inside | quote;
-            let outside = !string;
-            let begin = quote & inside;
-            let open = block.open & outside;
-            let close = block.close & outside;
-            let colon = block.colon & outside;
-            let comma = block.comma & outside;
-            let separator = colon | comma;
-            let brackets = open | close;
-            let scalar = outside & !(brackets | separator);
-            let scalar_start = scalar & !((scalar << 1) | scalar_before);
-            scalar_before = scalar >> 63;
+        }
+        let last_of = |set| way.load(&[0, 0, 0, 0, 0, 0, 0, set]);
+        let mut expecting_before = last_of(self.carry.expecting);
+        let mut open_before = last_of(self.carry.open);
+        let mut scalar_before = last_of(self.carry.scalar);
+        for eight in 0..BATCH / 8 {
+            let load = |sets: &Sets| way.load(&eights(sets)[eight]);
+            let store =
+                |sets: &mut Sets, eight_sets| eights_mut(sets)[eight] = way.store(eight_sets);
+            let (inside, quote) = (load(&inside), load(&blocks.quote));
+            let string = way.or(inside, quote);
+            let begin = way.and(quote, inside);
+            let open = way.without(load(&blocks.open), string);
+            let close = way.without(load(&blocks.close), string);
+            let colon = way.without(load(&blocks.colon), string);
+            let comma = way.without(load(&blocks.comma), string);
+            let separator = way.or(colon, comma);
+            let brackets = way.or(open, close);
+            let all = way.or(string, way.or(brackets, separator));
+            let scalar = way.not(all);
+            let scalar_start = way.without(scalar, way.behind(scalar_before, scalar));
+            scalar_before = scalar;
 
             // A value or a name stands behind `{`, `[`, a colon or a comma and nowhere else, and all other
             // tokens stand behind a value or a name: but for the end of an empty object or list.
-            let expecting = separator | open;
-            let expected = (expecting << 1) | expecting_before;
-            expecting_before = expecting >> 63;
-            let starts = begin | open | scalar_start;
-            let tokens = starts | separator | close;
-            bad |= ((tokens & expected) ^ starts) & !(close & ((open << 1) | opened));
-            opened = open >> 63;
+            let expecting = way.or(separator, open);
+            let expected = way.behind(expecting_before, expecting);
+            expecting_before = expecting;
+            let starts = way.or(begin, way.or(open, scalar_start));
+            let tokens = way.or(starts, way.or(separator, close));
+            let opened = way.behind(open_before, open);
+            open_before = open;
+            let bad = way.without(
+                way.xor(way.and(tokens, expected), starts),
+                way.and(close, opened),
+            );
+            let bad = way.or(bad, load(&masks.bad));
 
-            *masks = Masks {
-                open,
-                close,
-                square: brackets & !block.curly,
-                comma,
-                colon,
-                string,
-                begin,
-                starts,
-                scalar: scalar_start,
-                mark: block.mark,
-                backslash,
-                bad,
-            };
+            store(&mut masks.open, open);
+            store(&mut masks.close, close);
+            store(
+                &mut masks.square,
+                way.without(brackets, load(&blocks.curly)),
+            );
+            store(&mut masks.comma, comma);
+            store(&mut masks.colon, colon);
+            store(&mut masks.string, string);
+            store(&mut masks.begin, begin);
+            store(&mut masks.scalar, scalar_start);
+            store(&mut masks.mark, load(&blocks.mark));
+            store(&mut masks.bad, bad);
         }
-        self.carry = Carry {
-            in_string,
-            escaped: escaped_before,
-            expecting: expecting_before,
-            opened,
-            scalar: scalar_before,
-        };
+        let last = |eight| way.store(eight)[7];
+        self.carry.in_string = in_string;
+        self.carry.expecting = last(expecting_before);
+        self.carry.open = last(open_before);
+        self.carry.scalar = last(scalar_before);
     }
 
     /// Brackets: that they match, where lists are, and where elements end. Names: that they stand where they
@@ -177,7 +224,8 @@ impl Scan {
         &mut self,
         bytes: &[u8],
         at: usize,
-        masks: &mut [Masks],
+        count: usize,
+        masks: &mut Masks,
         ends: &mut [usize; MOST_ENDS],
     ) -> Structure {
         let mut found = Structure {
@@ -188,46 +236,51 @@ impl Scan {
         let mut stack = self.stack;
         let (mut expected_before, mut in_name, mut begin_before) =
             (self.name_expected, self.in_name, self.name_begin);
-        for (index, masks) in masks.iter_mut().enumerate() {
-            let closes = masks.close.count_ones();
+        for index in 0..count.min(BATCH) {
+            let (open, close, square) =
+                (masks.open[index], masks.close[index], masks.square[index]);
+            let closes = close.count_ones();
             // Only `{` and `}` in an object, and no more `}` than objects: their order does not matter. A
             // block of `}` alone has more than there may be.
             let innermost = u64::MAX >> 63_u32.saturating_sub(closes);
-            let in_list = if masks.square | (stack & (innermost | TOO_DEEP)) == 0 {
+            let in_list = if square | (stack & (innermost | TOO_DEEP)) == 0 {
                 // JSON has at most 16 `{` in a block, which stay in the number. More are bad, and what
                 // becomes of the stack no longer matters.
-                stack = stack
-                    .wrapping_shl(masks.open.count_ones())
-                    .wrapping_shr(closes);
+                stack = stack.wrapping_shl(open.count_ones()).wrapping_shr(closes);
                 0
             } else {
                 nest(
                     &mut stack,
                     bytes,
                     at + index * BLOCK,
-                    masks,
+                    [open, close, square],
+                    &mut masks.bad[index],
                     ends,
                     &mut found,
                 )
             };
-            let name_expecting = (masks.comma | masks.open) & !in_list;
+            let (string, begin, scalar) =
+                (masks.string[index], masks.begin[index], masks.scalar[index]);
+            let name_expecting = (masks.comma[index] | open) & !in_list;
             let name_expected = (name_expecting << 1) | expected_before;
             expected_before = name_expecting >> 63;
-            let name_begin = masks.begin & name_expected;
+            let name_begin = begin & name_expected;
             // Added to the string's ones, the name's first bit carries to the byte behind the string, where
             // the colon must be, and a colon may be nowhere else. Other strings stay as they are.
-            let (sum, over) = masks.string.overflowing_add(name_begin);
+            let (sum, over) = string.overflowing_add(name_begin);
             let (sum, over_too) = sum.overflowing_add(in_name);
             in_name = u64::from(over | over_too);
-            masks.bad |= ((masks.starts ^ masks.begin) & name_expected)
-                | ((sum & !masks.string) ^ masks.colon)
+            let bad = masks.bad[index]
+                | ((open | scalar) & name_expected)
+                | ((sum & !string) ^ masks.colon[index])
                 // An escape in a name could spell one of those looked for.
-                | (masks.backslash & masks.string & !sum);
-            found.bad |= masks.bad;
+                | (masks.backslash[index] & string & !sum);
+            masks.bad[index] = bad;
+            found.bad |= bad;
 
-            let marked = ((name_begin << 6) | (begin_before >> 58)) & masks.mark;
+            let marked = ((name_begin << 8) | (begin_before >> 56)) & masks.mark[index];
             begin_before = name_begin;
-            self.places.push(at + index * BLOCK, masks.scalar | marked);
+            self.places.push(at + index * BLOCK, scalar | marked);
             if found.behind {
                 break;
             }
@@ -262,27 +315,28 @@ fn nest(
     stack: &mut u64,
     bytes: &[u8],
     at: usize,
-    masks: &mut Masks,
+    [open, close, square]: [u64; 3],
+    bad: &mut u64,
     ends: &mut [usize; MOST_ENDS],
     found: &mut Structure,
 ) -> u64 {
     let mut in_list = 0_u64.wrapping_sub(*stack & 1);
-    let mut brackets = masks.open | masks.close;
+    let mut brackets = open | close;
     while brackets != 0 {
         let bit = brackets.trailing_zeros();
         let bracket = brackets & brackets.wrapping_neg();
         brackets ^= bracket;
-        let square = (masks.square >> bit) & 1;
+        let square = (square >> bit) & 1;
         let from_here = u64::MAX << bit;
-        if masks.open & bracket != 0 {
+        if open & bracket != 0 {
             if *stack & TOO_DEEP != 0 || (*stack == 1 && square == 1) {
-                masks.bad |= bracket;
+                *bad |= bracket;
                 break;
             }
             *stack = (*stack << 1) | square;
         } else {
             if *stack == 1 || *stack & 1 != square {
-                masks.bad |= bracket;
+                *bad |= bracket;
                 break;
             }
             *stack >>= 1;
@@ -301,13 +355,36 @@ fn nest(
     in_list
 }
 
-/// Each bit is whether the number of ones up to it is odd.
-#[inline(always)]
-fn prefix_xor(mut set: u64) -> u64 {
-    for shift in [1, 2, 4, 8, 16, 32] {
-        set ^= set << shift;
+fn eights(sets: &Sets) -> &[[u64; 8]] {
+    sets.as_chunks().0
+}
+
+fn eights_mut(sets: &mut Sets) -> &mut [[u64; 8]] {
+    sets.as_chunks_mut().0
+}
+
+/// Takes escaped quotes out of the blocks, and finds what is bad about escapes and control characters. Returns
+/// whether the first byte behind the batch is escaped.
+#[cold]
+#[inline(never)]
+fn rare(
+    mut escaped_before: u64,
+    bytes: &[u8],
+    at: usize,
+    raw: &[[u8; BLOCK]],
+    blocks: &mut Blocks,
+    masks: &mut Masks,
+) -> u64 {
+    for (index, raw) in raw.iter().take(BATCH).enumerate() {
+        if (blocks.rare >> index) & 1 != 0 || escaped_before != 0 {
+            let rare = Rare::of(raw);
+            let escaped = escaped(rare.backslash, &mut escaped_before);
+            blocks.quote[index] &= !escaped;
+            masks.backslash[index] = rare.backslash;
+            masks.bad[index] = rare.control | bad_escapes(bytes, at + index * BLOCK, escaped);
+        }
     }
-    set
+    escaped_before
 }
 
 /// The bytes that stand behind a backslash which is not itself escaped.

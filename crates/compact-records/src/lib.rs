@@ -19,8 +19,8 @@ mod scalar;
 
 use std::ops::ControlFlow;
 
-use block::{BLOCK, Block, Classify, Portable};
-use grammar::{Masks, Scan, Structure};
+use block::{BLOCK, Portable, Way};
+use grammar::{Blocks, Masks, Scan, Structure};
 pub use lower::lower_plain;
 pub use members::members;
 use places::Place;
@@ -112,7 +112,7 @@ struct Vectorized<'b, 's, W> {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl<W: Classify> pulp::NullaryFnOnce for Vectorized<'_, '_, W> {
+impl<W: Way> pulp::NullaryFnOnce for Vectorized<'_, '_, W> {
     type Output = (usize, End);
 
     #[inline(always)]
@@ -130,7 +130,7 @@ impl<W: Classify> pulp::NullaryFnOnce for Vectorized<'_, '_, W> {
 
 #[inline(always)]
 fn scan_with(
-    way: impl Classify,
+    way: impl Way,
     bytes: &[u8],
     from: usize,
     length: usize,
@@ -144,24 +144,21 @@ fn scan_with(
         length.saturating_sub(SLACK)
     };
     let mut scan = Scan::new(from);
-    let mut blocks_of = [Block::default(); BATCH];
-    let mut masks_of = [Masks::default(); BATCH];
+    let mut blocks = Blocks::default();
+    let mut masks = Masks::default();
     let mut ends = [0; MOST_ENDS];
     let mut at = from;
     while at < limit {
         let count = BATCH.min((limit - at).div_ceil(BLOCK));
         let (raw, _) = bytes[at..at + count * BLOCK].as_chunks::<BLOCK>();
-        let (blocks, masks) = (&mut blocks_of[..count], &mut masks_of[..count]);
-        // In a loop of its own: the compiler makes slow code of sets that it sees combined with others.
-        for (block, raw) in blocks.iter_mut().zip(raw) {
-            *block = way.classify(raw);
-        }
-        scan.tokens(bytes, at, raw, blocks, masks);
-        let Structure { ended, behind, bad } = scan.structure(bytes, at, masks, &mut ends);
+        blocks.take(way, raw);
+        scan.tokens(way, bytes, at, raw, &mut blocks, &mut masks);
+        let Structure { ended, behind, bad } =
+            scan.structure(bytes, at, count, &mut masks, &mut ends);
         let first_bad = if bad == 0 {
             usize::MAX
         } else {
-            first_bad(at, masks)
+            first_bad(at, count, &masks)
         };
         for &end in &ends[..ended] {
             if first_bad < end || !scan.settle(bytes, end) {
@@ -193,11 +190,11 @@ fn scan_with(
 }
 
 #[cold]
-fn first_bad(at: usize, masks: &[Masks]) -> usize {
-    masks
+fn first_bad(at: usize, count: usize, masks: &Masks) -> usize {
+    masks.bad[..count]
         .iter()
-        .position(|masks| masks.bad != 0)
+        .position(|bad| *bad != 0)
         .map_or(usize::MAX, |block| {
-            at + block * BLOCK + masks[block].bad.trailing_zeros() as usize
+            at + block * BLOCK + masks.bad[block].trailing_zeros() as usize
         })
 }

@@ -98,17 +98,17 @@ pub(super) fn look_at_name(bytes: &[u8], at: usize, source: &mut Place, name_fou
     const NAME: u64 = u64::from_le_bytes(*b"eventnam");
     const SOURCE: u64 = u64::from_le_bytes(*b"eventsou");
     const LOWER: u8 = 0x20;
-    let Some(name) = bytes[at - 5..].first_chunk::<12>() else {
+    let Some(name) = bytes[at - 7..].first_chunk::<12>() else {
         return;
     };
     let [a, b, c, d, e, f, g, h, ref rest @ ..] = *name;
     let first = u64::from_le_bytes([a, b, c, d, e, f, g, h]) | 0x2020_2020_2020_2020;
     // Behind the name stand its quote and its colon.
     if first == NAME && rest[0] | LOWER == b'e' && rest[1] == b'"' {
-        name_found.found(at + 6);
+        name_found.found(at + 4);
     } else if first == SOURCE
         && [rest[0] | LOWER, rest[1] | LOWER, rest[2] | LOWER, rest[3]] == *b"rce\""
     {
-        source.found(at + 8);
+        source.found(at + 6);
     }
 }

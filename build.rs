@@ -40,14 +40,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         Path::new(&out).join("builtin_rules.rs"),
         format!("&[\n{list}]\n"),
     )?;
-    let parsed = files
-        .iter()
-        .map(|file| Ok((file, parsed(file)?)))
-        .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
     let path = Path::new(&out).join("builtin_rules.json.zlib");
     let mut packed = ZlibEncoder::new(File::create(path)?, Compression::best());
-    serde_json::to_writer(&mut packed, &parsed)?;
-    packed.finish()?;
+    for file in &files {
+        serde_json::to_writer(&mut packed, &(file, parsed(file)?))?;
+    }
+    packed.try_finish()?;
+    fs::write(
+        Path::new(&out).join("builtin_rules_length.rs"),
+        packed.total_in().to_string(),
+    )?;
     Ok(())
 }
 
@@ -65,6 +67,9 @@ fn parsed(file: &str) -> Result<IrRule, Box<dyn Error>> {
     let mut rule = lower_rule(&rule, &LowerOptions::default())?;
     rule.metadata.references = Vec::new();
     rule.metadata.falsepositives = Vec::new();
+    rule.metadata.author = None;
+    rule.metadata.date = None;
+    rule.metadata.modified = None;
     rule.metadata.custom_attributes =
         HashMap::from_iter(rule.metadata.custom_attributes.remove_entry("response"));
     Ok(rule)

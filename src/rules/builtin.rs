@@ -3,7 +3,7 @@
 //! It does so twice, as they are written and as the parser has made them; what a start needs of them is the
 //! latter. Its tests hold the two against each other, so that here nothing is checked again.
 
-use std::{io, sync::Arc};
+use std::{io::Read, sync::Arc};
 
 use rsigma_ir::{IrRule, RaiseOptions, raise_rule};
 
@@ -18,9 +18,11 @@ use super::{
 /// `rules/**/*.yml`, listed by the build script: (path in the project, content).
 pub(super) const BUILTIN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/builtin_rules.rs"));
 
-/// The same, parsed by the build script, without their tests, references and false positives: a list of files,
-/// each with its rule, as JSON, packed by zlib.
+/// The same, parsed by the build script, without what no alert needs: files, one after the other, each with its
+/// rule, as JSON, packed by zlib.
 const PARSED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/builtin_rules.json.zlib"));
+/// Bytes of it, unpacked.
+const LENGTH: usize = include!(concat!(env!("OUT_DIR"), "/builtin_rules_length.rs"));
 
 /// The rule files compiled into this program.
 pub fn builtin_files() -> Vec<RuleFile> {
@@ -43,14 +45,14 @@ pub(super) fn documents(watched: &Watched, problems: &mut Vec<Problem>) -> Vec<D
         include_custom_attributes: false,
     };
     let mut documents = Vec::new();
-    let mut read = |file: String, rule: &IrRule| {
+    let mut read = |(file, rule): (String, IrRule)| {
         let origin = Arc::new(Origin {
             file,
             lines: Lines::default(),
             alone: true,
             trust: Trust::BuiltIn,
         });
-        let content = raise_rule(rule, &without_attributes)
+        let content = raise_rule(&rule, &without_attributes)
             .map_err(|error| vec![origin.error(&[], error.to_string(), None)])
             .and_then(|sigma| {
                 let response = rule.metadata.custom_attributes.get("response");
@@ -61,18 +63,26 @@ pub(super) fn documents(watched: &Watched, problems: &mut Vec<Problem>) -> Vec<D
             Err(found) => problems.extend(found),
         }
     };
-    let rules = io::read_to_string(flate2::read::ZlibDecoder::new(PARSED))
-        .and_then(|text| Ok(serde_json::from_str::<Vec<(String, IrRule)>>(&text)?));
-    match rules {
-        Ok(rules) => rules.into_iter().for_each(|(file, rule)| read(file, &rule)),
-        Err(error) => problems.push(Problem {
+    // A start takes longer the more memory it touches: so there is one rule at a time of those as parsed.
+    let mut text = String::with_capacity(LENGTH);
+    let unpacked = flate2::read::ZlibDecoder::new(PARSED).read_to_string(&mut text);
+    let outcome = unpacked.and_then(|_| {
+        serde_json::Deserializer::from_str(&text)
+            .into_iter()
+            .try_for_each(|rule| {
+                read(rule?);
+                Ok(())
+            })
+    });
+    if let Err(error) = outcome {
+        problems.push(Problem {
             weight: Weight::Error,
             file: "the built-in rules".into(),
             line: None,
             field: String::new(),
             message: error.to_string(),
             hint: None,
-        }),
+        });
     }
     documents
 }

@@ -6,9 +6,16 @@
 //! which is made of it here; any other becomes an expression for which a line break is a character like all.
 //! Source: Sigma Rules Specification 2.1, "Wildcards".
 
-use std::{fmt, sync::LazyLock};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
-use rsigma_eval::{CompiledRule, compiler::compile_to_compiled};
+use rsigma_eval::{
+    CompiledRule,
+    compiler::{compile_to_compiled, eval_condition},
+    event::Event,
+};
 use rsigma_ir::{
     IrDetection, IrMatcher, IrPattern, IrPatternPart, IrStrOp, LowerOptions, lower_rule,
 };
@@ -36,7 +43,7 @@ impl Compiled {
     ///
     /// # Panics
     /// When it is, if the engine does not take the rule.
-    pub(super) fn later(rule: SigmaRule) -> Compiled {
+    pub(super) fn later(rule: Arc<SigmaRule>) -> Compiled {
         let compile = move || {
             Box::new(compile(&rule).unwrap_or_else(|message| {
                 // Only built-in rules come here, and the tests compile each of them; names of watched things
@@ -68,7 +75,17 @@ pub(super) fn compile(rule: &SigmaRule) -> Result<CompiledRule, String> {
     for detection in lowered.detections.values_mut() {
         wildcards(detection);
     }
+    // What stands beside the detection is needed by nobody who evaluates it.
+    lowered.metadata.custom_attributes.clear();
     compile_to_compiled(&lowered).map_err(|error| error.to_string())
+}
+
+/// Whether an event meets a rule. The engine's `evaluate_rule` would go on to look for the fields that made it meet
+/// the rule, which takes longer than the question, and which an alert reads from the record itself.
+pub(super) fn is_met(rule: &CompiledRule, event: &impl Event) -> bool {
+    rule.conditions
+        .iter()
+        .any(|condition| eval_condition(condition, &rule.detections, event, &mut Vec::new()))
 }
 
 fn wildcards(detection: &mut IrDetection) {

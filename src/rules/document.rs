@@ -42,7 +42,7 @@ pub(super) enum Content {
     /// A detection rule: as written (with the watched names filled in), ready to evaluate, and what of it
     /// goes into alerts.
     Rule {
-        sigma: Box<SigmaRule>,
+        sigma: Arc<SigmaRule>,
         compiled: Compiled,
         rule: Arc<Rule>,
     },
@@ -404,22 +404,15 @@ pub(super) fn rule(
     let (Some(rule), true) = (rule, problems.is_empty()) else {
         return Err(problems);
     };
-    // Neither the engine nor an alert needs what stands beside the detection.
-    let bare = SigmaRule {
-        id: Some(rule.id.clone()),
-        custom_attributes: std::collections::HashMap::new(),
-        description: None,
-        references: Vec::new(),
-        falsepositives: Vec::new(),
-        ..sigma.clone()
-    };
+    sigma.id = Some(rule.id.clone());
+    let sigma = Arc::new(sigma);
     let compiled = match origin.trust {
-        Trust::BuiltIn => Compiled::later(bare),
-        Trust::Checked => Compiled::now(&bare)
+        Trust::BuiltIn => Compiled::later(Arc::clone(&sigma)),
+        Trust::Checked => Compiled::now(&sigma)
             .map_err(|message| vec![compile_problem(origin, "detection", &message)])?,
     };
     Ok(Content::Rule {
-        sigma: Box::new(sigma),
+        sigma,
         compiled,
         rule: Arc::new(rule),
     })

@@ -12,7 +12,7 @@ use rsigma_eval::{
 };
 use serde_json::{Map, Value};
 
-use super::{Rule, RuleSet, filter::Filter, view::RecordView};
+use super::{Rule, RuleSet, compile::is_met, filter::Filter, view::RecordView};
 use crate::{record::Record, redact, text::one_line};
 
 /// Longest value shown, in characters.
@@ -74,7 +74,7 @@ impl RuleSet {
 
     /// Whether a record meets one rule.
     pub(super) fn is_met(compiled: &CompiledRule, record: &Record) -> bool {
-        rsigma_eval::evaluate_rule(compiled, &RecordView::new(record)).is_some()
+        is_met(compiled, &RecordView::new(record))
     }
 }
 

@@ -10,14 +10,15 @@
 use std::collections::HashMap;
 
 use jiff::civil::Date;
-use rsigma_eval::{CompiledRule, evaluate_rule};
+use rsigma_eval::CompiledRule;
 use rsigma_parser::{FilterRule, SigmaRule};
 use serde_json::{Map, Value};
 
 use super::{
     Rule,
     check::api::RECORD_MEMBERS,
-    checked_name, compile,
+    checked_name,
+    compile::{self, is_met},
     document::{Origin, compile_problem, same_id},
     kebab_case,
     problem::{Problem, Weight},
@@ -113,7 +114,7 @@ impl Filter {
 
     /// Whether a record passes its condition.
     pub fn lets_through(&self, record: &Record) -> bool {
-        evaluate_rule(&self.compiled, &RecordView::new(record)).is_some()
+        is_met(&self.compiled, &RecordView::new(record))
     }
 
     /// The filter's detection, for an explanation.

@@ -27,15 +27,12 @@ pub mod watched;
 use std::{cmp::Reverse, fmt, sync::Arc};
 
 use jiff::civil::Date;
-use rsigma_eval::{
-    evaluate_rule,
-    event::{Event, EventValue},
-};
+use rsigma_eval::event::{Event, EventValue};
 use rsigma_parser::{FilterRule, SigmaRule};
 use serde_json::Value;
 
 use crate::{record::Record, severity::Severity};
-use compile::Compiled;
+use compile::{Compiled, is_met};
 use document::{Content, Document, Origin, Trust, same_id};
 use filter::Filter;
 use problem::{Problem, Weight};
@@ -116,10 +113,13 @@ impl fmt::Debug for RuleSet {
     }
 }
 
+/// A rule, where it stands, as it is written, compiled, and what of it goes into alerts.
+type RulePart = (Arc<Origin>, Arc<SigmaRule>, Compiled, Arc<Rule>);
+
 /// The parts of a rule set in the making, and what stood in the way of the rest.
 #[derive(Debug, Default)]
 struct Parts {
-    rules: Vec<(Arc<Origin>, SigmaRule, Compiled, Arc<Rule>)>,
+    rules: Vec<RulePart>,
     filters: Vec<(Arc<Origin>, FilterRule, Arc<Filter>)>,
     problems: Vec<Problem>,
 }
@@ -215,7 +215,7 @@ impl RuleSet {
         let view = RecordView::new(record);
         let mut rules: Vec<_> = self
             .candidates(&view)
-            .filter(|(_, compiled)| evaluate_rule(compiled.rule(), &view).is_some())
+            .filter(|(_, compiled)| is_met(compiled.rule(), &view))
             .map(|(rule, _)| Arc::clone(rule))
             .collect();
         let parameters_omitted = record.parameters_are_omitted();
@@ -317,7 +317,7 @@ impl Parts {
                 sigma,
                 compiled,
                 rule,
-            } => self.rules.push((origin, *sigma, compiled, rule)),
+            } => self.rules.push((origin, sigma, compiled, rule)),
             Content::Filter(sigma, filter) => self.filters.push((origin, *sigma, filter)),
             Content::Off(_) => {}
         }
@@ -327,7 +327,7 @@ impl Parts {
         if !self.problems.is_empty() {
             return Err(self.problems);
         }
-        let relevance = Relevance::of(self.rules.iter().map(|(_, sigma, ..)| sigma));
+        let relevance = Relevance::of(self.rules.iter().map(|(_, sigma, ..)| &**sigma));
         Ok(RuleSet {
             rules: self
                 .rules

@@ -43,9 +43,10 @@ pub struct Ahead<'s>(Begun<'s>);
 enum Begun<'s> {
     /// All that the source gave, as stored, and why it gave no more.
     Whole(Vec<u8>, io::Result<()>),
-    /// Its inflated pieces with their lengths, where to return them, and the thread that makes them.
+    /// Its inflated windows with the length of each and whether it is the last, where to return them, and the
+    /// thread that makes them.
     Pieces {
-        pieces: Receiver<(Vec<u8>, usize)>,
+        pieces: Receiver<(Vec<u8>, usize, bool)>,
         empty: Sender<Vec<u8>>,
         thread: ScopedJoinHandle<'s, (Inflate, Result<(), ReadError>)>,
     },
@@ -92,23 +93,27 @@ fn inflating<'s>(
         let is_wanted = Cell::new(true);
         let mut hand_on = |piece: Piece<'_>| {
             let empty = spare.try_recv().unwrap_or_else(|_| window());
-            let filled = mem::replace(piece.padded, empty);
+            let filled = mem::replace(piece.window, empty);
             // Nobody listens any more after an error, which is what will be told, or after enough.
-            if full.send((filled, piece.length)).is_err() {
+            if full.send((filled, piece.length, piece.last)).is_err() {
                 is_wanted.set(false);
             }
-            Ok(piece.length)
+            Ok(())
         };
         let mut read = || {
             let (mut length, mut outcome) = (chunk.len(), Ok(()));
             while length > 0 && is_wanted.get() {
                 inflate.push(&chunk[..length], &mut hand_on)?;
-                outcome?;
+                if outcome.is_err() {
+                    break;
+                }
                 (length, outcome) = fill(source, &mut chunk);
                 seen(length as u64);
             }
+            // What precedes a failure of the source is handed on, too; that the file is not complete is its fault.
+            let finished = inflate.finish(&mut hand_on);
             outcome?;
-            Ok(inflate.finish(&mut hand_on)?)
+            Ok(finished?)
         };
         let outcome = read();
         (inflate, outcome)
@@ -134,8 +139,9 @@ impl LogFile<'_> {
         let (pieces, empty, thread) = match ahead.0 {
             Begun::Whole(bytes, outcome) => {
                 self.push(&bytes, sink)?;
+                let finished = self.finish(sink);
                 outcome?;
-                return Ok(self.finish(sink)?);
+                return Ok(finished?);
             }
             Begun::Pieces {
                 pieces,
@@ -144,17 +150,19 @@ impl LogFile<'_> {
             } => (pieces, empty, thread),
         };
         let records = &mut self.records;
-        let mut on_record = |piece: Piece<'_>| records.push(piece, sink);
-        // It only passes on what comes inflated, the beginning of an unfinished record before what follows it.
-        let mut inflated = Inflate::of_inflated();
         let mut taken = Ok(());
-        for (filled, length) in &pieces {
-            taken = inflated.push(&filled[..length], &mut on_record);
+        for (mut window, length, last) in &pieces {
+            let piece = Piece {
+                window: &mut window,
+                length,
+                last,
+            };
+            taken = records.push(piece, sink);
             if taken.is_err() || !goes_on() {
                 break;
             }
             // Refused when the other thread has no use for it any more.
-            let _ = empty.send(filled);
+            let _ = empty.send(window);
         }
         // The other thread ends, too, when it has made another piece.
         drop(pieces);
@@ -166,8 +174,6 @@ impl LogFile<'_> {
         if !goes_on() {
             return Ok(());
         }
-        // What precedes an error comes before it.
-        inflated.finish(&mut on_record)?;
         ended?;
         Ok(records
             .splitter

@@ -1,9 +1,9 @@
-//! The bytes of an object, inflated where they are gzip: pushed in as they arrive, handed on from one
-//! window of bounded size.
+//! The bytes of an object, inflated where they are gzip: pushed in as they arrive, handed on in windows of
+//! bounded size.
 //!
-//! The window is handed on when it is full and at the end of the object. Whoever takes it may leave the
-//! beginning of something unfinished in it; that is handed on again with what follows it, so that a record
-//! stands in one piece without being copied from window to window.
+//! A window is handed on when it is full and at the end of the object. There is room before its bytes, for the
+//! beginning of something unfinished of the last window, and behind them, for whoever looks ahead: so a record
+//! stands in one piece without the window being copied.
 //!
 //! Gzip is told by its magic bytes, never by name or header: S3 clients may have inflated the body on
 //! the way. Every member counts. This is the one place that inflates, and it holds the cap on the
@@ -19,16 +19,18 @@ use super::LogFileError;
 /// Most bytes that are handed on at once. It stays in the processor's second cache, and inflating into it
 /// seldom has to copy the 32 KiB that deflate refers back to.
 const WINDOW: usize = 256 * 1024;
+/// Bytes before them: many times a usual record.
+pub(super) const ROOM: usize = 32 * 1024;
 
 /// Windows that no file uses at the moment. Clearing a new one would take as long as inflating a small file.
 static WINDOWS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// What is handed on: the window's bytes, and whether they are the last.
+/// What is handed on: a window with `length` bytes behind its [`ROOM`], and whether they are the last. Behind them
+/// stand at least [`SLACK`] more, which are zeros behind the last bytes. Whoever wants to keep the window leaves
+/// another one in its place.
 pub(super) struct Piece<'w> {
-    /// The bytes and at least [`SLACK`] more, which are zeros behind the last bytes. Whoever wants to keep them
-    /// leaves another window in their place.
-    pub(super) padded: &'w mut Vec<u8>,
+    pub(super) window: &'w mut Vec<u8>,
     pub(super) length: usize,
     pub(super) last: bool,
 }
@@ -37,7 +39,7 @@ pub(super) struct Piece<'w> {
 pub(super) struct Inflate {
     state: State,
     window: Vec<u8>,
-    /// Bytes in the window.
+    /// Bytes in the window, behind its room.
     filled: usize,
     limit: u64,
     compressed: u64,
@@ -61,7 +63,7 @@ pub(super) fn window() -> Vec<u8> {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .pop()
-        .unwrap_or_else(|| vec![0; WINDOW + SLACK])
+        .unwrap_or_else(|| vec![0; ROOM + WINDOW + SLACK])
 }
 
 impl Drop for Inflate {
@@ -84,13 +86,6 @@ impl Inflate {
         }
     }
 
-    /// For bytes that were inflated before, and counted.
-    pub(super) fn of_inflated() -> Inflate {
-        let mut inflate = Inflate::new(u64::MAX);
-        inflate.state = State::Plain;
-        inflate
-    }
-
     /// Bytes of JSON so far.
     pub(super) fn uncompressed(&self) -> u64 {
         self.uncompressed
@@ -101,12 +96,12 @@ impl Inflate {
         self.compressed
     }
 
-    /// Takes the next bytes of the object and hands full windows on to `sink`, which returns how many bytes
-    /// it has done with: at least one. What precedes an error is handed on before the error is returned.
+    /// Takes the next bytes of the object and hands full windows on to `sink`. What precedes an error is handed on
+    /// before the error is returned.
     pub(super) fn push(
         &mut self,
         input: &[u8],
-        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         self.take(input, sink)
             .or_else(|error| self.fail(error, sink))
@@ -115,7 +110,7 @@ impl Inflate {
     fn take(
         &mut self,
         mut input: &[u8],
-        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         while !input.is_empty() {
             match &mut self.state {
@@ -176,7 +171,7 @@ impl Inflate {
     /// The object has ended: an error where a member has not.
     pub(super) fn finish(
         &mut self,
-        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         let end = match self.state {
             // One byte is no gzip; let the JSON side say what is wrong with it.
@@ -197,7 +192,7 @@ impl Inflate {
     fn fail(
         &mut self,
         error: LogFileError,
-        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         self.hand_on_last(sink)?;
         Err(error)
@@ -205,43 +200,38 @@ impl Inflate {
 
     fn hand_on_last(
         &mut self,
-        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         let length = std::mem::take(&mut self.filled);
-        self.window[length..length + SLACK].fill(0);
+        self.window[ROOM + length..][..SLACK].fill(0);
         sink(Piece {
-            padded: &mut self.window,
+            window: &mut self.window,
             length,
             last: true,
         })
-        .map(drop)
     }
 
-    /// Hands a full window on and moves what is left of it to its start.
     fn hand_on_full(
         &mut self,
-        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         if self.filled < WINDOW {
             return Ok(());
         }
         // Taken out of the window first: after an error, it must not be handed on again.
         let length = std::mem::take(&mut self.filled);
-        let done = sink(Piece {
-            padded: &mut self.window,
+        sink(Piece {
+            window: &mut self.window,
             length,
             last: false,
-        })?;
-        self.window.copy_within(done..length, 0);
-        self.filled = length - done;
-        Ok(())
+        })
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     fn enter_member(
         &mut self,
         held: Option<u8>,
-        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         // 15: the window of 32 KiB, the largest that deflate knows.
         self.state = State::Member(Box::new(Decompress::new_gzip(15)));
@@ -256,14 +246,14 @@ impl Inflate {
     fn inflate<'i>(
         &mut self,
         mut input: &'i [u8],
-        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
     ) -> Result<&'i [u8], LogFileError> {
         loop {
             let State::Member(member) = &mut self.state else {
                 return Ok(input);
             };
             let (in_before, out_before) = (member.total_in(), member.total_out());
-            let room = &mut self.window[self.filled..WINDOW];
+            let room = &mut self.window[ROOM..][self.filled..WINDOW];
             let outcome = member.decompress(input, room, FlushDecompress::None);
             let used = (member.total_in() - in_before) as usize;
             let made = (member.total_out() - out_before) as usize;
@@ -299,11 +289,11 @@ impl Inflate {
     fn hand_on(
         &mut self,
         mut bytes: &[u8],
-        sink: &mut impl FnMut(Piece<'_>) -> Result<usize, LogFileError>,
+        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         while !bytes.is_empty() {
             let count = bytes.len().min(WINDOW - self.filled);
-            self.window[self.filled..][..count].copy_from_slice(&bytes[..count]);
+            self.window[ROOM + self.filled..][..count].copy_from_slice(&bytes[..count]);
             bytes = &bytes[count..];
             self.made(count)?;
             self.hand_on_full(sink)?;

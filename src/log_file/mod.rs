@@ -16,7 +16,7 @@ mod ahead;
 mod inflate;
 mod split;
 
-use std::ops::ControlFlow;
+use std::{mem, ops::ControlFlow};
 
 use compact_records::{Compact, End};
 use serde_json::Value;
@@ -30,7 +30,7 @@ use crate::{
 #[cfg(test)]
 pub(crate) use ahead::ahead_by;
 pub use ahead::{Ahead, ReadError, ahead};
-use inflate::{Inflate, Piece};
+use inflate::{Inflate, Piece, ROOM};
 use split::{Element, SplitError, Splitter};
 
 /// Cap on the uncompressed size of one file, in bytes: 2 GiB. CloudTrail's largest is 50 MB
@@ -116,6 +116,8 @@ struct Records<'r> {
     passed_over: u64,
     /// `None`: every record is parsed.
     recent: Option<Recent<'r>>,
+    /// The beginning of a record whose end is still to come.
+    unfinished: Vec<u8>,
 }
 
 impl<'r> LogFile<'r> {
@@ -128,6 +130,7 @@ impl<'r> LogFile<'r> {
                 count: 0,
                 passed_over: 0,
                 recent: None,
+                unfinished: Vec::new(),
             },
         }
     }
@@ -199,26 +202,48 @@ impl From<SplitError> for Stop {
 }
 
 impl Records<'_> {
-    /// Takes what it can of the piece and returns how much that was; all of the last one.
-    fn push(
-        &mut self,
-        piece: Piece<'_>,
-        sink: &mut impl FnMut(Entry),
-    ) -> Result<usize, LogFileError> {
+    /// Takes a piece; the beginning of a record that it leaves unfinished is kept for the next one.
+    fn push(&mut self, piece: Piece<'_>, sink: &mut impl FnMut(Entry)) -> Result<(), LogFileError> {
         let Piece {
-            padded,
+            window,
             length,
             last,
         } = piece;
-        let padded: &[u8] = padded;
+        let mut unfinished = mem::take(&mut self.unfinished);
+        let from = if let Some(from) = ROOM.checked_sub(unfinished.len()) {
+            window[from..ROOM].copy_from_slice(&unfinished);
+            from
+        } else {
+            // The splitter has room for more.
+            let mut at = 0;
+            while at < unfinished.len() {
+                at += self.split(&unfinished[at..], sink)?;
+            }
+            ROOM
+        };
+        let bytes = &window[from..];
+        let length = ROOM - from + length;
+        let done = self.go_over(bytes, length, last, sink)?;
+        unfinished.clear();
+        unfinished.extend_from_slice(&bytes[done..length]);
+        self.unfinished = unfinished;
+        Ok(())
+    }
+
+    /// Takes what it can of the first `length` bytes and returns how much that was; all of the last ones.
+    fn go_over(
+        &mut self,
+        padded: &[u8],
+        length: usize,
+        last: bool,
+        sink: &mut impl FnMut(Entry),
+    ) -> Result<usize, LogFileError> {
         let mut at = 0;
         while at < length {
             if self.recent.is_some() && self.splitter.expects_element() && padded[at] == b'{' {
                 let (next, end) = self.pass_over((padded, at, length, last), sink)?;
                 at = next;
-                // A piece that is not the last is a full window. An element that fills it is left to the
-                // splitter, which has room for more.
-                if end == End::More && !last && at > 0 {
+                if end == End::More && !last {
                     return Ok(at);
                 }
             }

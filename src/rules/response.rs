@@ -10,7 +10,10 @@
 use std::sync::LazyLock;
 
 use jiff::{SignedDuration, Timestamp};
-use regex::{Captures, Regex};
+use regex::{
+    Regex,
+    bytes::{self, Captures},
+};
 use serde_json::Value;
 
 use crate::{
@@ -52,10 +55,20 @@ pub fn follow_the_actor(record: &Record) -> Option<String> {
     ))
 }
 
-/// `{name}`, `{name+7d}`, `{name|fallback}`. Anything else in braces (a JMESPath, say) is plain text.
-static PLACEHOLDER: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"\{([A-Za-z][A-Za-z0-9_.]*)(?:\+([0-9]{1,4})([dh]))?(?:\|([^{}\n]*))?\}").ok()
+/// `{name}`, `{name+7d}`, `{name|fallback}`. Anything else in braces (a JMESPath, say) is plain text. Of bytes,
+/// because to compile a class of any character takes longer than to write the alert; what it finds
+/// begins and ends beside ASCII, so it is whole characters.
+static PLACEHOLDER: LazyLock<Option<bytes::Regex>> = LazyLock::new(|| {
+    bytes::Regex::new(
+        r"(?-u)\{([A-Za-z][A-Za-z0-9_.]*)(?:\+([0-9]{1,4})([dh]))?(?:\|([^{}\n]*))?\}",
+    )
+    .ok()
 });
+
+/// The text of a group, if it is there.
+fn group<'t>(found: &Captures<'t>, number: usize) -> Option<&'t str> {
+    str::from_utf8(found.get(number)?.as_bytes()).ok()
+}
 
 /// Names that are filled from more than one member, or in words of this program's.
 pub(super) const COMPUTED: &[&str] = &["region", "account", "actor", "eventTime", "stopCredential"];
@@ -142,8 +155,8 @@ impl Response {
         };
         let mut found: Vec<(&'static str, String)> = Vec::new();
         for (outcome, text) in self.texts() {
-            for captures in placeholder.captures_iter(text) {
-                let name = captures[1].to_owned();
+            for found_here in placeholder.captures_iter(text.as_bytes()) {
+                let name = group(&found_here, 1).unwrap_or_default().to_owned();
                 if !found.iter().any(|(_, known)| *known == name) {
                     found.push((outcome, name));
                 }
@@ -195,20 +208,15 @@ fn render(template: &str, record: &Record, actor: &Actor) -> String {
     let Some(placeholder) = &*PLACEHOLDER else {
         return template.to_owned();
     };
-    placeholder
-        .replace_all(template.trim_end(), |found: &Captures<'_>| {
-            let name = &found[1];
-            let value = match (found.get(2), found.get(3)) {
-                (Some(count), Some(unit)) => later(record, name, count.as_str(), unit.as_str()),
-                _ => value(record, actor, name),
-            };
-            value.unwrap_or_else(|| {
-                found
-                    .get(4)
-                    .map_or_else(|| capitals(name), |fallback| fallback.as_str().to_owned())
-            })
-        })
-        .into_owned()
+    let filled = placeholder.replace_all(template.trim_end().as_bytes(), |found: &Captures<'_>| {
+        let name = group(found, 1).unwrap_or_default();
+        let value = match (group(found, 2), group(found, 3)) {
+            (Some(count), Some(unit)) => later(record, name, count, unit),
+            _ => value(record, actor, name),
+        };
+        value.unwrap_or_else(|| group(found, 4).map_or_else(|| capitals(name), str::to_owned))
+    });
+    String::from_utf8_lossy(&filled).into_owned()
 }
 
 /// The first braces that nearly are a placeholder.
@@ -219,7 +227,7 @@ fn no_placeholder(text: &str) -> Option<&str> {
         .map(|found| found.as_str())
         .find(|found| {
             placeholder
-                .find(found)
+                .find(found.as_bytes())
                 .is_none_or(|whole| whole.len() != found.len())
         })
 }
@@ -354,6 +362,7 @@ mod tests {
             ),
             ("{clusterId}", "CLUSTER_ID"),
             ("{clusterId|the cluster}", "the cluster"),
+            ("é{clusterId|der Schlüssel · 鍵}é", "éder Schlüssel · 鍵é"),
             ("{requestParameters.hsmId}", "HSM_ID"),
             ("{awsRegion+7d}", "AWS_REGION"),
             (

@@ -10,7 +10,7 @@ use std::{
     cell::Cell,
     io::{self, Read},
     mem, panic,
-    sync::mpsc::{self, Receiver, Sender},
+    sync::mpsc::{self, Receiver},
     thread::{self, Scope, ScopedJoinHandle},
 };
 
@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use super::{
     DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile, LogFileError,
-    inflate::{Inflate, Piece, window},
+    inflate::{Inflate, Piece, done_with, window},
 };
 
 /// Bytes asked of the source at a time. A file that is smaller is read without another thread.
@@ -43,13 +43,11 @@ pub struct Ahead<'s>(Begun<'s>);
 enum Begun<'s> {
     /// All that the source gave, as stored, and why it gave no more.
     Whole(Vec<u8>, io::Result<()>),
-    /// Its inflated windows with the length of each and whether it is the last, where to return them, and the
-    /// thread that makes them.
-    Pieces {
-        pieces: Receiver<(Vec<u8>, usize, bool)>,
-        empty: Sender<Vec<u8>>,
-        thread: ScopedJoinHandle<'s, (Inflate, Result<(), ReadError>)>,
-    },
+    /// Its inflated windows with the length of each and whether it is the last, and the thread that makes them.
+    Pieces(
+        Receiver<(Vec<u8>, usize, bool)>,
+        ScopedJoinHandle<'s, (Inflate, Result<(), ReadError>)>,
+    ),
 }
 
 /// Begins to read a source and lets `then` go on with it ([`crate::finding::Scan::read`]). `seen` hears how many
@@ -87,13 +85,11 @@ fn inflating<'s>(
     seen: &'s (impl Fn(u64) + Sync),
 ) -> Ahead<'s> {
     let (full, pieces) = mpsc::sync_channel(WAITING);
-    let (empty, spare) = mpsc::channel();
     let thread = scope.spawn(move || {
         let mut inflate = Inflate::new(DEFAULT_MAX_UNCOMPRESSED);
         let is_wanted = Cell::new(true);
         let mut hand_on = |piece: Piece<'_>| {
-            let empty = spare.try_recv().unwrap_or_else(|_| window());
-            let filled = mem::replace(piece.window, empty);
+            let filled = mem::replace(piece.window, window());
             // Nobody listens any more after an error, which is what will be told, or after enough.
             if full.send((filled, piece.length, piece.last)).is_err() {
                 is_wanted.set(false);
@@ -118,11 +114,7 @@ fn inflating<'s>(
         let outcome = read();
         (inflate, outcome)
     });
-    Ahead(Begun::Pieces {
-        pieces,
-        empty,
-        thread,
-    })
+    Ahead(Begun::Pieces(pieces, thread))
 }
 
 impl LogFile<'_> {
@@ -136,18 +128,14 @@ impl LogFile<'_> {
         sink: &mut impl FnMut(Entry),
         goes_on: &mut impl FnMut() -> bool,
     ) -> Result<(), ReadError> {
-        let (pieces, empty, thread) = match ahead.0 {
+        let (pieces, thread) = match ahead.0 {
             Begun::Whole(bytes, outcome) => {
                 self.push(&bytes, sink)?;
                 let finished = self.finish(sink);
                 outcome?;
                 return Ok(finished?);
             }
-            Begun::Pieces {
-                pieces,
-                empty,
-                thread,
-            } => (pieces, empty, thread),
+            Begun::Pieces(pieces, thread) => (pieces, thread),
         };
         let records = &mut self.records;
         let mut taken = Ok(());
@@ -161,8 +149,7 @@ impl LogFile<'_> {
             if taken.is_err() || !goes_on() {
                 break;
             }
-            // Refused when the other thread has no use for it any more.
-            let _ = empty.send(window);
+            done_with(window);
         }
         // The other thread ends, too, when it has made another piece.
         drop(pieces);

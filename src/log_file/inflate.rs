@@ -22,7 +22,8 @@ const WINDOW: usize = 256 * 1024;
 /// Bytes before them: many times a usual record.
 pub(super) const ROOM: usize = 32 * 1024;
 
-/// Windows that no file uses at the moment. Clearing a new one would take as long as inflating a small file.
+/// Windows that no file uses at the moment. Clearing a new one would take as long as inflating a small file. The
+/// one that was used last is used first, because it may still be in a cache.
 static WINDOWS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -66,11 +67,15 @@ pub(super) fn window() -> Vec<u8> {
         .unwrap_or_else(|| vec![0; ROOM + WINDOW + SLACK])
 }
 
+/// The window is used no more.
+pub(super) fn done_with(window: Vec<u8>) {
+    let mut windows = WINDOWS.lock().unwrap_or_else(PoisonError::into_inner);
+    windows.push(window);
+}
+
 impl Drop for Inflate {
     fn drop(&mut self) {
-        let window = std::mem::take(&mut self.window);
-        let mut windows = WINDOWS.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.push(window);
+        done_with(std::mem::take(&mut self.window));
     }
 }
 

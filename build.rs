@@ -3,10 +3,10 @@
 //!
 //! It does so twice: as they are written, for whoever wants to read, check or test them, and as the rule
 //! engine has parsed them, without what no alert needs. The function starts with the latter, because reading
-//! YAML is most of what a start would take. They are packed: a start reads the program from storage.
+//! YAML is most of what a start would take. What they say to people is apart: most starts do not end with an
+//! alert. Both are packed: a start reads the program from storage.
 
 use std::{
-    collections::HashMap,
     env,
     error::Error,
     fs::{self, File},
@@ -16,6 +16,8 @@ use std::{
 use flate2::{Compression, write::ZlibEncoder};
 use rsigma_ir::{IrRule, LowerOptions, lower_rule};
 use rsigma_parser::parse_sigma_yaml;
+use serde::Serialize;
+use serde_json::Value;
 
 #[expect(
     clippy::disallowed_methods,
@@ -40,21 +42,39 @@ fn main() -> Result<(), Box<dyn Error>> {
         Path::new(&out).join("builtin_rules.rs"),
         format!("&[\n{list}]\n"),
     )?;
-    let path = Path::new(&out).join("builtin_rules.json.zlib");
-    let mut packed = ZlibEncoder::new(File::create(path)?, Compression::best());
-    for file in &files {
-        serde_json::to_writer(&mut packed, &(file, parsed(file)?))?;
-    }
-    packed.try_finish()?;
-    fs::write(
-        Path::new(&out).join("builtin_rules_length.rs"),
-        packed.total_in().to_string(),
-    )?;
+    let rules = files
+        .iter()
+        .map(|file| parsed(file))
+        .collect::<Result<Vec<_>, _>>()?;
+    let words = rules.iter().map(|(_, words)| words);
+    pack(words, &Path::new(&out).join("builtin_words"))?;
+    let rules = files
+        .iter()
+        .zip(&rules)
+        .map(|(file, (rule, _))| (file, rule));
+    pack(rules, &Path::new(&out).join("builtin_rules"))?;
     Ok(())
 }
 
+/// Writes values as JSON, one after the other, packed by zlib, and, beside them, their length before that.
+fn pack(values: impl Iterator<Item = impl Serialize>, path: &Path) -> Result<(), Box<dyn Error>> {
+    let mut packed = ZlibEncoder::new(
+        File::create(path.with_extension("json.zlib"))?,
+        Compression::best(),
+    );
+    for value in values {
+        serde_json::to_writer(&mut packed, &value)?;
+    }
+    packed.try_finish()?;
+    fs::write(path.with_extension("length"), packed.total_in().to_string())?;
+    Ok(())
+}
+
+/// What a rule says to people: its description and its response.
+type Words = (Option<String>, Option<Value>);
+
 /// The one rule of a file, without what neither the engine nor an alert needs.
-fn parsed(file: &str) -> Result<IrRule, Box<dyn Error>> {
+fn parsed(file: &str) -> Result<(IrRule, Words), Box<dyn Error>> {
     let mut collection = parse_sigma_yaml(&fs::read_to_string(file)?)?;
     if let Some(error) = collection.errors.first() {
         return Err(format!("{file}: {error}").into());
@@ -70,9 +90,10 @@ fn parsed(file: &str) -> Result<IrRule, Box<dyn Error>> {
     rule.metadata.author = None;
     rule.metadata.date = None;
     rule.metadata.modified = None;
-    rule.metadata.custom_attributes =
-        HashMap::from_iter(rule.metadata.custom_attributes.remove_entry("response"));
-    Ok(rule)
+    let response = rule.metadata.custom_attributes.remove("response");
+    rule.metadata.custom_attributes.clear();
+    let words = (rule.metadata.description.take(), response);
+    Ok((rule, words))
 }
 
 fn collect(folder: &Path, files: &mut Vec<String>) -> Result<(), Box<dyn Error>> {

@@ -287,7 +287,7 @@ mod tests {
                 json!({"errorCode": "x"}),
             ] {
                 let record = Record::new(0, record.as_object().expect("an object").clone());
-                let text = rule.response.render(&record, &Actor::of(&record));
+                let text = rule.response().render(&record, &Actor::of(&record));
                 let shown = steps(&text);
                 assert_ne!(
                     shown.last().map(String::as_str),

@@ -147,7 +147,7 @@ impl Alert {
         });
         let speakers = speakers(&finding.rules, outcome);
         let mut texts = speakers.iter().enumerate().map(|(place, rule)| {
-            let text = rule.response.render(&record, &actor);
+            let text = rule.response().render(&record, &actor);
             match place {
                 0 => text.trim_end().to_owned(),
                 _ => format!("Also met: {}.\n{}", rule.title, text.trim_end()),
@@ -159,7 +159,7 @@ impl Alert {
         }
         let response_sms = speakers
             .first()
-            .and_then(|rule| rule.response.render_sms(&record, &actor));
+            .and_then(|rule| rule.response().render_sms(&record, &actor));
         if let Some(step) = response::follow_the_actor(&record) {
             response = format!("{}\n{step}", response.trim_end());
         }
@@ -365,7 +365,7 @@ fn speakers(rules: &[Arc<Rule>], outcome: Outcome) -> Vec<&Rule> {
         rules
             .iter()
             .map(|rule| &**rule)
-            .filter(|rule| rule.response.speaks_of(outcome))
+            .filter(|rule| rule.response().speaks_of(outcome))
     };
     let first = speak()
         .find(|rule| rule.is_about_one_call)

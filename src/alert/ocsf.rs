@@ -257,7 +257,7 @@ fn analytic(rule: &Rule) -> Value {
     json!({
         "uid": clip(&rule.id, 64),
         "name": clip(&rule.name, 100),
-        "desc": clip(rule.description.trim(), MAX_TEXT),
+        "desc": clip(rule.description().trim(), MAX_TEXT),
         "type_id": 1,
         "type": "Rule",
     })

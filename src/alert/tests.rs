@@ -225,7 +225,7 @@ fn the_finding_of_a_deleted_backup() {
             },
             "finding_info": {
                 "uid": "e-1", "title": "CloudHSM backup deleted", "desc": sentence,
-                "analytic": {"uid": rule.id, "name": "hsm-backup-deleted", "desc": rule.description.trim(), "type_id": 1, "type": "Rule"},
+                "analytic": {"uid": rule.id, "name": "hsm-backup-deleted", "desc": rule.description().trim(), "type_id": 1, "type": "Rule"},
                 "attacks": [{"technique": {"uid": "T1485"}}, {"technique": {"uid": "T1490"}}],
                 "data_sources": ["AWS CloudTrail"],
                 "created_time": 1_795_405_267_000_i64,

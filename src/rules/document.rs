@@ -8,10 +8,9 @@
 use std::sync::Arc;
 
 use rsigma_parser::{FilterRule, LogSource, SigmaRule, parse_sigma_yaml};
-use serde_json::Value;
 
 use super::{
-    Rule,
+    Rule, WordsOf,
     compile::Compiled,
     filter::Filter,
     language,
@@ -270,7 +269,7 @@ fn document(origin: &Origin, text: &str, watched: &Watched) -> Result<Content, V
             .map(serde_json::to_value)
             .transpose()
             .map_err(|error| vec![origin.error(&["response"], error.to_string(), None)])?;
-        return self::rule(origin, rule, response.as_ref(), watched);
+        return self::rule(origin, rule, &WordsOf::Rule(response.as_ref()), watched);
     }
     if let Some(filter) = collection.filters.into_iter().next() {
         return self::filter(origin, filter, watched);
@@ -383,12 +382,12 @@ fn condition_problem(origin: &Origin, message: &str) -> Problem {
 pub(super) fn rule(
     origin: &Origin,
     mut sigma: SigmaRule,
-    response: Option<&Value>,
+    words: &WordsOf<'_>,
     watched: &Watched,
 ) -> Result<Content, Vec<Problem>> {
     let mut problems = Vec::new();
     problems.extend(logsource(origin, &sigma.logsource));
-    let rule = match Rule::read(origin, &sigma, response) {
+    let rule = match Rule::read(origin, &sigma, words) {
         Ok(rule) => Some(rule),
         Err(found) => {
             problems.extend(found);

@@ -33,7 +33,7 @@ use serde_json::Value;
 
 use crate::{record::Record, severity::Severity};
 use compile::{Compiled, is_met};
-use document::{Content, Document, Origin, Trust, same_id};
+use document::{Content, Document, Origin, same_id};
 use filter::Filter;
 use problem::{Problem, Weight};
 use relevance::Relevance;
@@ -56,20 +56,49 @@ pub struct Rule {
     pub name: String,
     /// Sigma's `title`.
     pub title: String,
-    /// Sigma's `description`.
-    pub description: String,
     /// Sigma's `level`.
     pub level: Severity,
     /// ATT&CK techniques such as `T1485`, from the tags.
     pub techniques: Vec<String>,
-    /// What to do, by outcome of the call.
-    pub response: Response,
+    words: Words,
     /// Whether the detection asks for parameters of the request: then a record from which CloudTrail left
     /// them out can meet it only because nothing rules it out.
     pub reads_parameters: bool,
     /// Whether the detection names the call, or two or three of a kind: such a rule knows what the call
     /// does; others know how it was made.
     pub is_about_one_call: bool,
+}
+
+/// What a rule says to people, or where that stands: a start needs none of it.
+#[derive(Debug, Clone)]
+enum Words {
+    Here(Box<Said>),
+    /// The place of the rule among the built-in ones.
+    BuiltIn(usize),
+}
+
+impl Words {
+    fn said(&self) -> &Said {
+        match self {
+            Words::Here(said) => said,
+            Words::BuiltIn(place) => builtin::said(*place),
+        }
+    }
+}
+
+impl PartialEq for Words {
+    fn eq(&self, other: &Words) -> bool {
+        self.said() == other.said()
+    }
+}
+
+impl Eq for Words {}
+
+/// What a rule says to people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Said {
+    description: String,
+    response: Response,
 }
 
 /// A rule that a record met, and the filter that kept it back.
@@ -344,12 +373,26 @@ impl Parts {
     }
 }
 
+/// Where a rule's words are to be taken from.
+enum WordsOf<'v> {
+    /// From itself, with this `response`.
+    Rule(Option<&'v Value>),
+    /// The place of the rule among the built-in ones.
+    BuiltIn(usize),
+}
+
 impl Rule {
-    fn read(
-        origin: &Origin,
-        sigma: &SigmaRule,
-        response: Option<&Value>,
-    ) -> Result<Rule, Vec<Problem>> {
+    /// Sigma's `description`.
+    pub fn description(&self) -> &str {
+        &self.words.said().description
+    }
+
+    /// What to do, by outcome of the call.
+    pub fn response(&self) -> &Response {
+        &self.words.said().response
+    }
+
+    fn read(origin: &Origin, sigma: &SigmaRule, words: &WordsOf<'_>) -> Result<Rule, Vec<Problem>> {
         let mut problems = Vec::new();
         let id = sigma.id.clone().filter(|id| !id.trim().is_empty());
         if id.is_none() {
@@ -368,15 +411,20 @@ impl Rule {
                 Some("it decides whether the alert wakes somebody"),
             ));
         }
-        let response = match (response, origin.trust) {
-            (None, _) => Ok(Response::default()),
-            (Some(value), Trust::BuiltIn) => Response::of(value),
-            (Some(value), Trust::Checked) => Response::read(value),
+        let words = match words {
+            WordsOf::BuiltIn(place) => Words::BuiltIn(*place),
+            WordsOf::Rule(response) => {
+                let response = response.map_or(Ok(Response::default()), Response::read);
+                let response = response.unwrap_or_else(|message| {
+                    problems.push(origin.problem(Weight::Error, &["response"], message, None));
+                    Response::default()
+                });
+                Words::Here(Box::new(Said {
+                    description: sigma.description.clone().unwrap_or_default(),
+                    response,
+                }))
+            }
         };
-        let response = response.unwrap_or_else(|message| {
-            problems.push(origin.problem(Weight::Error, &["response"], message, None));
-            Response::default()
-        });
         let name = match &sigma.name {
             Some(name) => checked_name(origin, name).unwrap_or_else(|problem| {
                 problems.push(problem);
@@ -392,10 +440,9 @@ impl Rule {
             id: same_id(&id),
             name,
             title: sigma.title.clone(),
-            description: sigma.description.clone().unwrap_or_default(),
             level: Severity::from(level),
             techniques: sigma.tags.iter().filter_map(|tag| technique(tag)).collect(),
-            response,
+            words,
             is_about_one_call: bound::is_about_one_call(&sigma.detection),
             reads_parameters: bound::items(&sigma.detection)
                 .iter()

@@ -81,10 +81,10 @@ fn section(page: &mut String, sigma: &SigmaRule, rule: &Rule) {
             .collect();
         let _ = write!(page, " · {}", links.join(", "));
     }
-    let _ = write!(page, "\n\n{}\n", rule.description.trim());
+    let _ = write!(page, "\n\n{}\n", rule.description().trim());
 
     let nothing = Record::new(0, Map::new());
-    let text = rule.response.render(&nothing, &Actor::of(&nothing));
+    let text = rule.response().render(&nothing, &Actor::of(&nothing));
     let _ = write!(page, "\nWhat to do:\n\n```text\n{}\n```\n", text.trim_end());
     list(page, "False positives", &sigma.falsepositives);
     list(page, "References", &sigma.references);

@@ -18,7 +18,7 @@ pub(super) fn check(origin: &Origin, sigma: &SigmaRule, rule: &Rule, problems: &
     };
     let (sources, operations) = calls(api, sigma);
     let operations: Vec<&str> = operations.iter().map(String::as_str).collect();
-    for (outcome, name) in rule.response.placeholders() {
+    for (outcome, name) in rule.response().placeholders() {
         let Err(hint) = can_be_filled(api, &sources, &operations, &name) else {
             continue;
         };

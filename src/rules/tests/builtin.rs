@@ -166,7 +166,7 @@ fn every_mutating_call_is_told_whoever_made_it_and_whatever_became_of_it() {
                     .unwrap_or_else(|| panic!("{expected_name} does not meet {fields}"));
                 assert_eq!(rule.level.as_str(), expected_level);
                 assert!(finding.severity() >= rule.level);
-                let text = rule.response.render(&record, &actor);
+                let text = rule.response().render(&record, &actor);
                 assert!(
                     !text.is_empty() && !text.contains("carries no instructions"),
                     "{fields}"
@@ -343,7 +343,7 @@ fn every_rule_is_complete_and_its_text_has_no_open_placeholder() {
         assert!(rule.title.len() < 60 && rule.title.is_ascii(), "{file}");
         for error in ["", "AccessDenied", "SomeException"] {
             let nothing = record(json!({ "errorCode": error }));
-            let text = rule.response.render(&nothing, &Actor::of(&nothing));
+            let text = rule.response().render(&nothing, &Actor::of(&nothing));
             assert!(!open.is_match(&text), "{file}: {text}");
             assert!(text.is_ascii() && text.len() < 2500, "{file}");
         }

@@ -88,7 +88,7 @@ fn as_json(set: &cloudhsm_alerts::rules::RuleSet) -> Value {
                 "name": rule.name,
                 "level": rule.level.as_str(),
                 "title": rule.title,
-                "description": rule.description.trim_end(),
+                "description": rule.description().trim_end(),
                 "attack": rule.techniques,
             })
         })

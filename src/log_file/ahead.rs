@@ -25,6 +25,9 @@ use super::{
 pub(crate) const CHUNK: usize = 128 * 1024;
 /// Pieces that wait to be looked at: memory stays bounded (4 MiB), and inflating goes on while rules are loaded.
 const WAITING: usize = 16;
+/// Pieces that are handed over at once. Mostly the other thread waits for them, and waking it costs this one a system
+/// call.
+const AT_ONCE: usize = 2;
 
 /// Why a file was not read to its end.
 #[derive(Debug, Error)]
@@ -43,11 +46,18 @@ pub struct Ahead<'s>(Begun<'s>);
 enum Begun<'s> {
     /// All that the source gave, as stored, and why it gave no more.
     Whole(Vec<u8>, io::Result<()>),
-    /// Its inflated windows with the length of each and whether it is the last, and the thread that makes them.
+    /// Its inflated pieces, some at once, and the thread that makes them.
     Pieces(
-        Receiver<(Vec<u8>, usize, bool)>,
+        Receiver<Vec<OwnPiece>>,
         ScopedJoinHandle<'s, (Inflate, Result<(), ReadError>)>,
     ),
+}
+
+/// A [`Piece`] with its window.
+struct OwnPiece {
+    window: Vec<u8>,
+    length: usize,
+    last: bool,
 }
 
 /// Begins to read a source and lets `then` go on with it ([`crate::finding::Scan::read`]). `seen` hears how many
@@ -84,14 +94,19 @@ fn inflating<'s>(
     source: &'s mut (impl Read + Send),
     seen: &'s (impl Fn(u64) + Sync),
 ) -> Ahead<'s> {
-    let (full, pieces) = mpsc::sync_channel(WAITING);
+    let (full, pieces) = mpsc::sync_channel(WAITING / AT_ONCE);
     let thread = scope.spawn(move || {
         let mut inflate = Inflate::new(DEFAULT_MAX_UNCOMPRESSED);
         let is_wanted = Cell::new(true);
+        let mut made = Vec::with_capacity(AT_ONCE);
         let mut hand_on = |piece: Piece<'_>| {
-            let filled = mem::replace(piece.window, window());
+            made.push(OwnPiece {
+                window: mem::replace(piece.window, window()),
+                length: piece.length,
+                last: piece.last,
+            });
             // Nobody listens any more after an error, which is what will be told, or after enough.
-            if full.send((filled, piece.length, piece.last)).is_err() {
+            if (made.len() == AT_ONCE || piece.last) && full.send(mem::take(&mut made)).is_err() {
                 is_wanted.set(false);
             }
             Ok(())
@@ -139,17 +154,19 @@ impl LogFile<'_> {
         };
         let records = &mut self.records;
         let mut taken = Ok(());
-        for (mut window, length, last) in &pieces {
-            let piece = Piece {
-                window: &mut window,
-                length,
-                last,
-            };
-            taken = records.push(piece, sink);
+        for mut piece in pieces.iter().flatten() {
+            taken = records.push(
+                Piece {
+                    window: &mut piece.window,
+                    length: piece.length,
+                    last: piece.last,
+                },
+                sink,
+            );
             if taken.is_err() || !goes_on() {
                 break;
             }
-            done_with(window);
+            done_with(piece.window);
         }
         // The other thread ends, too, when it has made another piece.
         drop(pieces);

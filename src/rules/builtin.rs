@@ -44,11 +44,11 @@ struct Packed {
 }
 
 impl Packed {
+    /// Hands on one after the other: a start takes longer the more memory it touches.
     #[expect(
         clippy::disallowed_types,
         reason = "the build script has packed it, and its size is known"
     )]
-    /// Hands on one after the other: a start takes longer the more memory it touches.
     fn each<T: DeserializeOwned>(&self, mut sink: impl FnMut(T)) -> io::Result<()> {
         let mut text = String::with_capacity(self.length);
         flate2::read::ZlibDecoder::new(self.bytes).read_to_string(&mut text)?;

@@ -77,6 +77,7 @@ pub(super) fn compile(rule: &SigmaRule) -> Result<CompiledRule, String> {
     }
     // What stands beside the detection is needed by nobody who evaluates it.
     lowered.metadata.custom_attributes.clear();
+    lowered.metadata.description = None;
     compile_to_compiled(&lowered).map_err(|error| error.to_string())
 }
 

@@ -261,6 +261,31 @@ fn windows_end_anywhere_in_a_record() {
     }
 }
 
+/// A record for which there is no room before the next window ends at each of the last places of its own, with
+/// others behind it.
+#[test]
+fn long_records_end_anywhere_near_the_end_of_a_window() {
+    const WINDOW: usize = 256 * 1024;
+    let call = r#"{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup"}"#;
+    for from_end in 0..200 {
+        let start = r#"{"Records":[{"pad":""#;
+        let pad = "x".repeat(WINDOW - from_end - start.len() - 2);
+        let text = format!("{start}{pad}\"}},{call},{call},{call}]}}");
+        let expected = (3, 4, Ok(()));
+        let mut scan = Scan::new(&RULES, TODAY);
+        let mut findings = 0;
+        let mut sink = |_| findings += 1;
+        let end = scan
+            .push(text.as_bytes(), &mut sink)
+            .and_then(|()| scan.finish(&mut sink));
+        assert_eq!(
+            (findings, scan.counts().records, end),
+            expected,
+            "{from_end}"
+        );
+    }
+}
+
 /// Nothing is too deep or too long to be judged as by the parser, wherever in a block it stands.
 #[test]
 fn deep_and_long_records_are_judged_the_same() {

@@ -198,3 +198,103 @@ fn first_bad(at: usize, count: usize, masks: &Masks) -> usize {
             at + block * BLOCK + masks.bad[block].trailing_zeros() as usize
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Each element that was told, as text, and how the scan ended.
+    type Told = (Vec<String>, usize, End);
+
+    fn told(
+        padded: &[u8],
+        length: usize,
+        last: bool,
+        scan: impl FnOnce(
+            &[u8],
+            usize,
+            bool,
+            &mut dyn FnMut(Compact<'_>) -> ControlFlow<()>,
+        ) -> (usize, End),
+    ) -> Told {
+        let mut elements = Vec::new();
+        let (at, end) = scan(padded, length, last, &mut |compact| {
+            elements.push(format!("{compact:?}"));
+            ControlFlow::Continue(())
+        });
+        (elements, at, end)
+    }
+
+    fn element() -> impl Strategy<Value = String> {
+        let text = "[a-zé{}\\[\\]:, ]{0,9}|\\\\\"|\\\\\\\\|\\\\u0041|event(Name|Source)";
+        let value = prop_oneof![
+            4 => text.prop_map(|text| format!("\"{text}\"")),
+            2 => "-?[0-9]{1,3}(\\.5)?|true|false|null".prop_map(String::from),
+            // Broken.
+            1 => "[{}\\[\\]:,\"1tx\\\\ ]{0,3}".prop_map(String::from),
+        ];
+        let name = "event(Name|Source|Time)|EVENTNAME|[a-z]{1,12}";
+        let value = value.prop_recursive(4, 24, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5)
+                    .prop_map(|items| format!("[{}]", items.join(","))),
+                prop::collection::vec((name, inner), 0..5).prop_map(|members| {
+                    let members: Vec<_> = members
+                        .iter()
+                        .map(|(name, value)| format!("\"{name}\":{value}"))
+                        .collect();
+                    format!("{{{}}}", members.join(","))
+                }),
+            ]
+        });
+        prop::collection::vec((name, value), 0..12).prop_map(|members| {
+            let members: Vec<_> = members
+                .iter()
+                .map(|(name, value)| format!("\"{name}\":{value}"))
+                .collect();
+            format!("{{{}}}", members.join(","))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_way_finds_the_same(
+            elements in prop::collection::vec(element(), 1..16),
+            more in any::<prop::sample::Index>(),
+            last in any::<bool>(),
+        ) {
+            let mut padded = elements.join(",").into_bytes();
+            let length = if last { padded.len() } else { more.index(padded.len()) + 1 };
+            padded.resize(padded.len() + SLACK, 0);
+            let portable = told(&padded, length, last, |bytes, length, last, sink| {
+                scan_with(Portable, bytes, 0, length, last, sink)
+            });
+            #[cfg(target_arch = "x86_64")]
+            if let Some(way) = pulp::x86::V3::try_new() {
+                let v3 = told(&padded, length, last, |bytes, length, last, sink| {
+                    way.vectorize(Vectorized { way, bytes, from: 0, length, last, sink })
+                });
+                prop_assert_eq!(&v3, &portable);
+            }
+            #[cfg(target_arch = "x86_64")]
+            if let Some(way) = pulp::x86::V4::try_new() {
+                let v4 = told(&padded, length, last, |bytes, length, last, sink| {
+                    way.vectorize(Vectorized { way, bytes, from: 0, length, last, sink })
+                });
+                prop_assert_eq!(&v4, &portable);
+            }
+            // What is told is JSON, and, where every element is, all of it.
+            let (told, at, _) = portable;
+            let text = format!("[{}]", String::from_utf8_lossy(&padded[..at]).trim_end_matches(','));
+            let values = serde_json::from_str::<Vec<Value>>(&text);
+            prop_assert_eq!(values.map(|values| values.len()).ok(), Some(told.len()));
+            let is_json = |text: &String| serde_json::from_str::<Value>(text).is_ok();
+            if last && elements.iter().all(is_json) {
+                prop_assert_eq!(told.len(), elements.len());
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use crate::{
     BATCH, MOST_ENDS, TOO_DEEP,
-    block::{BLOCK, Rare, Way},
+    block::{BLOCK, EightSets, Rare, Way},
     places::{Place, Places, look_at_name},
     scalar::{is_escape, is_scalar},
 };
@@ -355,11 +355,11 @@ fn nest(
     in_list
 }
 
-fn eights(sets: &Sets) -> &[[u64; 8]] {
+fn eights(sets: &Sets) -> &[EightSets] {
     sets.as_chunks().0
 }
 
-fn eights_mut(sets: &mut Sets) -> &mut [[u64; 8]] {
+fn eights_mut(sets: &mut Sets) -> &mut [EightSets] {
     sets.as_chunks_mut().0
 }
 

@@ -92,7 +92,7 @@ impl Default for Places {
     }
 }
 
-/// Looks at the name whose sixth letter is here.
+/// Looks at the name whose eighth letter is here.
 #[inline(always)]
 pub(super) fn look_at_name(bytes: &[u8], at: usize, source: &mut Place, name_found: &mut Place) {
     const NAME: u64 = u64::from_le_bytes(*b"eventnam");

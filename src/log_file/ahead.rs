@@ -48,16 +48,9 @@ enum Begun<'s> {
     Whole(Vec<u8>, io::Result<()>),
     /// Its inflated pieces, some at once, and the thread that makes them.
     Pieces(
-        Receiver<Vec<OwnPiece>>,
+        Receiver<Vec<Piece<Vec<u8>>>>,
         ScopedJoinHandle<'s, (Inflate, Result<(), ReadError>)>,
     ),
-}
-
-/// A [`Piece`] with its window.
-struct OwnPiece {
-    window: Vec<u8>,
-    length: usize,
-    last: bool,
 }
 
 /// Begins to read a source and lets `then` go on with it ([`crate::finding::Scan::read`]). `seen` hears how many
@@ -99,8 +92,8 @@ fn inflating<'s>(
         let mut inflate = Inflate::new(DEFAULT_MAX_UNCOMPRESSED);
         let is_wanted = Cell::new(true);
         let mut made = Vec::with_capacity(AT_ONCE);
-        let mut hand_on = |piece: Piece<'_>| {
-            made.push(OwnPiece {
+        let mut hand_on = |piece: Piece<&mut Vec<u8>>| {
+            made.push(Piece {
                 window: mem::replace(piece.window, window()),
                 length: piece.length,
                 last: piece.last,
@@ -179,10 +172,7 @@ impl LogFile<'_> {
             return Ok(());
         }
         ended?;
-        Ok(records
-            .splitter
-            .finish()
-            .map_err(|error| records.syntax(error.offset, error.message))?)
+        Ok(records.finish()?)
     }
 }
 

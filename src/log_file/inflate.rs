@@ -30,8 +30,8 @@ const MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// What is handed on: a window with `length` bytes behind its [`ROOM`], and whether they are the last. Behind them
 /// stand at least [`SLACK`] more, which are zeros behind the last bytes. Whoever wants to keep the window leaves
 /// another one in its place.
-pub(super) struct Piece<'w> {
-    pub(super) window: &'w mut Vec<u8>,
+pub(super) struct Piece<W> {
+    pub(super) window: W,
     pub(super) length: usize,
     pub(super) last: bool,
 }
@@ -106,7 +106,7 @@ impl Inflate {
     pub(super) fn push(
         &mut self,
         input: &[u8],
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
+        sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         self.take(input, sink)
             .or_else(|error| self.fail(error, sink))
@@ -115,7 +115,7 @@ impl Inflate {
     fn take(
         &mut self,
         mut input: &[u8],
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
+        sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         while !input.is_empty() {
             match &mut self.state {
@@ -176,7 +176,7 @@ impl Inflate {
     /// The object has ended: an error where a member has not.
     pub(super) fn finish(
         &mut self,
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
+        sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         let end = match self.state {
             // One byte is no gzip; let the JSON side say what is wrong with it.
@@ -197,7 +197,7 @@ impl Inflate {
     fn fail(
         &mut self,
         error: LogFileError,
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
+        sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         self.hand_on_last(sink)?;
         Err(error)
@@ -205,7 +205,7 @@ impl Inflate {
 
     fn hand_on_last(
         &mut self,
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
+        sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         let length = std::mem::take(&mut self.filled);
         self.window[ROOM + length..][..SLACK].fill(0);
@@ -218,7 +218,7 @@ impl Inflate {
 
     fn hand_on_full(
         &mut self,
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
+        sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         if self.filled < WINDOW {
             return Ok(());
@@ -236,7 +236,7 @@ impl Inflate {
     fn enter_member(
         &mut self,
         held: Option<u8>,
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
+        sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         // 15: the window of 32 KiB, the largest that deflate knows.
         self.state = State::Member(Box::new(Decompress::new_gzip(15)));
@@ -251,7 +251,7 @@ impl Inflate {
     fn inflate<'i>(
         &mut self,
         mut input: &'i [u8],
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
+        sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<&'i [u8], LogFileError> {
         loop {
             let State::Member(member) = &mut self.state else {
@@ -294,7 +294,7 @@ impl Inflate {
     fn hand_on(
         &mut self,
         mut bytes: &[u8],
-        sink: &mut impl FnMut(Piece<'_>) -> Result<(), LogFileError>,
+        sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         while !bytes.is_empty() {
             let count = bytes.len().min(WINDOW - self.filled);

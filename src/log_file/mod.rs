@@ -167,10 +167,7 @@ impl<'r> LogFile<'r> {
         let records = &mut self.records;
         self.inflate
             .finish(&mut |piece| records.push(piece, sink))?;
-        records
-            .splitter
-            .finish()
-            .map_err(|e| records.syntax(e.offset, e.message))
+        records.finish()
     }
 
     /// Records that were not parsed, because they are not relevant.
@@ -203,7 +200,11 @@ impl From<SplitError> for Stop {
 
 impl Records<'_> {
     /// Takes a piece; the beginning of a record that it leaves unfinished is kept for the next one.
-    fn push(&mut self, piece: Piece<'_>, sink: &mut impl FnMut(Entry)) -> Result<(), LogFileError> {
+    fn push(
+        &mut self,
+        piece: Piece<&mut Vec<u8>>,
+        sink: &mut impl FnMut(Entry),
+    ) -> Result<(), LogFileError> {
         let Piece {
             window,
             length,
@@ -316,6 +317,13 @@ impl Records<'_> {
             Stop::Split(error) => self.syntax(error.offset, error.message),
             Stop::Json { offset, message } => self.syntax(offset, message),
         })
+    }
+
+    /// The file has ended: an error where its root has not, or where it had no `Records`.
+    fn finish(&self) -> Result<(), LogFileError> {
+        self.splitter
+            .finish()
+            .map_err(|error| self.syntax(error.offset, error.message))
     }
 
     fn syntax(&self, offset: u64, message: String) -> LogFileError {

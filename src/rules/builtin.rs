@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    RuleFile, Said, WordsOf,
+    RuleFile, Said,
     document::{self, Document, Origin, Trust},
     position::Lines,
     problem::{Problem, Weight},
@@ -102,11 +102,11 @@ pub(super) fn documents(watched: &Watched, problems: &mut Vec<Problem>) -> Vec<D
             file,
             lines: Lines::default(),
             alone: true,
-            trust: Trust::BuiltIn,
+            trust: Trust::BuiltIn { place },
         });
         let content = raise_rule(&rule, &without_attributes)
             .map_err(|error| vec![origin.error(&[], error.to_string(), None)])
-            .and_then(|sigma| document::rule(&origin, sigma, &WordsOf::BuiltIn(place), watched));
+            .and_then(|sigma| document::rule(&origin, sigma, None, watched));
         match content {
             Ok(content) => documents.push(Document { origin, content }),
             Err(found) => problems.extend(found),

@@ -8,9 +8,10 @@
 use std::sync::Arc;
 
 use rsigma_parser::{FilterRule, LogSource, SigmaRule, parse_sigma_yaml};
+use serde_json::Value;
 
 use super::{
-    Rule, WordsOf,
+    Rule,
     compile::Compiled,
     filter::Filter,
     language,
@@ -69,8 +70,8 @@ pub(super) enum Trust {
     /// Everything is checked, and problems have their lines.
     Checked,
     /// The project's own tests have checked it, so that the start of the function need not, and compiles a rule
-    /// only when a record comes that it may meet.
-    BuiltIn,
+    /// only when a record comes that it may meet. Its place among the built-in rules.
+    BuiltIn { place: usize },
 }
 
 impl Origin {
@@ -269,7 +270,7 @@ fn document(origin: &Origin, text: &str, watched: &Watched) -> Result<Content, V
             .map(serde_json::to_value)
             .transpose()
             .map_err(|error| vec![origin.error(&["response"], error.to_string(), None)])?;
-        return self::rule(origin, rule, &WordsOf::Rule(response.as_ref()), watched);
+        return self::rule(origin, rule, response.as_ref(), watched);
     }
     if let Some(filter) = collection.filters.into_iter().next() {
         return self::filter(origin, filter, watched);
@@ -382,12 +383,12 @@ fn condition_problem(origin: &Origin, message: &str) -> Problem {
 pub(super) fn rule(
     origin: &Origin,
     mut sigma: SigmaRule,
-    words: &WordsOf<'_>,
+    response: Option<&Value>,
     watched: &Watched,
 ) -> Result<Content, Vec<Problem>> {
     let mut problems = Vec::new();
     problems.extend(logsource(origin, &sigma.logsource));
-    let rule = match Rule::read(origin, &sigma, words) {
+    let rule = match Rule::read(origin, &sigma, response) {
         Ok(rule) => Some(rule),
         Err(found) => {
             problems.extend(found);
@@ -406,7 +407,7 @@ pub(super) fn rule(
     sigma.id = Some(rule.id.clone());
     let sigma = Arc::new(sigma);
     let compiled = match origin.trust {
-        Trust::BuiltIn => Compiled::later(Arc::clone(&sigma)),
+        Trust::BuiltIn { .. } => Compiled::later(Arc::clone(&sigma)),
         Trust::Checked => Compiled::now(&sigma)
             .map_err(|message| vec![compile_problem(origin, "detection", &message)])?,
     };

@@ -401,7 +401,7 @@ impl Walk<'_> {
 
     /// The engine's own error for these does not say which.
     fn regular_expressions(&mut self, item: &DetectionItem) {
-        if self.origin.trust == Trust::BuiltIn {
+        if self.origin.trust != Trust::Checked {
             return;
         }
         for value in &item.values {

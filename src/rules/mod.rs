@@ -2,9 +2,9 @@
 //!
 //! A rule file is parsed by rsigma-parser and evaluated by rsigma-eval; around them stand these rooms: raw
 //! text made into checked documents (`document.rs`, with `language.rs` for what the engine needs help with
-//! and `position.rs` for lines), the rules of this program (`builtin.rs`), exceptions ([`filter`]), names of this deployment ([`watched`]), how a
-//! record looks to the engine (`view.rs`), the text that tells a person what to do ([`response`]), and for
-//! authors [`check`], [`cases`], [`explain`] and [`mod@reference`]. Where rule files come from is [`crate::rule_source`]'s
+//! and `position.rs` for lines), the rules of this program (`builtin.rs`), exceptions ([`filter`]), names of
+//! this deployment ([`watched`]), how a record looks to the engine (`view.rs`), the text that tells a person
+//! what to do ([`response`]), and for authors [`check`], [`cases`], [`explain`] and [`mod@reference`]. Where rule files come from is [`crate::rule_source`]'s
 //! business. Source: Sigma Rules Specification 2.1.
 
 mod bound;
@@ -33,7 +33,7 @@ use serde_json::Value;
 
 use crate::{record::Record, severity::Severity};
 use compile::{Compiled, is_met};
-use document::{Content, Document, Origin, same_id};
+use document::{Content, Document, Origin, Trust, same_id};
 use filter::Filter;
 use problem::{Problem, Weight};
 use relevance::Relevance;
@@ -373,14 +373,6 @@ impl Parts {
     }
 }
 
-/// Where a rule's words are to be taken from.
-enum WordsOf<'v> {
-    /// From itself, with this `response`.
-    Rule(Option<&'v Value>),
-    /// The place of the rule among the built-in ones.
-    BuiltIn(usize),
-}
-
 impl Rule {
     /// Sigma's `description`.
     pub fn description(&self) -> &str {
@@ -392,7 +384,11 @@ impl Rule {
         &self.words.said().response
     }
 
-    fn read(origin: &Origin, sigma: &SigmaRule, words: &WordsOf<'_>) -> Result<Rule, Vec<Problem>> {
+    fn read(
+        origin: &Origin,
+        sigma: &SigmaRule,
+        response: Option<&Value>,
+    ) -> Result<Rule, Vec<Problem>> {
         let mut problems = Vec::new();
         let id = sigma.id.clone().filter(|id| !id.trim().is_empty());
         if id.is_none() {
@@ -411,9 +407,9 @@ impl Rule {
                 Some("it decides whether the alert wakes somebody"),
             ));
         }
-        let words = match words {
-            WordsOf::BuiltIn(place) => Words::BuiltIn(*place),
-            WordsOf::Rule(response) => {
+        let words = match origin.trust {
+            Trust::BuiltIn { place } => Words::BuiltIn(place),
+            Trust::Checked => {
                 let response = response.map_or(Ok(Response::default()), Response::read);
                 let response = response.unwrap_or_else(|message| {
                     problems.push(origin.problem(Weight::Error, &["response"], message, None));

@@ -45,11 +45,21 @@ impl Record {
     }
 
     /// The value at a dotted path such as `userIdentity.sessionContext.sessionIssuer.arn`. A name is
-    /// looked for as written first, then without regard to case. `null` counts as absent.
+    /// looked for as written first, then without regard to case. `null` counts as absent, and so does
+    /// what CloudTrail omitted ([`is_omitted`]).
     pub fn field(&self, path: &str) -> Option<&Value> {
-        path.split('.')
-            .try_fold(&self.value, |value, name| member(value, name))
-            .filter(|value| !value.is_null())
+        let (top, rest) = path.split_once('.').unwrap_or((path, ""));
+        let fields = self.value.as_object()?;
+        let (name, value) =
+            candidates(fields, top).find(|(name, value)| !is_omitted(name, value))?;
+        let is_absent = absence_below(name);
+        rest.split('.')
+            .filter(|name| !name.is_empty())
+            .try_fold(value, |value, name| {
+                candidates(value.as_object()?, name)
+                    .find(|(name, value)| !is_absent(name, value))
+                    .map(|(_, value)| value)
+            })
     }
 
     /// The text at a dotted path: a string that is not empty.
@@ -130,9 +140,34 @@ impl Record {
         )
     }
 
-    /// Whether CloudTrail left the request's parameters out, as it does on errors and when they are large.
-    pub fn parameters_are_omitted(&self) -> bool {
-        self.field("requestParameters").is_none()
+    /// Why the record has no request parameters; `None`: it has them.
+    pub fn omitted_parameters(&self) -> Option<Omitted> {
+        const MEMBER: &str = "requestParameters";
+        if self.field(MEMBER).is_some() {
+            return None;
+        }
+        let found = self.value.as_object().and_then(|fields| {
+            candidates(fields, MEMBER)
+                .map(|(_, value)| value)
+                .find(|value| !value.is_null())
+        });
+        Some(match found {
+            Some(Value::Object(form)) => {
+                let text = |name: &str| {
+                    candidates(form, name).find_map(|(_, value)| match value {
+                        Value::String(text) => Some(text.clone()),
+                        Value::Number(number) => Some(number.to_string()),
+                        _ => None,
+                    })
+                };
+                Omitted::TooLarge {
+                    reason: text("reason"),
+                    original_size: text("originalSize"),
+                }
+            }
+            Some(Value::String(text)) => Omitted::Replaced(text.clone()),
+            _ => Omitted::Absent,
+        })
     }
 
     /// When the call was made.
@@ -175,6 +210,81 @@ impl Record {
             Outcome::Failed
         }
     }
+}
+
+/// Why a record has no request parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Omitted {
+    /// The member is missing or null, as on most errors.
+    Absent,
+    /// CloudTrail's omitted form stands in their place.
+    TooLarge {
+        /// CloudTrail's words, such as `requestParameters too large`.
+        reason: Option<String>,
+        /// Their size in bytes.
+        original_size: Option<String>,
+    },
+    /// A text stands in their place, such as `HIDDEN_DUE_TO_SECURITY_REASONS`.
+    Replaced(String),
+}
+
+/// Members of a record that hold an object, and whose content CloudTrail omits above 100 KB (28 KB of
+/// `additionalEventData`). Source: AWS CloudTrail User Guide, "CloudTrail record contents".
+const OMITTABLE: [&str; 4] = [
+    "requestParameters",
+    "responseElements",
+    "serviceEventDetails",
+    "additionalEventData",
+];
+
+/// Whether a member of a record's top level can be omitted. Names are the same in any case.
+pub fn is_omittable(name: &str) -> bool {
+    OMITTABLE
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Whether a member of a record's top level holds nothing, because it is null or because CloudTrail
+/// omitted what it held: `{"reason": …, "omitted": true, "originalSize": N}` stands in the place of an
+/// object that is too large, and a text such as `HIDDEN_DUE_TO_SECURITY_REASONS` in the place of one that
+/// a service keeps to itself. A caller can bring the first about by padding a policy with white space.
+///
+/// Only an object with no other members is the omitted form: S3 records the query string of a request as
+/// parameters, so that anyone can add an `omitted` to those.
+pub fn is_omitted(name: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(_) => is_omittable(name),
+        Value::Object(form) => is_omittable(name) && is_omitted_form(form),
+        _ => false,
+    }
+}
+
+/// What stands in the place of a value that a service keeps out of CloudTrail.
+const HIDDEN: &str = "HIDDEN_DUE_TO_SECURITY_REASONS";
+
+/// What counts as absent among the members below a member of a record's top level: null, and in an omittable
+/// one a value that the service keeps out of CloudTrail.
+pub fn absence_below(top: &str) -> fn(&str, &Value) -> bool {
+    if is_omittable(top) {
+        |_, value| value.is_null() || value == HIDDEN
+    } else {
+        |_, value| value.is_null()
+    }
+}
+
+fn is_omitted_form(form: &Map<String, Value>) -> bool {
+    let is_of_form = |name: &String| {
+        ["omitted", "reason", "originalSize"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(name))
+    };
+    let is_true = |value: &Value| match value {
+        Value::Bool(flag) => *flag,
+        Value::String(text) => text.eq_ignore_ascii_case("true"),
+        _ => false,
+    };
+    form.keys().all(is_of_form) && candidates(form, "omitted").any(|(_, value)| is_true(value))
 }
 
 /// What became of a call, as CloudTrail's `errorCode` tells it.
@@ -220,14 +330,22 @@ impl Outcome {
     }
 }
 
+/// The members of an object that have a name: the one in this spelling first, then those in another case.
+pub fn candidates<'v>(
+    fields: &'v Map<String, Value>,
+    name: &str,
+) -> impl Iterator<Item = (&'v String, &'v Value)> {
+    let others = fields
+        .iter()
+        .filter(move |(key, _)| *key != name && key.eq_ignore_ascii_case(name));
+    fields.get_key_value(name).into_iter().chain(others)
+}
+
+/// The member of a value that has a name and is not null.
 fn member<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
-    let fields = value.as_object()?;
-    fields.get(name).or_else(|| {
-        fields
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
-    })
+    candidates(value.as_object()?, name)
+        .map(|(_, value)| value)
+        .find(|value| !value.is_null())
 }
 
 fn find<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
@@ -318,6 +436,56 @@ mod tests {
         ] {
             assert_eq!(record(error.clone()).outcome(), expected, "{error}");
         }
+    }
+
+    #[test]
+    fn omitted_members_are_absent() {
+        let large = |reason: Option<&str>, size: Option<&str>| Omitted::TooLarge {
+            reason: reason.map(str::to_owned),
+            original_size: size.map(str::to_owned),
+        };
+        for (parameters, expected) in [
+            (json!(null), Some(Omitted::Absent)),
+            (
+                json!({"reason": "requestParameters too large", "omitted": true, "originalSize": 108417}),
+                Some(large(Some("requestParameters too large"), Some("108417"))),
+            ),
+            (
+                json!({"Reason": "r", "Omitted": "TRUE", "OriginalSize": "7"}),
+                Some(large(Some("r"), Some("7"))),
+            ),
+            (json!({"omitted": true}), Some(large(None, None))),
+            (
+                json!("HIDDEN_DUE_TO_SECURITY_REASONS"),
+                Some(Omitted::Replaced("HIDDEN_DUE_TO_SECURITY_REASONS".into())),
+            ),
+            (json!(""), Some(Omitted::Replaced(String::new()))),
+            (json!({"omitted": false, "reason": "r"}), None),
+            (json!({"omitted": "true", "bucketName": "b"}), None),
+            (json!({"reason": "a parameter of a call"}), None),
+            (json!({}), None),
+        ] {
+            let record = record(json!({ "requestParameters": parameters }));
+            assert_eq!(record.omitted_parameters(), expected, "{parameters}");
+        }
+        assert_eq!(
+            record(json!({})).omitted_parameters(),
+            Some(Omitted::Absent)
+        );
+        let hidden = record(
+            json!({"requestParameters": {"policy": HIDDEN}, "userIdentity": {"userName": HIDDEN}}),
+        );
+        assert_eq!(hidden.text("requestParameters.policy"), None);
+        assert_eq!(hidden.text("userIdentity.userName"), Some(HIDDEN));
+        let two = record(
+            json!({"requestParameters": {"omitted": true}, "RequestParameters": {"a": "b"}}),
+        );
+        assert_eq!(two.text("requestParameters.a"), Some("b"));
+        // Of other members a text is what it is.
+        assert_eq!(
+            record(json!({"eventName": "x"})).text("eventName"),
+            Some("x")
+        );
     }
 
     #[test]

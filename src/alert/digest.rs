@@ -169,8 +169,11 @@ fn call(alert: &Alert) -> String {
     let thing = alert
         .main_resource()
         .map_or_else(String::new, |thing| format!(" on {}", thing.label()));
+    let omission = alert
+        .omission()
+        .map_or_else(String::new, |omission| format!("; {omission}"));
     format!(
-        "  {} by {}: {}{thing} {} in {}, {}, event ID {}\n",
+        "  {} by {}: {}{thing} {} in {}, {}, event ID {}{omission}\n",
         alert.time_label(),
         alert.actor.short,
         one_line(&alert.event_name, 64),

@@ -20,8 +20,9 @@ const RULES_LISTED: usize = 20;
 /// At most so many characters of instructions: a rule's text is its author's, and may be anything.
 const MAX_RESPONSE: usize = 6000;
 
-/// Said of a rule that was met because nothing rules it out.
-const ASSUMED: &str = "(CloudTrail left the request's parameters out; this rule is met because it cannot be ruled out)";
+/// For a rule that matches because it cannot be ruled out.
+const ASSUMED: &str =
+    "(CloudTrail omitted the request parameters; this rule matches because it cannot be ruled out)";
 
 /// Printable ASCII of fewer than 100 characters: what, what became of it, where.
 pub fn subject(alert: &Alert) -> String {
@@ -65,6 +66,11 @@ pub fn text(alert: &Alert) -> String {
 
     mail.heading("WHAT HAPPENED");
     mail.paragraph(&alert.sentence());
+    if let Some(omission) = alert.omission() {
+        mail.paragraph(&format!(
+            "{omission}. What the call was made with is not in the record."
+        ));
+    }
 
     mail.heading("WHAT TO DO NOW");
     if alert.first_command().is_some() {

@@ -24,7 +24,7 @@ use crate::{
     actor::{Actor, Means},
     finding::Finding,
     object::ObjectRef,
-    record::{Outcome, Record},
+    record::{Omitted, Outcome, Record},
     rules::{Filtered, Rule, response},
     severity::Severity,
     text::{one_line, quoted},
@@ -113,9 +113,9 @@ pub struct Alert {
     pub resources: Vec<Resource>,
     /// Whom a resource policy in the request lets in.
     pub shared_with: Vec<String>,
-    /// Whether CloudTrail left the request's parameters out of the record: then a rule that asks for them is
-    /// met because nothing rules it out.
-    pub parameters_omitted: bool,
+    /// Why the record has no request parameters: then a rule that asks for them matches because it cannot
+    /// be ruled out. `None`: it has them.
+    pub omitted_parameters: Option<Omitted>,
     /// The rules from which a filter kept the call back, with the filters' names.
     pub filtered: Vec<(String, String)>,
     /// What to do now.
@@ -165,7 +165,7 @@ impl Alert {
         }
         let account = record.account().map(str::to_owned);
         Alert {
-            parameters_omitted: record.parameters_are_omitted(),
+            omitted_parameters: record.omitted_parameters(),
             filtered: finding
                 .filtered
                 .iter()
@@ -348,7 +348,32 @@ impl Alert {
 
     /// Whether a rule was met because nothing rules it out: it asks for parameters, and the record has none.
     pub fn is_assumed(&self, rule: &Rule) -> bool {
-        self.parameters_omitted && rule.reads_parameters
+        self.omitted_parameters.is_some() && rule.reads_parameters
+    }
+
+    /// That CloudTrail omitted the request's parameters, and why, where the record gives more than their
+    /// absence.
+    pub fn omission(&self) -> Option<String> {
+        match self.omitted_parameters.as_ref()? {
+            Omitted::Absent => None,
+            Omitted::TooLarge {
+                reason,
+                original_size,
+            } => {
+                let mut text = "CloudTrail omitted the request parameters".to_owned();
+                if let Some(reason) = reason {
+                    text.push_str(&format!(": {}", quoted(reason, 128)));
+                }
+                if let Some(size) = original_size {
+                    text.push_str(&format!(", original size {} bytes", one_line(size, 20)));
+                }
+                Some(text)
+            }
+            Omitted::Replaced(found) => Some(format!(
+                "CloudTrail omitted the request parameters: {} stands in their place",
+                quoted(found, 128)
+            )),
+        }
     }
 
     /// Roughly how many bytes this alert holds in memory.

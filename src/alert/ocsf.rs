@@ -29,6 +29,7 @@ pub fn finding(alert: &Alert, with_record: bool) -> Value {
         "record_index": record_index(alert),
         "outcome": alert.outcome.as_str(),
         "shared_with": alert.shared_with,
+        "parameters_omitted": alert.omission(),
         "rules_assumed": alert
             .rules
             .iter()

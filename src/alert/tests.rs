@@ -114,6 +114,63 @@ fn the_email_of_a_deleted_backup() {
     "#);
 }
 
+/// A caller can bring CloudTrail to omit the parameters, by padding a policy with white space.
+#[test]
+fn an_alert_states_that_cloudtrail_omitted_the_parameters_and_why() {
+    let of = |parameters: Value| {
+        alert_of(json!({
+            "eventSource": "iam.amazonaws.com", "eventName": "PutRolePolicy", "awsRegion": "us-east-1",
+            "userIdentity": {"type": "IAMUser", "userName": "mallory", "accountId": "111122223333"},
+            "requestParameters": parameters, "responseElements": null,
+            "eventID": "e", "recipientAccountId": "111122223333",
+        }))
+    };
+    let large =
+        json!({"reason": "requestParameters too large", "omitted": true, "originalSize": 108417});
+    for (parameters, expected) in [
+        (Value::Null, None),
+        (
+            large,
+            Some(
+                "CloudTrail omitted the request parameters: \"requestParameters too large\", original size 108417 bytes",
+            ),
+        ),
+        (
+            json!("HIDDEN_DUE_TO_SECURITY_REASONS"),
+            Some(
+                "CloudTrail omitted the request parameters: \"HIDDEN_DUE_TO_SECURITY_REASONS\" stands in their place",
+            ),
+        ),
+    ] {
+        let alert = of(parameters.clone());
+        assert_eq!(alert.rules[0].name, "alert-role-permissions-modified");
+        assert_eq!(alert.severity, Severity::High);
+        let (_, body) = texts(&alert);
+        let email = body["email"].as_str().unwrap();
+        let finding: Value = serde_json::from_str(body["default"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            finding["unmapped"].get("parameters_omitted"),
+            expected.map(Value::from).as_ref()
+        );
+        let sentence = expected.map_or_else(String::new, |text| {
+            format!("\n  {text}. What the call was made with is not in the record.\n")
+        });
+        assert_eq!(
+            email.contains("What the call was made with"),
+            expected.is_some()
+        );
+        assert!(email.contains(&sentence), "{email}");
+        assert!(
+            email.contains("(CloudTrail omitted the request parameters; this rule matches because it cannot be ruled out)"),
+            "{email}"
+        );
+        assert_eq!(
+            finding["unmapped"]["rules_assumed"],
+            json!(["alert-role-permissions-modified"])
+        );
+    }
+}
+
 #[test]
 fn subjects_sms_and_attributes() {
     let denied = {

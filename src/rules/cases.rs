@@ -2,11 +2,12 @@
 //!
 //! They stand in the rule's own file under `tests`, so that a change of a rule and of its tests is one
 //! change. A record here is a part of a real one; its members are spelled as CloudTrail spells them, which
-//! is checked, because a test with a slip in it proves nothing.
+//! is checked, because a test with a slip in it proves nothing. A test whose record has `requestParameters:
+//! null` is run in every form in which CloudTrail omits them.
 
 use std::slice;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     Parts, RuleFile, RuleSet,
@@ -239,6 +240,49 @@ fn paths(value: &Value) -> Vec<Vec<String>> {
     found
 }
 
+/// A test as it is written and, where its record has `requestParameters: null`, the same in the other forms
+/// of omitted parameters: a rule must take them all alike.
+fn in_every_form(case: Case) -> Vec<Case> {
+    let Value::Object(fields) = case.record.value() else {
+        return vec![case];
+    };
+    let null = fields
+        .iter()
+        .find(|(name, value)| name.eq_ignore_ascii_case("requestParameters") && value.is_null());
+    let Some((name, _)) = null else {
+        return vec![case];
+    };
+    let reason = "requestParameters too large";
+    let forms = [
+        ("requestParameters missing", None),
+        (
+            "requestParameters omitted: true",
+            Some(json!({"reason": reason, "omitted": true, "originalSize": 108_417})),
+        ),
+        (
+            "requestParameters omitted: \"true\"",
+            Some(json!({"reason": reason, "omitted": "true", "originalSize": "108417"})),
+        ),
+        (
+            "requestParameters hidden",
+            Some("HIDDEN_DUE_TO_SECURITY_REASONS".into()),
+        ),
+    ];
+    let others = forms.map(|(form, value)| {
+        let mut fields = fields.clone();
+        match value {
+            Some(value) => drop(fields.insert(name.clone(), value)),
+            None => drop(fields.shift_remove(name)),
+        }
+        Case {
+            name: format!("{} ({form})", case.name),
+            record: Record::new(case.record.index(), fields),
+            ..case.clone()
+        }
+    });
+    std::iter::once(case.clone()).chain(others).collect()
+}
+
 /// What became of a rule's tests.
 #[derive(Debug)]
 pub struct Tested {
@@ -263,7 +307,8 @@ pub fn run(files: &[RuleFile], watched: &Watched) -> Result<Vec<Tested>, Vec<Pro
     for (origin, sigma, compiled, rule) in &parts.rules {
         let (cases, found) = read(origin, sigma.custom_attributes.get("tests"));
         problems.extend(found);
-        let outcomes = cases.into_iter().map(|case| {
+        let cases = cases.into_iter().flat_map(in_every_form);
+        let outcomes = cases.map(|case| {
             let named = case
                 .watched
                 .as_ref()

@@ -247,7 +247,7 @@ impl RuleSet {
             .filter(|(_, compiled)| is_met(compiled.rule(), &view))
             .map(|(rule, _)| Arc::clone(rule))
             .collect();
-        let parameters_omitted = record.parameters_are_omitted();
+        let parameters_omitted = record.omitted_parameters().is_some();
         rules.sort_by_cached_key(|rule| {
             // Of equals, the one that knows the call comes first, and of those the one that can tell more of
             // it: its words head the alert.

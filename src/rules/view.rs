@@ -2,15 +2,16 @@
 //!
 //! rsigma looks a field up as it is written in the rule. Here a field that is not there in that
 //! spelling is looked for without regard to case, so that a record in another spelling than documented
-//! cannot pass by a rule; and an object is its JSON text, so that `contains` sees what stands in it, as in
-//! the tools that SigmaHQ's rules were written for. Everything else is the engine's own view of JSON.
+//! cannot pass by a rule; parameters that CloudTrail omitted are null, whatever stands in their place; and
+//! an object is its JSON text, so that `contains` sees what stands in it, as in the tools that SigmaHQ's
+//! rules were written for. Everything else is the engine's own view of JSON.
 
 use std::borrow::Cow;
 
 use rsigma_eval::event::{Event, EventValue, JsonEvent};
 use serde_json::Value;
 
-use crate::record::Record;
+use crate::record::{Record, absence_below, candidates, is_omitted};
 
 pub(super) struct RecordView<'r> {
     record: &'r Record,
@@ -35,13 +36,14 @@ impl Event for RecordView<'_> {
             .record
             .value()
             .get(path)
-            .filter(|value| !value.is_null())
+            .filter(|value| !is_omitted(path, value))
         {
             return Some(flat(value));
         }
         let names: Vec<&str> = path.split('.').collect();
         let mut found = Vec::new();
-        collect(self.record.value(), &names, &mut found);
+        let below = absence_below(names[0]);
+        collect(self.record.value(), &names, [is_omitted, below], &mut found);
         match found.len() {
             0 => None,
             1 => found.pop(),
@@ -62,29 +64,35 @@ impl Event for RecordView<'_> {
     }
 }
 
-/// Every value at the path: as it is spelled, else whatever its case; a list on the way stands for each of
-/// its members, as in the engine's own look-up.
-fn collect<'v>(value: &'v Value, names: &[&str], found: &mut Vec<EventValue<'v>>) {
+/// Every value at the path: as it is spelled, else in any case; a list on the way stands for each of its
+/// members, as in the engine's own look-up. What counts as null is for the record to say: of the members of
+/// the first object, and of those below.
+fn collect<'v>(
+    value: &'v Value,
+    names: &[&str],
+    [is_null, below]: [fn(&str, &Value) -> bool; 2],
+    found: &mut Vec<EventValue<'v>>,
+) {
     let Some((name, rest)) = names.split_first() else {
         found.push(flat(value));
         return;
     };
     match value {
-        Value::Object(fields) => match fields.get(*name) {
-            // A null in the documented spelling does not hide a value in another.
-            Some(inner) if !inner.is_null() => collect(inner, rest, found),
-            exact => {
-                let before = found.len();
-                fields
-                    .iter()
-                    .filter(|(key, inner)| key.eq_ignore_ascii_case(name) && !inner.is_null())
-                    .for_each(|(_, inner)| collect(inner, rest, found));
-                if let (Some(null), true) = (exact, found.len() == before) {
-                    collect(null, rest, found);
+        Value::Object(fields) => {
+            let present = candidates(fields, name).filter(|(name, inner)| !is_null(name, inner));
+            let mut present = present.map(|(_, inner)| inner).peekable();
+            match (present.peek(), fields.get(*name)) {
+                // In the documented spelling it is alone what the rule asks for.
+                (Some(first), Some(exact)) if std::ptr::eq(*first, exact) => {
+                    collect(exact, rest, [below; 2], found);
                 }
+                (None, Some(_)) if rest.is_empty() => found.push(EventValue::Null),
+                _ => present.for_each(|inner| collect(inner, rest, [below; 2], found)),
             }
-        },
-        Value::Array(items) => items.iter().for_each(|item| collect(item, names, found)),
+        }
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| collect(item, names, [is_null, below], found)),
         _ => {}
     }
 }

@@ -167,6 +167,11 @@ fn asked_for() -> impl Strategy<Value = String> {
         "{\"a\":\"x Stop-it x\"}",
         "{\"a\":[\"st\\u006fp-it\"]}",
         "[null]",
+        "{\"omitted\":true}",
+        "{\"reason\":\"r\",\"Omitted\":\"True\",\"originalSize\":7}",
+        "{\"omi\\u0074ted\":true}",
+        "{\"omitted\":false}",
+        "{\"omitted\":true,\"a\":1}",
     ]);
     prop_oneof![common.prop_map(str::to_owned), sound_value()]
 }

@@ -6,14 +6,16 @@
 //! could be of one is not looked for. Escapes by number and characters beyond ASCII are for the caller to look
 //! for: with any of them, a record may have the text without showing it.
 //!
-//! Many rules are met where CloudTrail has left the parameters out, too: they ask for a member that is null,
-//! and a record where it is an object or a text does not meet that.
+//! Many rules are met where CloudTrail has omitted the parameters, too: they ask for a member that is null,
+//! and a record where it is an object or a text does not meet that, unless it can stand for omitted ones.
 
 use std::cell::OnceCell;
 
 use compact_records::members;
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 use rsigma_parser::{DetectionItem, Modifier, SigmaString, SigmaValue, StringPart};
+
+use crate::record::is_omittable;
 
 /// Shorter pieces are found in any record.
 const SHORTEST: usize = 4;
@@ -87,9 +89,14 @@ impl<'t> RecordText<'t> {
         }
     }
 
-    /// Whether the top level has one member of this name, and that is an object or a text. With two of them,
-    /// or a list, it is for the engine to say.
+    /// Whether the top level has one member of this name, and that is an object or a text that cannot stand for
+    /// omitted parameters. With two of them, or a list, it is for the engine to say.
     fn has_value(&self, name: &str) -> bool {
+        let is_value = |first: &u8| match first {
+            b'{' => !is_omittable(name) || memmem::find(self.lower, b"\"omitted\"").is_none(),
+            b'"' => !is_omittable(name),
+            _ => false,
+        };
         let all = self.members.get_or_init(|| {
             let mut all = Vec::new();
             members(self.written, &mut |name, first| all.push((name, first)));
@@ -98,7 +105,7 @@ impl<'t> RecordText<'t> {
         let mut found = all
             .iter()
             .filter(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
-        matches!((found.next(), found.next()), (Some((_, b'{' | b'"')), None))
+        matches!((found.next(), found.next()), (Some((_, first)), None) if is_value(first))
     }
 }
 

@@ -81,6 +81,7 @@ impl Chat {
 /// The findings in an event of SNS's.
 fn findings(payload: &str) -> Vec<Result<Value, PayloadError>> {
     let bad = |at: String, found: String, expected: &str| PayloadError {
+        is_untrusted: false,
         at,
         message: format!("expected {expected}, found {found}"),
     };

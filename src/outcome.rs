@@ -41,6 +41,9 @@ pub struct Counts {
     pub unreadable: u64,
     /// Records that met a rule.
     pub matched: u64,
+    /// Records in messages, which were refused: anyone who may send messages can have written them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub untrusted: u64,
     /// Calls told in a message of their own.
     pub published: u64,
     /// Calls told in a digest.
@@ -193,6 +196,7 @@ impl Failure {
     /// The stable name in `errorType`.
     pub fn error_type(&self) -> &'static str {
         match self {
+            Failure::Payload(error) if error.is_untrusted => "Payload.Untrusted",
             Failure::Payload(_) => "Payload.Unknown",
             Failure::Object { error, .. } => error.error_type(),
             Failure::LogFile { error, .. } => error.error_type(),

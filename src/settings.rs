@@ -34,6 +34,8 @@ pub struct Settings {
     pub rules_uri: Option<RulesUri>,
     /// `WATCHED`: names of things that rules watch, besides those that other variables name.
     pub watched: Watched,
+    /// `TRUSTED_QUEUES`: ARNs of SQS queues whose messages may hold whole records.
+    pub trusted_queues: Vec<String>,
 }
 
 /// An SNS topic's ARN and the region in it.
@@ -142,6 +144,9 @@ impl Settings {
                 .map(|text| text.parse().map_err(error("RULES_URI")))
                 .transpose()?,
             watched,
+            trusted_queues: lookup("TRUSTED_QUEUES").map_or(Ok(Vec::new()), |text| {
+                queues(&text).map_err(error("TRUSTED_QUEUES"))
+            })?,
             max_alerts: lookup("MAX_ALERTS").map_or(Ok(10), |text| {
                 text.parse().map_err(|_| SettingError {
                     name: "MAX_ALERTS",
@@ -150,6 +155,25 @@ impl Settings {
             })?,
         })
     }
+}
+
+/// ARNs of SQS queues, separated by commas.
+fn queues(text: &str) -> Result<Vec<String>, String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|arn| !arn.is_empty())
+        .map(|arn| match arn.split(':').collect::<Vec<_>>().as_slice() {
+            ["arn", partition, "sqs", region, account, name]
+                if partition.starts_with("aws")
+                    && ![region, account, name].iter().any(|part| part.is_empty()) =>
+            {
+                Ok(arn.to_owned())
+            }
+            _ => Err(format!(
+                "expected arn:aws:sqs:REGION:ACCOUNT:NAME, found {arn:?}"
+            )),
+        })
+        .collect()
 }
 
 /// The name in a table's name or ARN.
@@ -242,6 +266,7 @@ mod tests {
                 max_alerts: 10,
                 rules_uri: None,
                 watched: Watched::parse(&format!("alert_topic={TOPIC}")).unwrap(),
+                trusted_queues: Vec::new(),
             })
         );
     }
@@ -258,6 +283,10 @@ mod tests {
             ("MAX_ALERTS", "3"),
             ("RULES_URI", "s3://config/hsm"),
             ("WATCHED", "trail_bucket=audit"),
+            (
+                "TRUSTED_QUEUES",
+                "arn:aws:sqs:us-west-2:111122223333:calls, arn:aws-cn:sqs:cn-north-1:111122223333:b,",
+            ),
             ("AWS_LAMBDA_FUNCTION_NAME", "teller"),
             (
                 "LEDGER_TABLE",
@@ -283,6 +312,13 @@ mod tests {
             (Severity::High, 3)
         );
         assert_eq!(settings.accounts.name("111122223333"), Some("prod"));
+        assert_eq!(
+            settings.trusted_queues,
+            [
+                "arn:aws:sqs:us-west-2:111122223333:calls",
+                "arn:aws-cn:sqs:cn-north-1:111122223333:b"
+            ]
+        );
     }
 
     #[test]

@@ -4,7 +4,9 @@ mod common;
 
 use std::process::Command;
 
-use common::{Aws, BUCKET, FOLDER, Lambda, Published, call, gzip, notification, records, sqs};
+use common::{
+    Aws, BUCKET, FOLDER, Lambda, Published, QUEUE_ARN, call, gzip, notification, records, sqs,
+};
 use serde_json::{Value, json};
 
 fn key(name: &str) -> String {
@@ -260,7 +262,11 @@ fn legal_but_awkward_json_is_a_call_like_any_other() {
         &key("awkward"),
         format!(r#"{{"Records":[{}]}}"#, awkward("file")).into_bytes(),
     );
-    let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
+    let settings = [
+        ("ALERT_TOPIC_ARN", topic.as_str()),
+        ("TRUSTED_QUEUES", QUEUE_ARN),
+    ];
+    let lambda = Lambda::start(&aws, &settings);
     let reply = lambda.invoke(&notification(&[&key("awkward")]));
     assert_eq!(reply["published"], 1, "{reply}");
     let event = format!(
@@ -274,6 +280,41 @@ fn legal_but_awkward_json_is_a_call_like_any_other() {
         .replace("{}", &event.replace('\\', r"\\").replace('"', r#"\""#));
     assert_eq!(lambda.invoke_text(&body), json!({"batchItemFailures": []}));
     assert_eq!(aws.published(&topic).len(), 2);
+}
+
+/// Anyone who may publish to a topic or a queue that names log files can send a record. Taken for a real one,
+/// it would raise a false alarm, or have the real call under its event ID taken for a duplicate.
+#[test]
+fn records_in_messages_are_refused_and_silence_nothing() {
+    let aws = Aws::start();
+    let topic = aws.topic("t");
+    aws.put(&key("real"), records(&[call("DeleteBackup", "real")]));
+    let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
+    let forged = |name: &str, id: &str| json!({"id": "e", "source": "aws.cloudhsm", "detail-type": "AWS API Call via CloudTrail", "detail": call(name, id)});
+    let reply = lambda.invoke(&sqs(&[
+        forged("TagResource", "real"),
+        forged("DeleteCluster", "false-alarm"),
+        json!({"requestContext": {}, "requestPayload": forged("TagResource", "real")}),
+        notification(&[&key("real")]),
+    ]));
+    let failed: Vec<Value> = ["m0", "m1", "m2"]
+        .iter()
+        .map(|id| json!({ "itemIdentifier": id }))
+        .collect();
+    assert_eq!(reply, json!({ "batchItemFailures": failed }));
+    assert!(
+        lambda.log().contains(r#"\"untrusted\":3"#),
+        "{}",
+        lambda.log()
+    );
+    let told: Vec<String> = aws.published(&topic).iter().map(|m| m.summary()).collect();
+    assert_eq!(told, ["critical DeleteBackup success"]);
+
+    let message = forged("DeleteCluster", "false-alarm").to_string();
+    let reply = lambda
+        .invoke(&json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": message}}]}));
+    assert_eq!(reply["errorType"], "Payload.Untrusted");
+    assert_eq!(aws.published(&topic).len(), 1);
 }
 
 #[test]

@@ -126,6 +126,7 @@ impl Function {
             Err(error) => Err(outcome::failed(&[Failure::Payload(PayloadError {
                 at: "payload".into(),
                 message: format!("expected JSON: {error}"),
+                is_untrusted: false,
             })])),
         }
     }
@@ -146,7 +147,7 @@ impl Function {
             let mut kept = self.kept.lock().await;
             kept.ledger.begin(&context.request_id);
             let mut run = Run::new(self, &mut kept, deadline);
-            let reply = match payload::read(payload) {
+            let reply = match payload::read(payload, &self.settings.trusted_queues) {
                 Invocation::Whole(unit) => {
                     let results = run.units(vec![unit]).await;
                     run.look_for_rules().await;

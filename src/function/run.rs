@@ -158,6 +158,7 @@ impl<'f> Run<'f> {
                     Item::Record(record, event) => self.record(record, event, number, items),
                     Item::Skipped(skip, what) => self.skip(skip, &what, number),
                     Item::Bad(error) => {
+                        self.counts.untrusted += u64::from(error.is_untrusted);
                         self.fail_at(items, Failure::Payload(error), &[number]);
                     }
                 }

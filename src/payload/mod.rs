@@ -1,8 +1,11 @@
 //! Invocation payloads: what S3, SNS, SQS, EventBridge, CloudTrail, S3 Batch Operations and Lambda itself
 //! send, told apart by their shape, and taken apart into things to do.
 //!
-//! This is the edge where an object's key is decoded, once (`key.rs`). What cannot be read costs itself
-//! alone: it becomes an [`Item::Bad`] between the others. Source: AWS Lambda Developer Guide, Amazon S3
+//! This is the edge where an object's key is decoded, once (`key.rs`), and where a record is trusted or
+//! refused: EventBridge hands over whole records, and only its own invocation proves that one is EventBridge's.
+//! In a message, a record is the text of anyone who may send messages; a reference to an object is taken from
+//! anywhere, because the object is read from the bucket. What cannot be read costs itself alone: it becomes an
+//! [`Item::Bad`] between the others. Source: AWS Lambda Developer Guide, Amazon S3
 //! User Guide ("Event message structure"), AWS CloudTrail User Guide ("Configuring Amazon SNS
 //! notifications").
 
@@ -38,6 +41,33 @@ pub struct PayloadError {
     pub at: String,
     /// What was found and what was expected.
     pub message: String,
+    /// Whether it was refused for where it came from, and not for what it is.
+    pub is_untrusted: bool,
+}
+
+/// How a part of a payload got here.
+#[derive(Debug, Clone, Copy)]
+struct Path {
+    /// Wrappings around it.
+    depth: u8,
+    /// Whether a record in it is EventBridge's, and not the text of whoever may send messages.
+    is_trusted: bool,
+}
+
+impl Path {
+    /// What Lambda itself was invoked with.
+    const DIRECT: Path = Path {
+        depth: 0,
+        is_trusted: true,
+    };
+
+    /// Inside one more wrapping, which anyone may have made.
+    fn wrapped(self) -> Path {
+        Path {
+            depth: self.depth + 1,
+            is_trusted: false,
+        }
+    }
 }
 
 /// One thing to do, or not to.
@@ -87,15 +117,16 @@ pub enum Invocation {
     },
 }
 
-/// Reads a payload. Never fails as a whole: what cannot be read is an item of its own.
-pub fn read(payload: &Value) -> Invocation {
+/// Reads a payload. Never fails as a whole: what cannot be read is an item of its own. Records in messages are
+/// refused, but in those of `trusted_queues`, which are ARNs of SQS queues.
+pub fn read(payload: &Value, trusted_queues: &[String]) -> Invocation {
     if let Some(messages) =
         records(payload).filter(|list| !list.is_empty() && list.iter().any(is_sqs))
     {
         let units = messages
             .iter()
             .enumerate()
-            .map(|(index, message)| sqs_unit(message, index))
+            .map(|(index, message)| sqs_unit(message, index, trusted_queues))
             .collect();
         // All messages of one invocation come from one queue.
         let queue = messages
@@ -115,7 +146,7 @@ pub fn read(payload: &Value) -> Invocation {
     }
     Invocation::Whole(Unit {
         id: String::new(),
-        items: items(payload, "payload", 0),
+        items: items(payload, "payload", Path::DIRECT),
     })
 }
 
@@ -133,22 +164,29 @@ fn is_batch(payload: &Value) -> bool {
         && payload.get("invocationSchemaVersion").is_some()
 }
 
-fn sqs_unit(message: &Value, index: usize) -> Unit {
+fn sqs_unit(message: &Value, index: usize, trusted_queues: &[String]) -> Unit {
     let at = format!("Records[{index}]");
     let id = message
         .get("messageId")
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_owned();
+    // Lambda names the queue; inside another wrapping, anyone could.
+    let arn = message.get("eventSourceARN").and_then(Value::as_str);
+    let path = Path {
+        is_trusted: arn.is_some_and(|arn| trusted_queues.iter().any(|queue| queue == arn)),
+        ..Path::DIRECT.wrapped()
+    };
     Unit {
-        items: sqs_items(message, &at, 0),
+        items: sqs_items(message, &at, path),
         id,
     }
 }
 
-fn sqs_items(message: &Value, at: &str, depth: u8) -> Vec<Item> {
+/// What a message's body holds; `path` is the body's.
+fn sqs_items(message: &Value, at: &str, path: Path) -> Vec<Item> {
     match SqsMessage::deserialize(message).map(|message| message.body) {
-        Ok(Some(body)) => text(&body, &format!("{at}.body"), depth + 1),
+        Ok(Some(body)) => text(&body, &format!("{at}.body"), path),
         Ok(None) => vec![bad(at, "an SQS message without a body")],
         Err(error) => vec![bad(at, &format!("not an SQS message: {error}"))],
     }
@@ -202,8 +240,8 @@ fn task_item(task: &Value, at: &str) -> Item {
     }
 }
 
-fn items(payload: &Value, at: &str, depth: u8) -> Vec<Item> {
-    if depth > MAX_DEPTH {
+fn items(payload: &Value, at: &str, path: Path) -> Vec<Item> {
+    if path.depth > MAX_DEPTH {
         return vec![bad(at, &format!("wrapped more than {MAX_DEPTH} times"))];
     }
     let Some(fields) = payload.as_object() else {
@@ -212,14 +250,14 @@ fn items(payload: &Value, at: &str, depth: u8) -> Vec<Item> {
     let text_of = |name: &str| fields.get(name).and_then(Value::as_str);
 
     if let Some(original) = fields.get("requestPayload") {
-        return items(original, &format!("{at}.requestPayload"), depth + 1);
+        return items(original, &format!("{at}.requestPayload"), path.wrapped());
     }
     if let Some(list) = records(payload) {
         return list
             .iter()
             .enumerate()
             .flat_map(|(index, record)| {
-                notification_record(record, &format!("{at}.Records[{index}]"), depth)
+                notification_record(record, &format!("{at}.Records[{index}]"), path)
             })
             .collect();
     }
@@ -231,10 +269,10 @@ fn items(payload: &Value, at: &str, depth: u8) -> Vec<Item> {
         )];
     }
     if let (Some("Notification"), Some(message)) = (text_of("Type"), text_of("Message")) {
-        return text(message, &format!("{at}.Message"), depth + 1);
+        return text(message, &format!("{at}.Message"), path.wrapped());
     }
     if let Some(detail_type) = text_of("detail-type") {
-        return vec![event_bridge(fields, detail_type, at)];
+        return vec![event_bridge(fields, detail_type, at, path)];
     }
     if let (Some(bucket), Some(keys)) = (text_of("s3Bucket"), fields.get("s3ObjectKey")) {
         return cloudtrail_notification(bucket, keys, at);
@@ -248,10 +286,10 @@ fn items(payload: &Value, at: &str, depth: u8) -> Vec<Item> {
 }
 
 /// A payload that arrives as text: the message of SNS, the body of SQS.
-fn text(message: &str, at: &str, depth: u8) -> Vec<Item> {
+fn text(message: &str, at: &str, path: Path) -> Vec<Item> {
     match json::parse(message.as_bytes()) {
-        Ok(Value::String(inner)) if depth <= MAX_DEPTH => text(&inner, at, depth + 1),
-        Ok(payload) => items(&payload, at, depth),
+        Ok(Value::String(inner)) if path.depth <= MAX_DEPTH => text(&inner, at, path.wrapped()),
+        Ok(payload) => items(&payload, at, path),
         Err(_) if message.trim().trim_end_matches('.') == "CloudTrail validation message" => {
             vec![Item::Skipped(
                 Skip::ValidationMessage,
@@ -265,18 +303,18 @@ fn text(message: &str, at: &str, depth: u8) -> Vec<Item> {
     }
 }
 
-fn notification_record(record: &Value, at: &str, depth: u8) -> Vec<Item> {
+fn notification_record(record: &Value, at: &str, path: Path) -> Vec<Item> {
     if let Some(s3) = record.get("s3") {
         return vec![s3_record(record, s3, at)];
     }
     if let Some(sns) = record.get("Sns") {
         return match sns.get("Message").and_then(Value::as_str) {
-            Some(message) => text(message, &format!("{at}.Sns.Message"), depth + 1),
+            Some(message) => text(message, &format!("{at}.Sns.Message"), path.wrapped()),
             None => vec![bad(at, "an SNS record without a Message")],
         };
     }
     if is_sqs(record) {
-        return sqs_items(record, at, depth);
+        return sqs_items(record, at, path.wrapped());
     }
     if record.get("eventVersion").is_some() && record.get("eventID").is_some() {
         return vec![bad(
@@ -320,7 +358,7 @@ fn s3_record(record: &Value, s3: &Value, at: &str) -> Item {
     }
 }
 
-fn event_bridge(fields: &Map<String, Value>, detail_type: &str, at: &str) -> Item {
+fn event_bridge(fields: &Map<String, Value>, detail_type: &str, at: &str, path: Path) -> Item {
     let source = fields
         .get("source")
         .and_then(Value::as_str)
@@ -342,6 +380,9 @@ fn event_bridge(fields: &Map<String, Value>, detail_type: &str, at: &str) -> Ite
         return bad(at, "an EventBridge event without detail");
     };
     if detail_type.ends_with("via CloudTrail") {
+        if !path.is_trusted {
+            return untrusted(detail, at);
+        }
         return Item::Record(Record::new(0, detail.clone()), event_id.to_owned());
     }
     let text_at = |path: &str| {
@@ -436,8 +477,30 @@ fn object(
     }
 }
 
+/// A record that anyone who may send messages can have written: to raise a false alarm, or to have the real
+/// call taken for a duplicate.
+fn untrusted(detail: &Map<String, Value>, at: &str) -> Item {
+    let text = |name: &str| {
+        let value = detail.get(name).and_then(Value::as_str);
+        one_line(value.unwrap_or("(none)"), 128)
+    };
+    Item::Bad(PayloadError {
+        at: one_line(at, 200),
+        message: format!(
+            "a CloudTrail record in a message (event ID {}, {} of {}), which anyone who may send messages can write; \
+             expected records from EventBridge itself, or a reference to a log file: look for the event ID in \
+             CloudTrail, and see TRUSTED_QUEUES if EventBridge sends to a queue of yours",
+            text("eventID"),
+            text("eventName"),
+            text("eventSource")
+        ),
+        is_untrusted: true,
+    })
+}
+
 fn bad(at: &str, message: &str) -> Item {
     Item::Bad(PayloadError {
+        is_untrusted: false,
         at: one_line(at, 200),
         message: one_line(message, 600),
     })

@@ -38,7 +38,7 @@ fn sqs(bodies: &[String]) -> Value {
 }
 
 fn whole(payload: &Value) -> Vec<Item> {
-    match read(payload) {
+    match read(payload, &[]) {
         Invocation::Whole(unit) => unit.items,
         other => panic!("{payload}: {other:?}"),
     }
@@ -160,7 +160,7 @@ fn sqs_messages_are_units_of_their_own() {
     let Invocation::Sqs {
         queue,
         messages: units,
-    } = read(&sqs(&bodies))
+    } = read(&sqs(&bodies), &[])
     else {
         panic!("an SQS event is not recognised");
     };
@@ -184,6 +184,65 @@ fn sqs_messages_are_units_of_their_own() {
         message(&items[6][0])
             .starts_with("Records[6].body: unknown payload, an empty object; expected an S3")
     );
+}
+
+fn record_event() -> Value {
+    json!({"id": "e1", "source": "aws.cloudhsm", "detail-type": "AWS API Call via CloudTrail",
+        "detail": {"eventSource": "cloudhsm.amazonaws.com", "eventName": "DeleteBackup", "eventID": "forged\n"}})
+}
+
+/// Anyone who may send messages can write a record into one, however it is wrapped.
+#[test]
+fn records_in_messages_are_refused_and_the_rest_goes_on() {
+    let record = record_event();
+    let destination = |payload: &Value| json!({"requestContext": {}, "requestPayload": payload});
+    let sns = |message: &Value| json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": message.to_string()}}]});
+    let queue = |body: &Value| sqs(&[body.to_string()]);
+    for payload in [
+        destination(&record),
+        destination(&destination(&record)),
+        sns(&record),
+        sns(&envelope(&record)),
+        sns(&Value::from(record.to_string())),
+        envelope(&record),
+        destination(&sns(&record)),
+        destination(&queue(&record)),
+    ] {
+        let items = whole(&payload);
+        let [Item::Bad(error)] = items.as_slice() else {
+            panic!("{payload}: not refused");
+        };
+        assert!(error.is_untrusted, "{payload}: {error}");
+        assert!(
+            error
+                .to_string()
+                .contains("(event ID forged\\n, DeleteBackup of cloudhsm.amazonaws.com)"),
+            "{error}"
+        );
+    }
+
+    // The ARN that Lambda gives counts, and not one that a message brings along.
+    let own = "arn:aws:sqs:us-west-2:111122223333:notifications".to_owned();
+    let inner = queue(&record);
+    let bodies = [&record, &envelope(&record), &destination(&record), &inner].map(Value::to_string);
+    let bodies = [bodies.as_slice(), &[notification(KEY).to_string()]].concat();
+    for (trusted, expected) in [
+        (vec![], [false, false, false, false]),
+        (vec![format!("{own}-2")], [false, false, false, false]),
+        (vec!["x".into(), own], [true, false, false, false]),
+    ] {
+        let Invocation::Sqs { messages, .. } = read(&sqs(&bodies), &trusted) else {
+            panic!("an SQS event is not recognised");
+        };
+        assert_eq!(messages[4].items, [object(KEY)]);
+        for (message, is_record) in messages.iter().zip(expected) {
+            match message.items.as_slice() {
+                [Item::Record(_, id)] => assert!(is_record && id == "e1", "{trusted:?}"),
+                [Item::Bad(error)] => assert!(!is_record && error.is_untrusted, "{error}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }
 
 #[test]
@@ -210,7 +269,7 @@ fn batch_tasks_of_both_schemas() {
         invocation_id,
         job,
         mut tasks,
-    } = read(&first)
+    } = read(&first, &[])
     else {
         panic!("not recognised")
     };
@@ -238,7 +297,7 @@ fn batch_tasks_of_both_schemas() {
         schema_version,
         mut tasks,
         ..
-    } = read(&second)
+    } = read(&second, &[])
     else {
         panic!("not recognised")
     };
@@ -247,7 +306,7 @@ fn batch_tasks_of_both_schemas() {
         version(tasks.remove(0).items.remove(0)),
         ("b".into(), "a+b c".into(), Some("v".into()))
     );
-    let Invocation::Batch { tasks, .. } = read(&unsure) else {
+    let Invocation::Batch { tasks, .. } = read(&unsure, &[]) else {
         panic!("not recognised")
     };
     assert_eq!(
@@ -324,7 +383,7 @@ fn wrapping_has_an_end() {
         text = Value::from(text).to_string();
     }
     assert!(
-        matches!(read(&sqs(&[text])), Invocation::Sqs { messages, .. } if matches!(messages[0].items[0], Item::Bad(_)))
+        matches!(read(&sqs(&[text]), &[]), Invocation::Sqs { messages, .. } if matches!(messages[0].items[0], Item::Bad(_)))
     );
 }
 
@@ -332,8 +391,8 @@ proptest! {
     #[test]
     fn no_payload_panics(text in "[\\[\\]{}\",:\\\\ 1Recordsbodytasks3Snsdetail-]{0,80}") {
         if let Ok(payload) = serde_json::from_str::<Value>(&text) {
-            let _ = read(&payload);
+            let _ = read(&payload, &[]);
         }
-        let _ = read(&sqs(&[text]));
+        let _ = read(&sqs(&[text]), &[]);
     }
 }

@@ -26,6 +26,8 @@ use serde_json::{Value, json};
 
 pub const REGION: &str = "us-west-2";
 pub const BUCKET: &str = "cloudhsm-alerts-trail-111122223333";
+/// The queue that messages of [`sqs`] come from.
+pub const QUEUE_ARN: &str = "arn:aws:sqs:us-west-2:111122223333:notifications";
 pub const FOLDER: &str = "AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23";
 
 /// The key of the log file that every payload in `events/` names.
@@ -574,7 +576,7 @@ pub fn sqs(bodies: &[Value]) -> Value {
     let messages: Vec<Value> = bodies
         .iter()
         .enumerate()
-        .map(|(n, body)| json!({"messageId": format!("m{n}"), "body": body.to_string(), "eventSource": "aws:sqs"}))
+        .map(|(n, body)| json!({"messageId": format!("m{n}"), "body": body.to_string(), "eventSource": "aws:sqs", "eventSourceARN": QUEUE_ARN}))
         .collect();
     json!({ "Records": messages })
 }

@@ -49,6 +49,9 @@ SOURCES = {
         "TrailSource": "ExistingQueue", "ExistingQueueArn": QUEUE, "ExistingQueueKmsKeyArn": KEY,
         "ExistingBucketName": "central-logs",
     },
+    "a trusted queue": {
+        "TrailSource": "ExistingQueue", "ExistingQueueArn": QUEUE, "TrustQueueRecords": "on", "ExistingBucketName": "central-logs",
+    },
 }
 AUDIENCES = {
     "one": {"AlertEmail": "a@example.com"},
@@ -513,6 +516,10 @@ class Options(unittest.TestCase):
             self.assertEqual(statements["ListOwnRules"]["Condition"], {**account, "StringLike": {"s3:prefix": "hsm/*"}})
         self.assertEqual(stack_of().variables()["RULES_URI"], "")
 
+    def test_records_are_taken_from_a_queue_only_where_that_is_asked_for(self):
+        for source, expected in (("a new trail", ""), ("a queue", ""), ("a trusted queue", QUEUE)):
+            self.assertEqual(stack_of(**SOURCES[source]).variables()["TRUSTED_QUEUES"], expected, source)
+
     def test_the_backfills_role_invokes_the_function_and_no_more(self):
         self.assertNotIn("BackfillRole", stack_of().resources)
         stack = stack_of(Backfill="on")
@@ -812,6 +819,7 @@ class Parameters(unittest.TestCase):
             ({"TrailSource": "ExistingQueue", "ExistingBucketName": "central-logs"}, "needs ExistingQueueArn"),
             ({"TrailSource": "ExistingQueue", "ExistingQueueArn": QUEUE}, "needs ExistingBucketName"),
             ({"ExistingBucketName": "central-logs"}, "choose TrailSource"),
+            (dict(SOURCES["a topic"], TrustQueueRecords="on"), "TrustQueueRecords is about ExistingQueueArn"),
             ({"LogFilePrefix": "trails/"}, "LogFilePrefix is for the existing sources"),
             ({"BucketOwnerAccount": OTHER}, "BucketOwnerAccount is for the existing sources"),
             ({"ManagementAccountId": OTHER}, "ManagementAccountId needs OrganizationId"),

@@ -16,6 +16,7 @@
 
 pub mod actor;
 pub mod alert;
+pub mod call_id;
 pub mod chat;
 pub mod clock;
 pub mod finding;

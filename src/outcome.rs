@@ -60,6 +60,10 @@ pub struct Counts {
     pub already_told: u64,
     /// Calls that could not be told.
     pub failed: u64,
+    /// Calls that have the event ID of another call, as far as this instance knows. Each is alerted: a record
+    /// that somebody made up silences no other.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub event_ids_reused: u64,
     /// Looks for changed rules that found files which cannot be used.
     #[serde(skip_serializing_if = "is_zero")]
     pub rules_trouble: u64,

@@ -5,12 +5,12 @@
 //! answers such a field with `None` or finds it all the same. Nothing here judges a record.
 //! Source: AWS CloudTrail User Guide, "CloudTrail record contents".
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::redact;
+use sha2::{Digest, Sha256};
+
+use crate::{redact, text::hex};
 
 /// One element of a log file's `Records`, or the `detail` of an EventBridge event.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,14 +127,13 @@ impl Record {
         self.text("eventSource").unwrap_or("(no eventSource)")
     }
 
-    /// What tells this call from every other: `eventID`, an opaque string. A record without one gets
-    /// the hash of its content, so that the same record read again is still known as the same.
+    /// `eventID`, an opaque string. A record without one gets the hash of its content, so that the same
+    /// record read again is still known as the same.
     pub fn event_id(&self) -> String {
         self.text("eventID").map_or_else(
             || {
-                let mut hasher = DefaultHasher::new();
-                self.value.to_string().hash(&mut hasher);
-                format!("no-event-id-{:016x}", hasher.finish())
+                let content = Sha256::digest(self.value.to_string());
+                format!("no-event-id-{}", hex(&content[..16]))
             },
             str::to_owned,
         )
@@ -177,9 +176,22 @@ impl Record {
 
     /// The account whose trail recorded the call, else the caller's. An access denied across accounts
     /// is recorded in both.
-    pub fn account(&self) -> Option<&str> {
-        self.text("recipientAccountId")
-            .or_else(|| self.text("userIdentity.accountId"))
+    pub fn account(&self) -> Option<String> {
+        self.account_id("recipientAccountId")
+            .or_else(|| self.account_id("userIdentity.accountId"))
+    }
+
+    /// The account ID at a dotted path. Pipelines that take it for a number lose its leading zeros, which
+    /// come back here: an ID has twelve digits.
+    pub fn account_id(&self, path: &str) -> Option<String> {
+        match self.field(path)? {
+            Value::String(text) if !text.is_empty() => Some(text.clone()),
+            Value::Number(number) => Some(match number.as_f64() {
+                Some(whole) if whole.fract() == 0.0 => format!("{whole:012}"),
+                _ => number.to_string(),
+            }),
+            _ => None,
+        }
     }
 
     /// The region the call went to: an opaque string.

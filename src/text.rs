@@ -68,6 +68,15 @@ fn escape(c: char, out: &mut String) {
     }
 }
 
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 /// An error with its causes, `this: because of that: because of …`, on one line. The SDK's outermost error
 /// says only "service error".
 pub fn chain(error: &dyn std::error::Error) -> String {

@@ -4,11 +4,18 @@
 mod common;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use cloudhsm_alerts::{call_id::CallId, record::Record};
 use common::{Aws, BUCKET, FOLDER, Lambda, call, gzip, notification, records, sqs};
 use serde_json::{Value, json};
 
 fn key(name: &str) -> String {
     format!("{FOLDER}/111122223333_CloudTrail_us-west-2_20261123T0355Z_{name}.json.gz")
+}
+
+/// The key under which the table knows the call of a record.
+fn id(record: &Value) -> String {
+    let fields = record.as_object().expect("an object").clone();
+    CallId::of(&Record::new(0, fields)).key().to_owned()
 }
 
 fn start(aws: &Aws, topic: &str, table: &str) -> Lambda {
@@ -61,17 +68,97 @@ fn two_instances_tell_a_call_once() {
     );
     // What the table holds is what a table of this kind is documented to hold.
     let items = aws.items("ledger");
-    let ids: Vec<&str> = items.keys().map(String::as_str).collect();
-    assert_eq!(
-        ids,
-        ["a", "b", "c", &format!("cloudhsm-alerts turns {topic}")]
-    );
-    for id in ["a", "b", "c"] {
+    let ids: Vec<String> = items.keys().cloned().collect();
+    let calls = [
+        id(&call("DeleteHsm", "a")),
+        id(&call("CreateHsm", "b")),
+        id(&call("DeleteBackup", "c")),
+    ];
+    let turns = format!("cloudhsm-alerts turns {topic}");
+    assert_eq!(ids, [calls.as_slice(), &[turns]].concat());
+    for id in &calls {
         assert_eq!(items[id]["status"].as_s().unwrap(), "sent");
         let expires: i64 = items[id]["expires_at"].as_n().unwrap().parse().unwrap();
         let sent: i64 = items[id]["sent_at"].as_n().unwrap().parse().unwrap();
         assert_eq!(expires - sent / 1000, 40 * 24 * 3600);
     }
+}
+
+/// EventBridge carries a call at once, the log file minutes later; what the two have in common identifies it.
+#[test]
+fn a_call_that_eventbridge_and_a_log_file_bring_makes_one_alert() {
+    let aws = Aws::start();
+    let topic = aws.topic("t");
+    aws.table("ledger", "id");
+    let mut logged = call("DeleteBackup", "a");
+    logged["eventCategory"] = "Management".into();
+    let mut carried = call("DeleteBackup", "a");
+    carried["eventVersion"] = "1.10".into();
+    carried
+        .as_object_mut()
+        .unwrap()
+        .remove("recipientAccountId");
+    let event = json!({"id": "e", "source": "aws.cloudhsm", "detail-type": "AWS API Call via CloudTrail", "detail": carried});
+    aws.put(&key("one"), records(&[logged]));
+    let [first, second] = [(), ()].map(|()| start(&aws, &topic, "ledger"));
+    assert_eq!(told(&first.invoke(&event)), [1, 0, 0, 0]);
+    let file = notification(&[&key("one")]);
+    assert_eq!(told(&second.invoke(&file)), [0, 1, 0, 0]);
+    assert_eq!(told(&first.invoke(&file)), [0, 1, 0, 0]);
+}
+
+/// A record under the event ID of another call does not silence that call, whichever comes first.
+#[test]
+fn other_calls_under_one_event_id_are_alerted_and_counted() {
+    let aws = Aws::start();
+    aws.table("ledger", "id");
+    let calls = ["TagResource", "DeleteBackup"].map(|name| call(name, "same"));
+    for (n, order) in [[0, 1], [1, 0]].iter().enumerate() {
+        let topic = aws.topic(&format!("t{n}"));
+        let table = format!("ledger-{n}");
+        aws.table(&table, "id");
+        for place in order {
+            aws.put(&key(&place.to_string()), records(&[calls[*place].clone()]));
+        }
+        let instances = [(), ()].map(|()| start(&aws, &topic, &table));
+        // Another instance may get the second; only one that got both can count.
+        for (time, reused) in [(0, None), (1, Some(1)), (2, None)] {
+            let lambda = &instances[usize::from(time == 2)];
+            let file = notification(&[&key(&order[time % 2].to_string())]);
+            let reply = lambda.invoke(&file);
+            let expected = [u64::from(time < 2), u64::from(time == 2), 0, 0];
+            assert_eq!(told(&reply), expected, "{order:?} {time}: {reply}");
+            assert_eq!(reply["event_ids_reused"].as_u64(), reused, "{reply}");
+        }
+        // In one file.
+        let topic = aws.topic(&format!("one-file-{n}"));
+        aws.put(
+            &key("both"),
+            records(&order.map(|place| calls[place].clone())),
+        );
+        let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
+        let reply = lambda.invoke(&notification(&[&key("both")]));
+        assert_eq!(told(&reply), [2, 0, 0, 0], "{reply}");
+        assert_eq!(reply["event_ids_reused"], 1);
+    }
+}
+
+/// An action across accounts is recorded in both, the caller's and the owner's.
+#[test]
+fn a_call_that_two_accounts_record_makes_one_alert() {
+    let aws = Aws::start();
+    let topic = aws.topic("t");
+    let mut callers = call("DeleteBackup", "a");
+    callers["sharedEventID"] = "shared".into();
+    let mut owners = call("DeleteBackup", "b");
+    owners["sharedEventID"] = "shared".into();
+    owners["recipientAccountId"] = "444455556666".into();
+    owners["userIdentity"] =
+        json!({"type": "AWSAccount", "accountId": "111122223333", "principalId": "AIDAEXAMPLE"});
+    aws.put(&key("both"), records(&[callers, owners]));
+    let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
+    let reply = lambda.invoke(&notification(&[&key("both")]));
+    assert_eq!(told(&reply), [1, 1, 0, 0], "{reply}");
 }
 
 #[test]
@@ -141,14 +228,14 @@ fn a_claim_of_another_holds_until_it_expires() {
     aws.put(&key("free"), records(&[call("DeleteBackup", "free")]));
     let lambda = start(&aws, &topic, "ledger");
     lambda.invoke(&notification(&[&key("free")]));
-    let now: i64 = aws.items("ledger")["free"]["sent_at"]
+    let now: i64 = aws.items("ledger")[&id(&call("DeleteBackup", "free"))]["sent_at"]
         .as_n()
         .unwrap()
         .parse()
         .unwrap();
     let claimed = |until: i64| {
         [
-            ("id", AttributeValue::S("held".into())),
+            ("id", AttributeValue::S(id(&call("DeleteHsm", "held")))),
             ("status", AttributeValue::S("claimed".into())),
             ("owner", AttributeValue::S("another invocation".into())),
             ("claimed_until", AttributeValue::N(until.to_string())),

@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use crate::{
     actor::{Actor, Means},
+    call_id::CallId,
     finding::Finding,
     object::ObjectRef,
     record::{Omitted, Outcome, Record},
@@ -89,6 +90,8 @@ pub struct Alert {
     pub severity: Severity,
     /// The rules the call met, most severe first; never empty.
     pub rules: Vec<Arc<Rule>>,
+    /// The call's identity, by which it is deduplicated.
+    pub call_id: CallId,
     /// CloudTrail's `eventID`.
     pub event_id: String,
     /// The call, such as `DeleteBackup`.
@@ -134,8 +137,8 @@ impl Alert {
     /// The alert for a finding.
     pub fn new(finding: Finding, source: &Source, accounts: &Accounts) -> Alert {
         let severity = finding.severity();
-        // Before secrets go: a record without an eventID is known by the hash of all it says.
-        let event_id = finding.record.event_id();
+        // Before secrets go: a record without an eventID is known by the hash of all it holds.
+        let call_id = CallId::of(&finding.record);
         let shared_with = sharing::principals(&finding.record);
         let record = finding.record.redacted();
         let actor = Actor::of(&record);
@@ -163,7 +166,7 @@ impl Alert {
         if let Some(step) = response::follow_the_actor(&record) {
             response = format!("{}\n{step}", response.trim_end());
         }
-        let account = record.account().map(str::to_owned);
+        let account = record.account();
         Alert {
             omitted_parameters: record.omitted_parameters(),
             filtered: finding
@@ -173,7 +176,8 @@ impl Alert {
                 .collect(),
             severity,
             rules: finding.rules,
-            event_id,
+            event_id: call_id.event_id().to_owned(),
+            call_id,
             event_name: record.event_name().to_owned(),
             event_source: record.event_source().to_owned(),
             time: record.event_time(),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     alert::{Alert, Source, accounts::Accounts},
+    call_id::CallId,
     finding::Finding,
     json,
     record::{Outcome, Record},
@@ -15,7 +16,7 @@ use crate::{
 
 /// One finding, and what its order among others depends on.
 pub(super) struct Packed {
-    pub(super) event_id: String,
+    pub(super) call_id: CallId,
     pub(super) severity: Severity,
     pub(super) outcome: Outcome,
     source: Arc<Source>,
@@ -27,11 +28,11 @@ pub(super) struct Packed {
 
 impl Packed {
     pub(super) fn pack(mut finding: Finding, source: &Arc<Source>) -> Packed {
-        let (event_id, severity) = (finding.record.event_id(), finding.severity());
+        let (call_id, severity) = (CallId::of(&finding.record), finding.severity());
         let emptied = Record::new(finding.record.index(), Map::new());
         let record = std::mem::replace(&mut finding.record, emptied);
         Packed {
-            event_id,
+            call_id,
             severity,
             outcome: record.outcome(),
             source: Arc::clone(source),
@@ -57,6 +58,6 @@ impl Packed {
     /// Bytes that it takes, its place in the queue included.
     pub(super) fn weight(&self) -> usize {
         const FIXED: usize = 512;
-        FIXED + 3 * self.event_id.len() + self.record.len()
+        FIXED + 3 * self.call_id.key().len() + self.record.len()
     }
 }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     alert::{Alert, backfill, digest, message::Message},
+    call_id::CallId,
     clock::{instant, later},
     ledger::{Claim, Turn},
     outcome::Failure,
@@ -45,7 +46,7 @@ struct Ticket {
     until: Timestamp,
 }
 
-type Tickets = HashMap<String, Ticket>;
+type Tickets = HashMap<CallId, Ticket>;
 
 /// Whether a message is about what happens now or, in a backfill, about the past.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl Run<'_> {
         }
         if self.deadline.publishing_is_over() {
             for waiting in &wave {
-                self.out_of_time(&waiting.call.event_id, waiting.again, &waiting.units);
+                self.out_of_time(&waiting.call.call_id, waiting.again, &waiting.units);
             }
             return;
         }
@@ -126,16 +127,16 @@ impl Run<'_> {
         for (waiting, claim) in self.claim(wave).await {
             match claim {
                 Claim::Ours => {
-                    let event_id = waiting.call.event_id.clone();
+                    let call_id = waiting.call.call_id.clone();
                     let ticket = Ticket {
                         units: waiting.units,
                         again: waiting.again,
                         until,
                     };
-                    tickets.insert(event_id.clone(), ticket);
+                    tickets.insert(call_id.clone(), ticket);
                     match guarded(|| waiting.call.alert(&function.settings.accounts)) {
                         Ok(alert) => ours.push(alert),
-                        Err(message) => self.panicked(&[event_id], message, &mut tickets).await,
+                        Err(message) => self.panicked(&[call_id], message, &mut tickets).await,
                     }
                 }
                 Claim::Told => self.counts.already_told += 1 + waiting.again,
@@ -177,23 +178,20 @@ impl Run<'_> {
     }
 
     async fn claim(&mut self, waiting: Vec<Waiting>) -> Vec<(Waiting, Claim)> {
-        let event_ids: Vec<&str> = waiting
+        let calls: Vec<&CallId> = waiting
             .iter()
-            .map(|waiting| waiting.call.event_id.as_str())
+            .map(|waiting| &waiting.call.call_id)
             .collect();
-        let claims = self.ask_to_claim(&event_ids).await;
+        let claims = self.ask_to_claim(&calls).await;
         waiting.into_iter().zip(claims).collect()
     }
 
     /// The claims, one for each call.
-    async fn ask_to_claim(&mut self, event_ids: &[&str]) -> Vec<Claim> {
-        let claims = self
-            .deadline
-            .answer(self.kept.ledger.claim(event_ids))
-            .await;
+    async fn ask_to_claim(&mut self, calls: &[&CallId]) -> Vec<Claim> {
+        let claims = self.deadline.answer(self.kept.ledger.claim(calls)).await;
         self.counts.ledger_trouble = self.kept.ledger.trouble();
         // No answer before the end of the invocation: it will be handed back, claimed or not.
-        claims.unwrap_or_else(|| vec![Claim::Ours; event_ids.len()])
+        claims.unwrap_or_else(|| vec![Claim::Ours; calls.len()])
     }
 
     fn claim_expires(&self) -> Timestamp {
@@ -205,14 +203,14 @@ impl Run<'_> {
         let Some(alert) = self.still_ours(vec![alert], tickets).await.pop() else {
             return;
         };
-        let event_id = alert.event_id.clone();
+        let call_id = alert.call_id.clone();
         let message = match guarded(|| Message::of(&alert)) {
             Ok(message) => message,
-            Err(message) => return self.panicked(&[event_id], message, tickets).await,
+            Err(message) => return self.panicked(&[call_id], message, tickets).await,
         };
         match self.send(&message).await {
             Ok(()) => self.told(&[alert], Age::Present, tickets).await,
-            Err(error) => self.failed(&[event_id], error, tickets).await,
+            Err(error) => self.failed(&[call_id], error, tickets).await,
         }
     }
 
@@ -221,10 +219,10 @@ impl Run<'_> {
         if alerts.is_empty() {
             return;
         }
-        let event_ids: Vec<String> = alerts.iter().map(|alert| alert.event_id.clone()).collect();
+        let calls: Vec<CallId> = alerts.iter().map(|alert| alert.call_id.clone()).collect();
         let mut digests = match guarded(|| digest::digests(alerts)) {
             Ok(digests) => digests,
-            Err(message) => return self.panicked(&event_ids, message, tickets).await,
+            Err(message) => return self.panicked(&calls, message, tickets).await,
         };
         // The most severe first; what comes of one that was taken apart takes its place.
         digests.reverse();
@@ -240,8 +238,7 @@ impl Run<'_> {
             }
             let whole = alerts.len();
             let mut alerts = self.still_ours(alerts, tickets).await;
-            let event_ids: Vec<String> =
-                alerts.iter().map(|alert| alert.event_id.clone()).collect();
+            let calls: Vec<CallId> = alerts.iter().map(|alert| alert.call_id.clone()).collect();
             let parts = if alerts.len() < whole {
                 guarded(|| digest::digests(alerts))
             } else {
@@ -264,14 +261,14 @@ impl Run<'_> {
                         })
                     }
                     Err(error) => {
-                        self.failed(&event_ids, error, tickets).await;
+                        self.failed(&calls, error, tickets).await;
                         continue;
                     }
                 }
             };
             match parts {
                 Ok(parts) => digests.extend(parts.into_iter().rev()),
-                Err(message) => self.panicked(&event_ids, message, tickets).await,
+                Err(message) => self.panicked(&calls, message, tickets).await,
             }
         }
     }
@@ -322,28 +319,28 @@ impl Run<'_> {
         let enough = later(self.function.clock.now(), self.function.timing.lease_left);
         let (mut good, old): (Vec<Alert>, Vec<Alert>) = alerts.into_iter().partition(|alert| {
             tickets
-                .get(&alert.event_id)
+                .get(&alert.call_id)
                 .is_none_or(|ticket| ticket.until > enough)
         });
         if old.is_empty() {
             return good;
         }
         let until = self.claim_expires();
-        let event_ids: Vec<&str> = old.iter().map(|alert| alert.event_id.as_str()).collect();
-        let claims = self.ask_to_claim(&event_ids).await;
+        let calls: Vec<&CallId> = old.iter().map(|alert| &alert.call_id).collect();
+        let claims = self.ask_to_claim(&calls).await;
         for (alert, claim) in old.into_iter().zip(claims) {
-            let Some(mut ticket) = tickets.remove(&alert.event_id) else {
+            let Some(mut ticket) = tickets.remove(&alert.call_id) else {
                 continue;
             };
             match claim {
                 Claim::Ours => {
                     ticket.until = until;
-                    tickets.insert(alert.event_id.clone(), ticket);
+                    tickets.insert(alert.call_id.clone(), ticket);
                     good.push(alert);
                 }
                 Claim::Told => self.counts.already_told += 1 + ticket.again,
                 // It was ours until the claim got too old.
-                Claim::Held => self.still_held(&alert.event_id, ticket.again, &ticket.units),
+                Claim::Held => self.still_held(&alert.call_id, ticket.again, &ticket.units),
             }
         }
         good
@@ -386,12 +383,9 @@ impl Run<'_> {
 
     /// SNS has them: note that, count them, and say it.
     async fn told(&mut self, alerts: &[Alert], age: Age, tickets: &mut Tickets) {
-        let event_ids: Vec<&str> = alerts.iter().map(|alert| alert.event_id.as_str()).collect();
+        let calls: Vec<&CallId> = alerts.iter().map(|alert| &alert.call_id).collect();
         let now = self.function.clock.now();
-        let unnoted = self
-            .deadline
-            .answer(self.kept.ledger.sent(&event_ids))
-            .await;
+        let unnoted = self.deadline.answer(self.kept.ledger.sent(&calls)).await;
         self.unnoted.extend(unnoted.unwrap_or_default());
         self.counts.ledger_trouble = self.kept.ledger.trouble();
         let digest = alerts.len() > 1;
@@ -402,7 +396,7 @@ impl Run<'_> {
                 self.counts.published += 1;
             }
             let again = tickets
-                .remove(&alert.event_id)
+                .remove(&alert.call_id)
                 .map_or(0, |ticket| ticket.again);
             self.counts.already_told += again;
             info!(
@@ -427,25 +421,25 @@ impl Run<'_> {
 
     fn not_told(&mut self, waiting: &Waiting, error: PublishError) {
         self.counts.failed += 1 + waiting.again;
-        let event_id = one_line(&waiting.call.event_id, 256);
+        let event_id = one_line(waiting.call.call_id.event_id(), 256);
         self.fail(Failure::Publish { event_id, error }, &waiting.units);
     }
 
-    fn still_held(&mut self, event_id: &str, again: u64, units: &[usize]) {
+    fn still_held(&mut self, call: &CallId, again: u64, units: &[usize]) {
         self.counts.failed += 1 + again;
-        let event_id = one_line(event_id, 256);
+        let event_id = one_line(call.event_id(), 256);
         self.fail(Failure::Claimed { event_id }, units);
     }
 
-    fn out_of_time(&mut self, event_id: &str, again: u64, units: &[usize]) {
+    fn out_of_time(&mut self, call: &CallId, again: u64, units: &[usize]) {
         self.counts.failed += 1 + again;
-        let event_id = one_line(event_id, 256);
+        let event_id = one_line(call.event_id(), 256);
         self.fail(Failure::AlertOutOfTime { event_id }, units);
     }
 
     /// SNS did not take them.
-    async fn failed(&mut self, event_ids: &[String], error: PublishError, tickets: &mut Tickets) {
-        self.give_up(event_ids, tickets, |event_id| Failure::Publish {
+    async fn failed(&mut self, calls: &[CallId], error: PublishError, tickets: &mut Tickets) {
+        self.give_up(calls, tickets, |event_id| Failure::Publish {
             event_id,
             error: error.clone(),
         })
@@ -453,8 +447,8 @@ impl Run<'_> {
     }
 
     /// No message could be made of them.
-    async fn panicked(&mut self, event_ids: &[String], message: String, tickets: &mut Tickets) {
-        self.give_up(event_ids, tickets, |event_id| Failure::Panicked {
+    async fn panicked(&mut self, calls: &[CallId], message: String, tickets: &mut Tickets) {
+        self.give_up(calls, tickets, |event_id| Failure::Panicked {
             at: format!("alert for event {event_id}"),
             message: message.clone(),
         })
@@ -463,8 +457,8 @@ impl Run<'_> {
 
     /// There is no time for them.
     async fn hand_back(&mut self, alerts: Vec<Alert>, tickets: &mut Tickets) {
-        let event_ids: Vec<String> = alerts.into_iter().map(|alert| alert.event_id).collect();
-        self.give_up(&event_ids, tickets, |event_id| Failure::AlertOutOfTime {
+        let calls: Vec<CallId> = alerts.into_iter().map(|alert| alert.call_id).collect();
+        self.give_up(&calls, tickets, |event_id| Failure::AlertOutOfTime {
             event_id,
         })
         .await;
@@ -473,37 +467,35 @@ impl Run<'_> {
     /// The job may send no more messages about the past: their claims are given back, for another job.
     async fn leave_untold(&mut self, alerts: Vec<Alert>, tickets: &mut Tickets) {
         for alert in &alerts {
-            if let Some(ticket) = tickets.remove(&alert.event_id) {
+            if let Some(ticket) = tickets.remove(&alert.call_id) {
                 self.only_counted(1 + ticket.again, &ticket.units);
             }
         }
-        let event_ids: Vec<&str> = alerts.iter().map(|alert| alert.event_id.as_str()).collect();
-        self.release(&event_ids).await;
+        let calls: Vec<&CallId> = alerts.iter().map(|alert| &alert.call_id).collect();
+        self.release(&calls).await;
     }
 
-    async fn release(&mut self, event_ids: &[&str]) {
-        self.deadline
-            .answer(self.kept.ledger.release(event_ids))
-            .await;
+    async fn release(&mut self, calls: &[&CallId]) {
+        self.deadline.answer(self.kept.ledger.release(calls)).await;
         self.counts.ledger_trouble = self.kept.ledger.trouble();
     }
 
     /// Fails the units of calls that are not told, and gives their claims back.
     async fn give_up(
         &mut self,
-        event_ids: &[String],
+        calls: &[CallId],
         tickets: &mut Tickets,
         failure: impl Fn(String) -> Failure,
     ) {
-        for event_id in event_ids {
-            let Some(ticket) = tickets.remove(event_id) else {
+        for call in calls {
+            let Some(ticket) = tickets.remove(call) else {
                 continue;
             };
             self.counts.failed += 1 + ticket.again;
-            self.fail(failure(one_line(event_id, 256)), &ticket.units);
+            self.fail(failure(one_line(call.event_id(), 256)), &ticket.units);
         }
-        let event_ids: Vec<&str> = event_ids.iter().map(String::as_str).collect();
-        self.release(&event_ids).await;
+        let calls: Vec<&CallId> = calls.iter().collect();
+        self.release(&calls).await;
     }
 
     /// Asks about the calls that another invocation has claimed until they are told, or ours, or there is no
@@ -522,17 +514,15 @@ impl Run<'_> {
             self.publish_all(held, true).await;
         }
         for held in std::mem::take(&mut self.held) {
-            self.still_held(&held.call.event_id, held.again, &held.units);
+            self.still_held(&held.call.call_id, held.again, &held.units);
         }
     }
 
     /// Tries once more to note what the table did not take.
     pub(super) async fn finish(&mut self) {
         let unnoted = std::mem::take(&mut self.unnoted);
-        let event_ids: Vec<&str> = unnoted.iter().map(String::as_str).collect();
-        self.deadline
-            .answer(self.kept.ledger.sent(&event_ids))
-            .await;
+        let calls: Vec<&CallId> = unnoted.iter().collect();
+        self.deadline.answer(self.kept.ledger.sent(&calls)).await;
         self.counts.ledger_trouble = self.kept.ledger.trouble();
     }
 }

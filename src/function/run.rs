@@ -1,11 +1,11 @@
 //! One invocation on its way: what its units ask for, what was found, what failed, and the counts of both.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use jiff::civil::Date;
 use tokio::sync::mpsc;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{
     Context, Function, Kept,
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     alert::Source,
+    call_id::CallId,
     finding::Finding,
     metrics::Measures,
     object::{ObjectRef, Skip},
@@ -24,6 +25,7 @@ use crate::{
     record::Record,
     rules::RuleSet,
     sns::PublishError,
+    text::one_line,
 };
 
 /// Memory for calls that wait to be told, in bytes: some ten thousand of them. When it is used up they are
@@ -54,13 +56,15 @@ pub(super) struct Run<'f> {
     /// Calls that another invocation has claimed.
     pub(super) held: Vec<Waiting>,
     /// Calls told, of which the table has not taken note.
-    pub(super) unnoted: Vec<String>,
+    pub(super) unnoted: Vec<CallId>,
     /// Why the topic takes nothing more in this invocation.
     pub(super) topic_is_down: Option<PublishError>,
     /// Messages in a row that SNS did not take for want of an answer.
     pub(super) unanswered: u32,
-    /// Event ID to place in `waiting`.
-    places: HashMap<String, usize>,
+    /// A call's place in `waiting`.
+    places: HashMap<CallId, usize>,
+    /// The calls found so far, by event ID.
+    by_event_id: HashMap<String, CallId>,
     weight: usize,
     /// Failures by unit, each with the place of the item it is about: they are told in that order, however
     /// fast each object was read.
@@ -98,6 +102,7 @@ impl<'f> Run<'f> {
             topic_is_down: None,
             unanswered: 0,
             places: HashMap::new(),
+            by_event_id: HashMap::new(),
             weight: 0,
             failures: Vec::new(),
             notes: Vec::new(),
@@ -325,11 +330,11 @@ impl<'f> Run<'f> {
             }
             What::Call(call) => *call,
         };
-        if self.kept.ledger.remembers(&call.event_id) {
+        if self.kept.ledger.remembers(&call.call_id) {
             self.counts.already_told += 1;
             return;
         }
-        if let Some(&place) = self.places.get(&call.event_id) {
+        if let Some(&place) = self.places.get(&call.call_id) {
             let known = &mut self.waiting[place];
             known.again += 1;
             for &unit in found.units.iter() {
@@ -337,16 +342,32 @@ impl<'f> Run<'f> {
                     known.units.push(unit);
                 }
             }
-            // Of several files that hold it, the alert names the first, whichever was read first.
-            if found.place < known.place {
+            // The alert is about the most severe of its records (two accounts may each have one), and of
+            // equals about the first in the payload, whichever was read first.
+            let order = |call: &Packed, place| (Reverse(call.severity), place);
+            if order(&call, found.place) < order(&known.call, known.place) {
                 self.weight = (self.weight + call.weight()).saturating_sub(known.call.weight());
                 (known.call, known.place) = (call, found.place);
             }
             return;
         }
+        let event_id = call.call_id.event_id();
+        let first = self
+            .by_event_id
+            .entry(event_id.to_owned())
+            .or_insert_with(|| call.call_id.clone());
+        if *first != call.call_id || self.kept.ledger.remembers_event_id(event_id) {
+            self.counts.event_ids_reused += 1;
+            // A storm of them needs one line.
+            if self.counts.event_ids_reused == 1 {
+                warn!(
+                    event_id = one_line(event_id, 256),
+                    "another call has the same event ID: one of the records may be made up"
+                );
+            }
+        }
         self.weight += call.weight();
-        self.places
-            .insert(call.event_id.clone(), self.waiting.len());
+        self.places.insert(call.call_id.clone(), self.waiting.len());
         self.waiting.push(Waiting {
             call,
             place: found.place,

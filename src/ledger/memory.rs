@@ -3,32 +3,53 @@
 //! It spares the table a question for calls that are met again, and where there is no table it is the whole
 //! ledger.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque, hash_map::Entry};
 
-/// Calls remembered. At some 50 bytes each this is a few megabytes at the most.
+use crate::call_id::CallId;
+
+/// Calls remembered. At some 200 bytes each this is a few megabytes at the most.
 const CAPACITY: usize = 20_000;
 
-/// Event IDs of the calls told, the oldest forgotten first.
+/// The calls told, the oldest forgotten first.
 #[derive(Debug, Default)]
 pub struct Memory {
-    told: HashSet<String>,
-    order: VecDeque<String>,
+    told: HashSet<CallId>,
+    /// How many of these calls stand under each event ID: more than one, where a record was made up.
+    event_ids: HashMap<String, usize>,
+    order: VecDeque<CallId>,
 }
 
 impl Memory {
     /// Whether an alert for this call was published.
-    pub fn contains(&self, event_id: &str) -> bool {
-        self.told.contains(event_id)
+    pub fn contains(&self, call: &CallId) -> bool {
+        self.told.contains(call)
+    }
+
+    /// Whether an alert was published for a call under this event ID, be it this one or another.
+    pub fn contains_event_id(&self, event_id: &str) -> bool {
+        self.event_ids.contains_key(event_id)
     }
 
     /// Notes that an alert for this call was published.
-    pub fn insert(&mut self, event_id: &str) {
-        if self.told.insert(event_id.to_owned()) {
-            self.order.push_back(event_id.to_owned());
+    pub fn insert(&mut self, call: &CallId) {
+        if self.told.insert(call.clone()) {
+            self.order.push_back(call.clone());
+            *self
+                .event_ids
+                .entry(call.event_id().to_owned())
+                .or_default() += 1;
         }
         while self.order.len() > CAPACITY {
             if let Some(oldest) = self.order.pop_front() {
                 self.told.remove(&oldest);
+                if let Entry::Occupied(mut count) =
+                    self.event_ids.entry(oldest.event_id().to_owned())
+                {
+                    *count.get_mut() -= 1;
+                    if *count.get() == 0 {
+                        count.remove();
+                    }
+                }
             }
         }
     }
@@ -37,15 +58,21 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Record;
 
     #[test]
     fn the_oldest_is_forgotten_first() {
+        let call = |n: usize| {
+            let fields = [("eventID".to_owned(), n.to_string().into())];
+            CallId::of(&Record::new(0, fields.into_iter().collect()))
+        };
         let mut memory = Memory::default();
         for n in 0..=CAPACITY {
-            memory.insert(&n.to_string());
+            memory.insert(&call(n));
         }
-        assert!(!memory.contains("0"));
-        assert!(memory.contains("1"));
-        assert!(memory.contains(&CAPACITY.to_string()));
+        assert!(!memory.contains(&call(0)));
+        assert!(memory.contains(&call(1)));
+        assert!(memory.contains(&call(CAPACITY)));
+        assert!(!memory.contains_event_id("0") && memory.contains_event_id("1"));
     }
 }

@@ -1,4 +1,4 @@
-//! Who was already told: the calls for which an alert has been published, by event ID.
+//! Deduplication: calls that were already alerted, by their identity ([`CallId`]).
 //!
 //! CloudTrail delivers a record again, S3 notifies again, two trails write the same call into two files,
 //! and Lambda repeats a failed invocation; a person is told once. An alert is claimed, published, then noted
@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use tracing::error;
 
 use crate::{
+    call_id::CallId,
     clock::{self, Clock},
     function::Timing,
 };
@@ -128,8 +129,13 @@ impl Ledger {
     }
 
     /// Whether this instance knows that an alert for this call was published.
-    pub fn remembers(&self, event_id: &str) -> bool {
-        self.memory.contains(event_id)
+    pub fn remembers(&self, call: &CallId) -> bool {
+        self.memory.contains(call)
+    }
+
+    /// Whether this instance knows that an alert was published for a call under this event ID.
+    pub fn remembers_event_id(&self, event_id: &str) -> bool {
+        self.memory.contains_event_id(event_id)
     }
 
     /// Whether claims are shared with other instances, and expire.
@@ -143,48 +149,46 @@ impl Ledger {
     }
 
     /// Claims calls, in their order. What the table does not answer for is ours: better told twice.
-    pub async fn claim(&mut self, event_ids: &[&str]) -> Vec<Claim> {
+    pub async fn claim(&mut self, calls: &[&CallId]) -> Vec<Claim> {
         let this = &*self;
-        let claims: Vec<Claim> = stream::iter(event_ids)
-            .map(|event_id| this.claim_one(event_id))
+        let claims: Vec<Claim> = stream::iter(calls)
+            .map(|call| this.claim_one(call))
             .buffered(CONCURRENT)
             .collect()
             .await;
-        for (event_id, claim) in event_ids.iter().zip(&claims) {
+        for (call, claim) in calls.iter().zip(&claims) {
             if *claim == Claim::Told {
-                self.memory.insert(event_id);
+                self.memory.insert(call);
             }
         }
         claims
     }
 
-    async fn claim_one(&self, event_id: &str) -> Claim {
-        if self.memory.contains(event_id) {
+    async fn claim_one(&self, call: &CallId) -> Claim {
+        if self.memory.contains(call) {
             return Claim::Told;
         }
         let fuse = &self.trouble.claims;
         let Some(table) = self.table_behind(fuse) else {
             return Claim::Ours;
         };
-        let claim = table.claim(event_id, &self.owner, self.clock.now()).await;
+        let claim = table.claim(call, &self.owner, self.clock.now()).await;
         self.answer(fuse, claim).unwrap_or(Claim::Ours)
     }
 
     /// Notes that calls were told. Gives those that the table did not take: another instance may tell them
     /// again.
-    pub async fn sent(&mut self, event_ids: &[&str]) -> Vec<String> {
-        for event_id in event_ids {
-            self.memory.insert(event_id);
+    pub async fn sent(&mut self, calls: &[&CallId]) -> Vec<CallId> {
+        for call in calls {
+            self.memory.insert(call);
         }
         let this = &*self;
-        stream::iter(event_ids)
-            .map(|event_id| async move {
+        stream::iter(calls)
+            .map(|call| async move {
                 let fuse = &this.trouble.notes;
                 let table = this.table_behind(fuse)?;
-                let sent = table.sent(event_id, &this.owner, this.clock.now()).await;
-                this.answer(fuse, sent)
-                    .is_none()
-                    .then(|| (*event_id).to_owned())
+                let sent = table.sent(call, &this.owner, this.clock.now()).await;
+                this.answer(fuse, sent).is_none().then(|| (*call).clone())
             })
             .buffered(CONCURRENT)
             .filter_map(std::future::ready)
@@ -193,13 +197,13 @@ impl Ledger {
     }
 
     /// Gives claims back for calls that could not be told.
-    pub async fn release(&mut self, event_ids: &[&str]) {
+    pub async fn release(&mut self, calls: &[&CallId]) {
         let this = &*self;
-        stream::iter(event_ids)
-            .for_each_concurrent(CONCURRENT, |event_id| async move {
+        stream::iter(calls)
+            .for_each_concurrent(CONCURRENT, |call| async move {
                 let fuse = &this.trouble.notes;
                 if let Some(table) = this.table_behind(fuse) {
-                    this.answer(fuse, table.release(event_id, &this.owner).await);
+                    this.answer(fuse, table.release(call, &this.owner).await);
                 }
             })
             .await;

@@ -1,6 +1,6 @@
 //! The table: a DynamoDB table in which all instances of the function see who was told what.
 //!
-//! One item a call, its key `id` the event ID. It is either `claimed`, by an invocation that is about to
+//! One item a call, its key `id` the call's identity. It is either `claimed`, by an invocation that is about to
 //! publish, until `claimed_until`; or `sent`. Every change is one conditional write, so that of any number
 //! of invocations that meet a call at the same time, one gets it. The edge: this file knows DynamoDB, and
 //! nothing of alerts; what a failing table means is decided in [`super::Ledger`].
@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::{
+    call_id::CallId,
     clock::later,
     shell,
     text::{chain, one_line},
@@ -28,8 +29,6 @@ const REMEMBERED: Duration = Duration::from_secs(40 * 24 * 3600);
 const CLAIM_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// A claim that expires later than this from now was written by a clock that is wrong. It does not hold.
 const NO_CLAIM_LASTS: Duration = Duration::from_secs(15 * 60);
-/// Largest key as it is; DynamoDB's limit is 2,048 bytes.
-const LONGEST_KEY: usize = 1024;
 
 /// Why the table did not do what it was asked. None of these keeps an alert back.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -112,7 +111,7 @@ impl Table {
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub(super) async fn claim(
         &self,
-        event_id: &str,
+        call: &CallId,
         owner: &str,
         now: Timestamp,
     ) -> Result<Claim, LedgerError> {
@@ -120,7 +119,7 @@ impl Table {
             .client
             .put_item()
             .table_name(&self.name)
-            .item("id", text(&key(event_id)))
+            .item("id", text(call.key()))
             .item("status", text("claimed"))
             .item("owner", text(owner))
             .item("claimed_until", millis(later(now, self.lease)))
@@ -149,25 +148,25 @@ impl Table {
         let status = match refused.item() {
             Some(item) => item.get("status").cloned(),
             // Not every store that speaks DynamoDB returns the item.
-            None => self.status(event_id).await?,
+            None => self.status(call).await?,
         };
         match status.as_ref().and_then(|status| status.as_s().ok()) {
             Some(status) if status == "sent" => Ok(Claim::Told),
             Some(status) if status == "claimed" => Ok(Claim::Held),
             _ => Err(LedgerError::NotALedger(format!(
                 "the item with id {:?} has no status \"claimed\" or \"sent\"",
-                one_line(event_id, 256)
+                one_line(call.key(), 600)
             ))),
         }
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
-    async fn status(&self, event_id: &str) -> Result<Option<AttributeValue>, LedgerError> {
+    async fn status(&self, call: &CallId) -> Result<Option<AttributeValue>, LedgerError> {
         let item = self
             .client
             .get_item()
             .table_name(&self.name)
-            .key("id", text(&key(event_id)))
+            .key("id", text(call.key()))
             .consistent_read(true)
             .send()
             .await
@@ -184,14 +183,14 @@ impl Table {
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub(super) async fn sent(
         &self,
-        event_id: &str,
+        call: &CallId,
         owner: &str,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         self.client
             .put_item()
             .table_name(&self.name)
-            .item("id", text(&key(event_id)))
+            .item("id", text(call.key()))
             .item("status", text("sent"))
             .item("owner", text(owner))
             .item("sent_at", millis(now))
@@ -204,12 +203,12 @@ impl Table {
 
     /// Gives a claim back, so that the next one need not wait until it expires.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
-    pub(super) async fn release(&self, event_id: &str, owner: &str) -> Result<(), LedgerError> {
+    pub(super) async fn release(&self, call: &CallId, owner: &str) -> Result<(), LedgerError> {
         let deleted = self
             .client
             .delete_item()
             .table_name(&self.name)
-            .key("id", text(&key(event_id)))
+            .key("id", text(call.key()))
             .condition_expression("#status = :claimed AND #owner = :owner")
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#owner", "owner")
@@ -229,21 +228,6 @@ impl Table {
             Err(error) => Err(ledger_error(&error)),
         }
     }
-}
-
-/// The event ID as a key. CloudTrail's are 36 characters; one that would not fit, or is empty, is made to.
-fn key(event_id: &str) -> String {
-    if event_id.is_empty() {
-        return "(empty)".into();
-    }
-    if event_id.len() <= LONGEST_KEY {
-        return event_id.to_owned();
-    }
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    event_id.hash(&mut hasher);
-    let head: String = event_id.chars().take(LONGEST_KEY / 8).collect();
-    format!("{head}#{}#{:016x}", event_id.len(), hasher.finish())
 }
 
 pub(super) fn text(value: &str) -> AttributeValue {
@@ -280,23 +264,5 @@ where
             | "LimitExceededException",
         ) => LedgerError::Throttled(message),
         _ => LedgerError::Unavailable(message),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_event_id_makes_a_key_that_fits_and_tells_it_from_others() {
-        assert_eq!(key("c9d3b7a1-64f8"), "c9d3b7a1-64f8");
-        assert_eq!(key(""), "(empty)");
-        let long = "\u{1f511}".repeat(4000);
-        let longer = format!("{long}x");
-        for id in [&long, &longer] {
-            assert!(key(id).len() <= 2048, "{}", key(id).len());
-        }
-        assert_ne!(key(&long), key(&longer));
-        assert_eq!(key(&"x".repeat(1024)), "x".repeat(1024));
     }
 }

@@ -235,7 +235,7 @@ fn no_placeholder(text: &str) -> Option<&str> {
 fn value(record: &Record, actor: &Actor, name: &str) -> Option<String> {
     let value = match name {
         "region" => record.region().map(str::to_owned),
-        "account" => record.account().map(str::to_owned),
+        "account" => record.account(),
         "actor" => Some(actor.short.clone()),
         "eventTime" => return record.event_time().map(minutes),
         "stopCredential" => return Some(stop_the_credential(record)),

@@ -35,10 +35,9 @@ pub fn target(request: &Request) -> Target {
             "PutItem" => "Item",
             _ => "Key",
         };
-        target.about = target.json[place]["id"]["S"]
-            .as_str()
-            .expect("an id")
-            .to_owned();
+        let id = target.json[place]["id"]["S"].as_str().expect("an id");
+        // Of a call, the event ID: no two calls of a world share one.
+        target.about = id.split('#').next().unwrap_or_default().to_owned();
         target.operation = match action {
             "PutItem" if is_sent => Operation::Sent,
             "PutItem" => Operation::Claim,

@@ -18,6 +18,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use cloudhsm_alerts::{
     alert::{Alert, Source, accounts::Accounts, email, ocsf, sms},
+    call_id::CallId,
     finding::{Finding, Scan},
     log_file::ahead,
     object::Skip,
@@ -101,7 +102,7 @@ struct Session<'a, W: Write> {
     today: Date,
     output: W,
     progress: &'a ProgressBar,
-    told: HashSet<String>,
+    told: HashSet<CallId>,
     report: Report,
     broken_pipe: bool,
 }
@@ -188,7 +189,7 @@ impl<'a, W: Write> Session<'a, W> {
             self.report.below_minimum += 1;
             return Ok(());
         }
-        if !self.told.insert(finding.record.event_id()) {
+        if !self.told.insert(CallId::of(&finding.record)) {
             self.report.already_told += 1;
             return Ok(());
         }

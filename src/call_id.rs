@@ -12,7 +12,10 @@
 //! `sharedEventID`; the account that was called sees of the caller only the account. These are one call.
 //! Source: AWS CloudTrail User Guide, "CloudTrail record contents".
 
-use std::hash::{Hash, Hasher};
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -26,14 +29,18 @@ const CALLER: [&str; 4] = [
     "userIdentity.invokedBy",
 ];
 
+/// Stands between the ID and the hash.
+const MARK: char = '#';
+
 /// Longest ID that stands in a key as it is, in bytes. CloudTrail's have 36.
 const LONGEST_ID: usize = 512;
 
 /// The identity of one call. Two are equal if their keys are.
 #[derive(Clone, Debug)]
 pub struct CallId {
-    event_id: String,
-    key: String,
+    key: Arc<str>,
+    /// Where the key does not begin with it.
+    event_id: Option<Arc<str>>,
 }
 
 impl CallId {
@@ -69,14 +76,18 @@ impl CallId {
             .find(|at| id.is_char_boundary(*at))
             .map_or("", |end| &id[..end]);
         CallId {
-            key: format!("{head}#{}", hex(&hash.finalize()[..16])),
-            event_id,
+            event_id: (head != event_id).then(|| Arc::from(event_id.as_str())),
+            key: format!("{head}{MARK}{}", hex(&hash.finalize()[..16])).into(),
         }
     }
 
     /// CloudTrail's event ID, for people.
     pub fn event_id(&self) -> &str {
-        &self.event_id
+        match (&self.event_id, self.key.rsplit_once(MARK)) {
+            (Some(event_id), _) => event_id,
+            (None, Some((event_id, _))) => event_id,
+            (None, None) => &self.key,
+        }
     }
 
     /// What the ledger knows the call by: never empty, and of at most 545 bytes.

@@ -108,6 +108,7 @@ impl Metrics {
             ("Matched", "Count", counts.matched),
             ("Published", "Count", counts.published),
             ("Digested", "Count", counts.digested),
+            ("Folded", "Count", counts.folded),
             ("Filtered", "Count", counts.filtered),
             ("BelowMinimum", "Count", counts.below_minimum),
             ("AlreadyTold", "Count", counts.already_told),

@@ -26,7 +26,7 @@ const FAILURES_NAMED: usize = 10;
 /// Counts of one invocation.
 ///
 /// `records = evaluated + unreadable` and
-/// `matched = published + digested + filtered + below_minimum + already_told + failed + only_counted`.
+/// `matched = published + digested + folded + filtered + below_minimum + already_told + failed + only_counted`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Log files read, whole or in part.
@@ -48,6 +48,9 @@ pub struct Counts {
     pub published: u64,
     /// Calls told in a digest.
     pub digested: u64,
+    /// Calls that repeat another one, and are counted in its alert.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub folded: u64,
     /// Calls that filters kept back from every rule they met.
     pub filtered: u64,
     /// What each filter kept back, by rule, then by filter; also of calls that another rule told all the
@@ -85,6 +88,7 @@ impl Counts {
         let outcomes = [
             self.published,
             self.digested,
+            self.folded,
             self.filtered,
             self.below_minimum,
             self.already_told,

@@ -339,14 +339,21 @@ fn a_record_without_an_event_id_is_told_once() {
 fn event_ids(message: &Published) -> Vec<String> {
     let finding = message.finding();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let with_repeats = |uid: &Value, holder: &Value| -> Vec<String> {
+        let repeats = holder["repeated_event_ids"].as_array();
+        std::iter::once(uid)
+            .chain(repeats.into_iter().flatten())
+            .map(text)
+            .collect()
+    };
     if finding["unmapped"]["digest"] == true {
         let evidences = finding["evidences"].as_array().unwrap();
         evidences
             .iter()
-            .map(|evidence| text(&evidence["uid"]))
+            .flat_map(|evidence| with_repeats(&evidence["uid"], &evidence["data"]))
             .collect()
     } else {
-        vec![text(&finding["finding_info"]["uid"])]
+        with_repeats(&finding["finding_info"]["uid"], &finding["unmapped"])
     }
 }
 
@@ -356,14 +363,12 @@ fn a_storm_becomes_digests_and_nothing_is_dropped() {
     let topic = aws.topic("t");
     let calls: Vec<Value> = (0..400)
         .map(|n| {
-            call(
-                if n == 399 {
-                    "DeleteCluster"
-                } else {
-                    "TagResource"
-                },
-                &format!("storm-{n}"),
-            )
+            let name = if n == 399 {
+                "DeleteCluster"
+            } else {
+                "TagResource"
+            };
+            on_another(call(name, &format!("storm-{n}")), n)
         })
         .collect();
     aws.put(&key("storm"), gzip(&records(&calls)));
@@ -390,6 +395,12 @@ fn a_storm_becomes_digests_and_nothing_is_dropped() {
     assert_eq!(ids, expected);
 }
 
+/// A copy of a call on a resource of its own.
+fn on_another(mut call: Value, n: usize) -> Value {
+    call["requestParameters"] = json!({"clusterId": format!("cluster-{n}")});
+    call
+}
+
 /// A denied copy of a call.
 fn denied(mut call: Value) -> Value {
     call["errorCode"] = "AccessDenied".into();
@@ -401,7 +412,11 @@ fn refused_calls_do_not_bury_the_one_that_worked() {
     let aws = Aws::start();
     let topic = aws.topic("t");
     let mut calls: Vec<Value> = (0..30)
-        .map(|n| denied(call("DeleteBackup", &format!("no-{n}"))))
+        .map(|n| {
+            let mut call = on_another(call("DeleteBackup", &format!("no-{n}")), n);
+            call["userIdentity"]["userName"] = format!("user-{}", n % 2).into();
+            denied(call)
+        })
         .collect();
     calls.push(call("DeleteHsm", "yes-1"));
     calls.push(call("PutResourcePolicy", "yes-2"));
@@ -418,11 +433,11 @@ fn refused_calls_do_not_bury_the_one_that_worked() {
     let digest = &published[1];
     assert_eq!(
         digest.subject,
-        "CRITICAL: 31 calls, 1 SUCCEEDED, 30 DENIED in one digest: PutResourcePolicy, DeleteBackup"
+        "CRITICAL: 31 calls: 1 PutResourcePolicy SUCCEEDED, 30 DeleteBackup DENIED"
     );
     assert_eq!(
         digest.text("sms"),
-        "CRITICAL CloudHSM digest: 31 calls, 1 SUCCEEDED, 30 DENIED. First: PutResourcePolicy by alice SUCCEEDED. See the e-mail"
+        "CRITICAL CloudHSM, 31 calls: 1 PutResourcePolicy SUCCEEDED, 30 DeleteBackup DENIED. See the e-mail"
     );
     // Whoever filters by an attribute of any of its calls gets it.
     assert_eq!(
@@ -451,7 +466,7 @@ fn a_storm_larger_than_memory_holds_is_told_whole_and_critical_alone() {
         .collect();
     let mut calls: Vec<Value> = (0..1200)
         .map(|n| {
-            let mut record = call("TagResource", &format!("storm-{n}"));
+            let mut record = on_another(call("TagResource", &format!("storm-{n}")), n);
             record["requestParameters"]["tagList"] = filler.clone().into();
             record
         })

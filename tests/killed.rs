@@ -25,6 +25,12 @@ fn call(event_name: &str, event_id: &str) -> Value {
 }
 
 /// A call that is no business of any rule.
+/// A copy of a call on a resource of its own.
+fn on_another(mut call: Value, n: usize) -> Value {
+    call["requestParameters"] = json!({"clusterId": format!("cluster-{n}")});
+    call
+}
+
 fn elsewhere(event_id: &str) -> Value {
     let mut call = call("DescribeInstances", event_id);
     call["eventSource"] = "ec2.amazonaws.com".into();
@@ -159,7 +165,7 @@ async fn what_does_not_fit_into_the_time_comes_back_and_the_rest_is_done() {
 async fn a_storm_that_does_not_fit_into_the_time_goes_on_at_the_next_try() {
     let stub = Stub::start(Plan::quiet()).await;
     let calls: Vec<Value> = (0..60)
-        .map(|n| call("DeleteHsm", &format!("call-{n}")))
+        .map(|n| on_another(call("DeleteHsm", &format!("call-{n}")), n))
         .collect();
     put(&stub, "many", &calls);
     let variables = [&VARIABLES[..], &[("MAX_ALERTS", "60")]].concat();
@@ -358,7 +364,10 @@ async fn a_table_that_may_not_be_used_in_one_way_is_used_in_the_others() {
         put(
             &stub,
             "one",
-            &[call("DeleteHsm", "a"), call("DeleteHsm", "b")],
+            &[
+                on_another(call("DeleteHsm", "a"), 1),
+                on_another(call("DeleteHsm", "b"), 2),
+            ],
         );
         let mut bootstrap = Bootstrap::start(&stub.endpoint, &VARIABLES).await;
         let reply = bootstrap.invoke(&notification(&["one"])).await;
@@ -380,7 +389,7 @@ async fn instances_take_turns_that_are_never_closer_than_the_interval() {
     let stub = Stub::start(Plan::quiet()).await;
     for name in ["left", "right"] {
         let calls: Vec<Value> = (0..12)
-            .map(|n| call("DeleteHsm", &format!("{name}-{n}")))
+            .map(|n| on_another(call("DeleteHsm", &format!("{name}-{n}")), n))
             .collect();
         put(&stub, name, &calls);
     }
@@ -413,7 +422,7 @@ async fn a_storm_of_5_000_calls_is_told_whole_critical_first_within_the_limits()
                 0 => "TagResource",
                 _ => "CreateHsm",
             };
-            let mut call = call(name, &format!("storm-{n}"));
+            let mut call = on_another(call(name, &format!("storm-{n}")), n);
             call["userIdentity"]["userName"] = format!("user-{}", n % 7).into();
             call
         })
@@ -461,4 +470,103 @@ async fn a_storm_of_5_000_calls_is_told_whole_critical_first_within_the_limits()
     let told = world.told();
     assert_eq!(told.len(), 5000);
     assert!(told.values().all(|times| *times == 1));
+}
+
+/// Denied calls need no permission: thousands of them in one file, whatever they vary, neither come before the
+/// one that worked nor take its message, nor become thousands of messages.
+#[tokio::test]
+async fn denied_calls_do_not_crowd_out_the_one_that_worked() {
+    let denied = |mut call: Value| {
+        call["errorCode"] = "AccessDenied".into();
+        call
+    };
+    for (count, varied) in [(2_500_usize, false), (12_000, true)] {
+        let stub = Stub::start(Plan::quiet()).await;
+        let mut calls: Vec<Value> = (0..count)
+            .map(|n| {
+                let call = denied(call("DeleteBackup", &format!("no-{n}")));
+                if varied { on_another(call, n) } else { call }
+            })
+            .collect();
+        calls.push(call("DeleteBackup", "yes"));
+        put(&stub, "storm", &calls);
+        let mut bootstrap = Bootstrap::start(&stub.endpoint, &VARIABLES).await;
+        let reply = bootstrap.invoke(&notification(&["storm"])).await;
+        let sent: usize = ["published", "digested", "folded"]
+            .iter()
+            .map(|count| reply[count].as_u64().unwrap_or_default() as usize)
+            .sum();
+        assert_eq!(
+            (sent, &reply["matched"]),
+            (count + 1, &json!(count + 1)),
+            "{reply}"
+        );
+        let world = stub.world();
+        assert_eq!(world.messages[0].event_ids, ["yes"], "{varied}");
+        assert!(
+            world.messages[0]
+                .subject
+                .starts_with("CRITICAL: DeleteBackup SUCCEEDED in "),
+            "{}",
+            world.messages[0].subject
+        );
+        assert!(
+            world.messages.len() < 40,
+            "{varied}: {} messages",
+            world.messages.len()
+        );
+        let told = world.told();
+        assert_eq!(told.len(), count + 1);
+        assert!(told.values().all(|times| *times == 1));
+        let second = &world.messages[1];
+        assert!(
+            second
+                .subject
+                .starts_with("CRITICAL: DeleteBackup was DENIED 1000 times in "),
+            "{}",
+            second.subject
+        );
+        let resources = if varied {
+            "on this and other resources"
+        } else {
+            "on the same resource"
+        };
+        let email = second.body["email"].as_str().expect("text");
+        assert!(
+            email.contains(&format!(
+                "The same caller made this call 1000 times, {resources}, with the same outcome."
+            )),
+            "{email}"
+        );
+    }
+}
+
+/// Calls that succeed, made on things of one's own, do not take all the single messages.
+#[tokio::test]
+async fn single_messages_go_round_by_rule() {
+    let stub = Stub::start(Plan::quiet()).await;
+    let mut calls: Vec<Value> = (0..40)
+        .map(|n| {
+            let mut call = call("StopLogging", &format!("own-{n}"));
+            call["eventSource"] = "cloudtrail.amazonaws.com".into();
+            call["requestParameters"] = json!({"name": format!("cloudhsm-alerts-{n}")});
+            call
+        })
+        .collect();
+    calls.push(call("DeleteHsm", "hsm"));
+    calls.push(on_another(call("DeleteHsm", "another-hsm"), 1));
+    put(&stub, "storm", &calls);
+    let mut bootstrap = Bootstrap::start(&stub.endpoint, &VARIABLES).await;
+    let reply = bootstrap.invoke(&notification(&["storm"])).await;
+    assert_eq!(
+        (&reply["matched"], &reply["published"], &reply["digested"]),
+        (&json!(42), &json!(10), &json!(32)),
+        "{reply}"
+    );
+    let world = stub.world();
+    let first: Vec<&str> = world.messages[..5]
+        .iter()
+        .map(|message| message.event_ids[0].as_str())
+        .collect();
+    assert_eq!(first, ["own-0", "hsm", "own-1", "another-hsm", "own-2"]);
 }

@@ -83,26 +83,54 @@ fn kind(alert: &Alert) -> (Outcome, &str) {
     (alert.outcome, alert.title())
 }
 
-/// What and how many, in words that fit a subject.
+/// Which calls, how many of each, and what became of them, in a subject: those that succeeded first.
 pub(super) fn subject(alerts: &[Alert]) -> String {
     let Some(first) = alerts.first() else {
         return String::new();
     };
-    let mut names: Vec<&str> = Vec::new();
+    let head = format!(
+        "{}: {} calls: ",
+        first.severity.as_str().to_uppercase(),
+        count(alerts)
+    );
+    let kinds = kinds(alerts, email::MAX_SUBJECT - head.len());
+    ascii(&format!("{head}{kinds}"), email::MAX_SUBJECT)
+}
+
+fn count(alerts: &[Alert]) -> usize {
+    alerts.iter().map(Alert::count).sum()
+}
+
+/// `1 DeleteBackup SUCCEEDED, 257 DeleteBackup DENIED`, those that succeeded first, as many as fit into so many
+/// characters of ASCII; then how many kinds are left.
+fn kinds(alerts: &[Alert], room: usize) -> String {
+    let mut kinds: Vec<(Outcome, &str, usize)> = Vec::new();
     for alert in alerts {
-        if !names.contains(&alert.event_name.as_str()) {
-            names.push(&alert.event_name);
+        let known = kinds
+            .iter_mut()
+            .find(|(outcome, name, _)| (*outcome, *name) == (alert.outcome, &alert.event_name));
+        match known {
+            Some((_, _, count)) => *count += alert.count(),
+            None => kinds.push((alert.outcome, &alert.event_name, alert.count())),
         }
     }
-    ascii(
-        &format!(
-            "{}: {} in one digest: {}",
-            first.severity.as_str().to_uppercase(),
-            tally(alerts),
-            names.join(", ")
-        ),
-        email::MAX_SUBJECT,
-    )
+    // What did something comes before what was only tried.
+    kinds.sort_by_key(|(outcome, ..)| *outcome);
+    let mut text = String::new();
+    for (place, (outcome, name, count)) in kinds.iter().enumerate() {
+        let kind = format!("{count} {} {}", ascii(name, 40), outcome.word());
+        let comma = if place > 0 { ", " } else { "" };
+        let left = kinds.len() - place;
+        let more = |left: usize| format!(", +{left} more");
+        let reserved = if left > 1 { more(left - 1).len() } else { 0 };
+        if place > 0 && text.len() + comma.len() + kind.len() + reserved > room {
+            text.push_str(&more(left));
+            break;
+        }
+        text.push_str(comma);
+        text.push_str(&kind);
+    }
+    text
 }
 
 pub(super) fn email_text(alerts: &[Alert]) -> String {
@@ -130,12 +158,13 @@ pub(super) fn email_text(alerts: &[Alert]) -> String {
 
 /// `25 calls, 1 SUCCEEDED, 24 DENIED`: the figure that decides whether to get up.
 fn tally(alerts: &[Alert]) -> String {
-    let mut text = format!("{} calls", alerts.len());
+    let mut text = format!("{} calls", count(alerts));
     for outcome in [Outcome::Success, Outcome::Denied, Outcome::Failed] {
-        let count = alerts
+        let count: usize = alerts
             .iter()
             .filter(|alert| alert.outcome == outcome)
-            .count();
+            .map(Alert::count)
+            .sum();
         if count > 0 {
             // Writing into a String cannot fail; likewise below.
             let _ = write!(text, ", {count} {}", outcome.word());
@@ -172,12 +201,17 @@ fn call(alert: &Alert) -> String {
     let omission = alert
         .omission()
         .map_or_else(String::new, |omission| format!("; {omission}"));
+    let more = match alert.repeats.calls.len() {
+        0 => String::new(),
+        more => format!(" and {more} more, which are in the JSON"),
+    };
     format!(
-        "  {} by {}: {}{thing} {} in {}, {}, event ID {}{omission}\n",
+        "  {} by {}: {}{thing} {}{} in {}, {}, event ID {}{more}{omission}\n",
         alert.time_label(),
         alert.actor.short,
         one_line(&alert.event_name, 64),
         alert.outcome.verb(),
+        alert.times(),
         alert.account_label(),
         alert.region_label(),
         one_line(&alert.event_id, 256),
@@ -190,18 +224,17 @@ fn command_line(command: &str) -> String {
 }
 
 pub(super) fn sms_text(alerts: &[Alert]) -> String {
+    const END: &str = ". See the e-mail";
     let Some(first) = alerts.first() else {
         return String::new();
     };
-    let text = format!(
-        "{} CloudHSM digest: {}. First: {} by {} {}. See the e-mail",
+    let head = format!(
+        "{} CloudHSM, {} calls: ",
         first.severity.as_str().to_uppercase(),
-        tally(alerts),
-        sms::gsm7(&first.event_name, 24),
-        sms::actor(&first.actor.short, 24),
-        first.outcome.verb(),
+        count(alerts)
     );
-    sms::gsm7(&text, sms::MAX_SMS)
+    let kinds = kinds(alerts, sms::MAX_SMS - head.len() - END.len());
+    sms::gsm7(&format!("{head}{kinds}{END}"), sms::MAX_SMS)
 }
 
 pub(super) fn finding(alerts: &[Alert]) -> Value {
@@ -214,9 +247,16 @@ pub(super) fn finding(alerts: &[Alert]) -> Value {
         &format!("{}: {}", tally(alerts), first.headline()),
         &sentence,
     );
-    finding["count"] = Value::from(alerts.len());
-    finding["start_time"] = time(alerts.iter().filter_map(|alert| alert.time).min());
-    finding["end_time"] = time(alerts.iter().filter_map(|alert| alert.time).max());
+    finding["count"] = Value::from(count(alerts));
+    let times = || {
+        alerts.iter().flat_map(|alert| {
+            [alert.time, alert.repeats.first, alert.repeats.last]
+                .into_iter()
+                .flatten()
+        })
+    };
+    finding["start_time"] = time(times().min());
+    finding["end_time"] = time(times().max());
     finding["cloud"] = ocsf::cloud(first);
     finding["evidences"] = alerts.iter().map(ocsf::numbered_evidence).collect();
     finding["remediation"] = json!({ "desc": ocsf::clip(&first.response, 4096) });

@@ -17,6 +17,8 @@ pub const MAX_SUBJECT: usize = 99;
 
 /// At most so many rules are listed.
 const RULES_LISTED: usize = 20;
+/// At most so many event IDs of repeated calls.
+const REPEATS_LISTED: usize = 10;
 /// At most so many characters of instructions: a rule's text is its author's, and may be anything.
 const MAX_RESPONSE: usize = 6000;
 
@@ -36,10 +38,11 @@ pub fn subject(alert: &Alert) -> String {
         .main_resource()
         .map_or_else(String::new, |thing| format!(", {}", tail(&thing.uid)));
     let subject = format!(
-        "{}: {} {} in {} {}{}",
+        "{}: {} {}{} in {} {}{}",
         alert.severity.as_str().to_uppercase(),
         ascii(&alert.event_name, 40),
         alert.outcome.verb(),
+        alert.times(),
         ascii(account, 24),
         ascii(region, 20),
         ascii(&thing, 40),
@@ -66,6 +69,9 @@ pub fn text(alert: &Alert) -> String {
 
     mail.heading("WHAT HAPPENED");
     mail.paragraph(&alert.sentence());
+    if let Some(repetition) = alert.repetition() {
+        mail.paragraph(&repetition);
+    }
     if let Some(omission) = alert.omission() {
         mail.paragraph(&format!(
             "{omission}. What the call was made with is not in the record."
@@ -140,6 +146,21 @@ pub fn text(alert: &Alert) -> String {
 
     mail.heading("EVIDENCE");
     mail.line("Event ID", &one_line(&alert.event_id, 256));
+    let repeats = &alert.repeats.calls;
+    if !repeats.is_empty() {
+        let mut listed: Vec<String> = repeats
+            .iter()
+            .take(REPEATS_LISTED)
+            .map(|call| one_line(call.event_id(), 64))
+            .collect();
+        if repeats.len() > REPEATS_LISTED {
+            let more = repeats.len() - REPEATS_LISTED;
+            listed.push(format!(
+                "and {more} more, all of them in the JSON of this alert"
+            ));
+        }
+        mail.line("Repeats", &listed.join(", "));
+    }
     // A second record of a call that was told already, or one that came late.
     mail.field("Addendum", &alert.record, "addendum.reason");
     mail.field("Corrects event", &alert.record, "addendum.originalEventID");

@@ -83,6 +83,19 @@ impl fmt::Display for Source {
     }
 }
 
+/// Calls that repeat the one that an alert is about: by the same caller, with the same outcome.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Repeats {
+    /// These calls, in the order of their records.
+    pub calls: Vec<CallId>,
+    /// The time of the earliest call, that of the alert included.
+    pub first: Option<Timestamp>,
+    /// The time of the latest.
+    pub last: Option<Timestamp>,
+    /// Whether some of them are about other resources.
+    pub on_other_resources: bool,
+}
+
 /// What there is to tell of one call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
@@ -94,6 +107,8 @@ pub struct Alert {
     pub call_id: CallId,
     /// CloudTrail's `eventID`.
     pub event_id: String,
+    /// Calls that repeat it.
+    pub repeats: Repeats,
     /// The call, such as `DeleteBackup`.
     pub event_name: String,
     /// The called service.
@@ -178,6 +193,7 @@ impl Alert {
             rules: finding.rules,
             event_id: call_id.event_id().to_owned(),
             call_id,
+            repeats: Repeats::default(),
             event_name: record.event_name().to_owned(),
             event_source: record.event_source().to_owned(),
             time: record.event_time(),
@@ -206,6 +222,53 @@ impl Alert {
         self.rules
             .first()
             .map_or("CloudHSM call", |rule| &rule.title)
+    }
+
+    /// How many calls the alert is about.
+    pub fn count(&self) -> usize {
+        1 + self.repeats.calls.len()
+    }
+
+    /// The calls that the alert is about.
+    pub fn call_ids(&self) -> impl Iterator<Item = &CallId> {
+        std::iter::once(&self.call_id).chain(&self.repeats.calls)
+    }
+
+    /// ` 400 times`, where the call was repeated.
+    pub fn times(&self) -> String {
+        match self.count() {
+            1 => String::new(),
+            count => format!(" {count} times"),
+        }
+    }
+
+    /// How often, until when and on what the call was repeated.
+    pub fn repetition(&self) -> Option<String> {
+        let Repeats {
+            calls,
+            first,
+            last,
+            on_other_resources,
+        } = &self.repeats;
+        if calls.is_empty() {
+            return None;
+        }
+        let label = |time: &Timestamp| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+        let between = match (first, last) {
+            (Some(first), Some(last)) if first != last => {
+                format!(", between {} and {}", label(first), label(last))
+            }
+            _ => String::new(),
+        };
+        let resources = if *on_other_resources {
+            "on this and other resources"
+        } else {
+            "on the same resource"
+        };
+        Some(format!(
+            "The same caller made this call {} times{between}, {resources}, with the same outcome.",
+            self.count()
+        ))
     }
 
     /// What the alert is headed by: the title, or, where the call was denied or failed, that. Nobody must

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -51,6 +52,13 @@ pub fn finding(alert: &Alert, with_record: bool) -> Value {
             "the record is too large for an SNS message: read it in the object, by its event ID",
         );
     }
+    if alert.count() > 1 {
+        let millis = |time: Option<Timestamp>| time.map(|time| time.as_millisecond());
+        finding["count"] = alert.count().into();
+        finding["start_time"] = millis(alert.repeats.first).into();
+        finding["end_time"] = millis(alert.repeats.last).into();
+        unmapped["repeated_event_ids"] = repeated_event_ids(alert);
+    }
     finding["raw_data_size"] = Value::from(record.len());
     finding["cloud"] = cloud(alert);
     finding["resources"] = alert.resources.iter().map(|r| resource(r, alert)).collect();
@@ -58,6 +66,16 @@ pub fn finding(alert: &Alert, with_record: bool) -> Value {
     finding["remediation"] = json!({ "desc": clip(&alert.response, 4 * MAX_TEXT) });
     finding["unmapped"] = unmapped;
     pruned(finding)
+}
+
+/// The event IDs of the calls that repeat the alert's.
+fn repeated_event_ids(alert: &Alert) -> Value {
+    alert
+        .repeats
+        .calls
+        .iter()
+        .map(|call| clip(call.event_id(), 64))
+        .collect()
 }
 
 /// What every finding of this program has, in the order a reader looks for it. The values are those of
@@ -176,6 +194,8 @@ pub(super) fn numbered_evidence(alert: &Alert) -> Value {
         "region": alert.region.as_deref().map(|region| clip(region, 64)),
         "object": clip(&alert.source.address(), 4 * MAX_TEXT),
         "record_index": record_index(alert),
+        "count": (alert.count() > 1).then(|| alert.count()),
+        "repeated_event_ids": repeated_event_ids(alert),
     });
     evidence
 }

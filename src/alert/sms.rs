@@ -22,6 +22,9 @@ pub fn text(alert: &Alert) -> String {
         alert.severity.as_str().to_uppercase(),
         gsm7(&alert.event_name, 30)
     );
+    if alert.count() > 1 {
+        base.push_str(&format!(" x{}", alert.count()));
+    }
     if let Some(thing) = alert.main_resource() {
         base.push_str(&format!(": {}", gsm7(tail(&thing.uid), 24)));
     }

@@ -9,6 +9,7 @@
 //! how long any of it may take.
 
 mod context;
+mod fold;
 mod guard;
 mod packed;
 mod past;

@@ -4,12 +4,13 @@
 //! none gets old. What another invocation has claimed is left to it, and asked about again at the end: if it
 //! is not told by then, its units fail and come back.
 
-use std::{cmp::Reverse, collections::HashMap, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use tracing::info;
 
 use super::{
+    fold::{Fold, folds, repeats},
     guard::guarded,
     run::{Run, Waiting},
 };
@@ -20,14 +21,17 @@ use crate::{
     ledger::{Claim, Turn},
     outcome::Failure,
     payload::BatchMode,
+    record::Outcome,
     severity::Severity,
     sns::PublishError,
     text::one_line,
 };
 
-/// Calls that are claimed at a time: some eight digests, published within seconds.
+/// Alerts whose calls are claimed at a time: some eight digests, published within seconds.
 const WAVE: usize = 400;
-/// And so many bytes of their records, which become trees of some ten times the size.
+/// And so many calls, which is what takes time.
+const WAVE_CALLS: usize = 2000;
+/// And so many bytes of the records that alerts are about, which become trees of some ten times the size.
 const WAVE_WEIGHT: usize = 1024 * 1024;
 /// After so many messages in a row for which SNS gave no answer, the rest is handed back untried.
 const ENOUGH: u32 = 3;
@@ -64,10 +68,13 @@ enum Go {
     Late,
 }
 
+/// All calls that alerts are about.
+fn calls_of(alerts: &[Alert]) -> Vec<CallId> {
+    alerts.iter().flat_map(Alert::call_ids).cloned().collect()
+}
+
 impl Run<'_> {
-    /// Publishes what waits: the most severe one by one, the rest in digests. Of equals, a call that
-    /// succeeded goes before refused ones, which anybody without permissions can make in any number. While
-    /// there is more to read, only critical calls may use up the single messages.
+    /// Publishes what waits: the most severe one by one, the rest in digests, in the order of [`folds`].
     pub(super) async fn publish(&mut self, all_is_read: bool) {
         let waiting = self.take_waiting();
         if self.job.mode == BatchMode::DryRun {
@@ -82,75 +89,98 @@ impl Run<'_> {
         }
     }
 
-    async fn publish_all(&mut self, mut waiting: Vec<Waiting>, all_is_read: bool) {
-        waiting.sort_by_key(|waiting| {
-            (
-                Reverse(waiting.call.severity),
-                waiting.call.outcome,
-                waiting.place,
-            )
-        });
+    async fn publish_all(&mut self, waiting: Vec<Waiting>, all_is_read: bool) {
         let mut wave = Vec::new();
-        let mut weight = 0;
-        for waiting in waiting {
-            let more = waiting.call.weight();
-            if wave.len() == WAVE || (weight + more > WAVE_WEIGHT && !wave.is_empty()) {
+        let (mut calls, mut weight) = (0, 0);
+        // The first wave holds what is sent one by one, so that the first message waits for few claims.
+        let mut most = self.singles.clamp(1, WAVE);
+        for fold in folds(waiting) {
+            let (more_calls, more_weight) = (fold.0.len(), fold.first().call.weight());
+            let is_full = wave.len() == most
+                || calls + more_calls > WAVE_CALLS
+                || weight + more_weight > WAVE_WEIGHT;
+            if is_full && !wave.is_empty() {
                 self.wave(std::mem::take(&mut wave), all_is_read).await;
-                weight = 0;
+                (calls, weight, most) = (0, 0, WAVE);
             }
-            weight += more;
-            wave.push(waiting);
+            calls += more_calls;
+            weight += more_weight;
+            wave.push(fold);
         }
         if !wave.is_empty() {
             self.wave(wave, all_is_read).await;
         }
     }
 
-    /// Claims calls and tells those that are ours.
-    async fn wave(&mut self, wave: Vec<Waiting>, all_is_read: bool) {
+    /// Claims calls and publishes those that are ours.
+    async fn wave(&mut self, wave: Vec<Fold>, all_is_read: bool) {
         if let Some(error) = self.topic_is_down.clone() {
-            for waiting in wave {
-                self.not_told(&waiting, error.clone());
+            for waiting in wave.iter().flat_map(|fold| &fold.0) {
+                self.not_told(waiting, error.clone());
             }
             return;
         }
         if self.deadline.publishing_is_over() {
-            for waiting in &wave {
+            for waiting in wave.iter().flat_map(|fold| &fold.0) {
                 self.out_of_time(&waiting.call.call_id, waiting.again, &waiting.units);
             }
             return;
         }
         let function = self.function;
         let until = self.claim_expires();
+        let calls: Vec<&CallId> = wave
+            .iter()
+            .flat_map(|fold| &fold.0)
+            .map(|waiting| &waiting.call.call_id)
+            .collect();
+        let mut claims = self.ask_to_claim(&calls).await.into_iter();
         let mut tickets = Tickets::new();
         let mut ours = Vec::new();
-        for (waiting, claim) in self.claim(wave).await {
-            match claim {
-                Claim::Ours => {
-                    let call_id = waiting.call.call_id.clone();
-                    let ticket = Ticket {
-                        units: waiting.units,
-                        again: waiting.again,
-                        until,
-                    };
-                    tickets.insert(call_id.clone(), ticket);
-                    match guarded(|| waiting.call.alert(&function.settings.accounts)) {
-                        Ok(alert) => ours.push(alert),
-                        Err(message) => self.panicked(&[call_id], message, &mut tickets).await,
+        for fold in wave {
+            let mut calls = Vec::new();
+            // The claims come in the order of the calls, one for each.
+            for (mut waiting, claim) in fold.0.into_iter().zip(claims.by_ref()) {
+                match claim {
+                    Claim::Ours => {
+                        let ticket = Ticket {
+                            units: std::mem::take(&mut waiting.units),
+                            again: waiting.again,
+                            until,
+                        };
+                        tickets.insert(waiting.call.call_id.clone(), ticket);
+                        calls.push(waiting);
                     }
+                    Claim::Told => self.counts.already_told += 1 + waiting.again,
+                    Claim::Held => self.held.push(waiting),
                 }
-                Claim::Told => self.counts.already_told += 1 + waiting.again,
-                Claim::Held => self.held.push(waiting),
+            }
+            let call_ids: Vec<CallId> = calls
+                .iter()
+                .map(|waiting| waiting.call.call_id.clone())
+                .collect();
+            let repeats = repeats(&calls);
+            let Some(first) = calls.into_iter().next() else {
+                continue;
+            };
+            match guarded(|| first.call.alert(&function.settings.accounts)) {
+                Ok(mut alert) => {
+                    alert.repeats = repeats;
+                    ours.push(alert);
+                }
+                Err(message) => self.panicked(&call_ids, message, &mut tickets).await,
             }
         }
-        let (past, mut ours): (Vec<Alert>, Vec<Alert>) =
+        let (past, ours): (Vec<Alert>, Vec<Alert>) =
             ours.into_iter().partition(|alert| self.is_past(alert));
-        let eligible = ours
-            .iter()
-            .take_while(|alert| all_is_read || alert.severity == Severity::Critical)
-            .count();
-        let rest = ours.split_off(self.singles.min(eligible));
-        let mut singles = ours.into_iter();
+        let (mut singles, mut rest) = (Vec::new(), Vec::new());
+        for alert in ours {
+            if singles.len() < self.singles && self.may_be_single(&alert, all_is_read) {
+                singles.push(alert);
+            } else {
+                rest.push(alert);
+            }
+        }
+        let mut singles = singles.into_iter();
         let mut in_digests = Vec::new();
         for alert in singles.by_ref() {
             match self.go(self.function.timing.crowded).await {
@@ -177,13 +207,13 @@ impl Run<'_> {
         self.digests(past, Age::Past, &mut tickets).await;
     }
 
-    async fn claim(&mut self, waiting: Vec<Waiting>) -> Vec<(Waiting, Claim)> {
-        let calls: Vec<&CallId> = waiting
-            .iter()
-            .map(|waiting| &waiting.call.call_id)
-            .collect();
-        let claims = self.ask_to_claim(&calls).await;
-        waiting.into_iter().zip(claims).collect()
+    /// Whether an alert may be sent by itself. While more remains to be read, only critical calls that succeeded
+    /// may, one of each event name: there may be something worse to come.
+    fn may_be_single(&mut self, alert: &Alert, all_is_read: bool) -> bool {
+        all_is_read
+            || (alert.severity == Severity::Critical
+                && alert.outcome == Outcome::Success
+                && self.single_names.insert(alert.event_name.clone()))
     }
 
     /// The claims, one for each call.
@@ -203,14 +233,14 @@ impl Run<'_> {
         let Some(alert) = self.still_ours(vec![alert], tickets).await.pop() else {
             return;
         };
-        let call_id = alert.call_id.clone();
-        let message = match guarded(|| Message::of(&alert)) {
+        let alerts = [alert];
+        let message = match guarded(|| Message::of(&alerts[0])) {
             Ok(message) => message,
-            Err(message) => return self.panicked(&[call_id], message, tickets).await,
+            Err(message) => return self.panicked(&calls_of(&alerts), message, tickets).await,
         };
         match self.send(&message).await {
-            Ok(()) => self.told(&[alert], Age::Present, tickets).await,
-            Err(error) => self.failed(&[call_id], error, tickets).await,
+            Ok(()) => self.told(&alerts, Age::Present, tickets).await,
+            Err(error) => self.failed(&calls_of(&alerts), error, tickets).await,
         }
     }
 
@@ -219,7 +249,7 @@ impl Run<'_> {
         if alerts.is_empty() {
             return;
         }
-        let calls: Vec<CallId> = alerts.iter().map(|alert| alert.call_id.clone()).collect();
+        let calls = calls_of(&alerts);
         let mut digests = match guarded(|| digest::digests(alerts)) {
             Ok(digests) => digests,
             Err(message) => return self.panicked(&calls, message, tickets).await,
@@ -238,7 +268,7 @@ impl Run<'_> {
             }
             let whole = alerts.len();
             let mut alerts = self.still_ours(alerts, tickets).await;
-            let calls: Vec<CallId> = alerts.iter().map(|alert| alert.call_id.clone()).collect();
+            let calls = calls_of(&alerts);
             let parts = if alerts.len() < whole {
                 guarded(|| digest::digests(alerts))
             } else {
@@ -318,30 +348,46 @@ impl Run<'_> {
         }
         let enough = later(self.function.clock.now(), self.function.timing.lease_left);
         let (mut good, old): (Vec<Alert>, Vec<Alert>) = alerts.into_iter().partition(|alert| {
-            tickets
-                .get(&alert.call_id)
-                .is_none_or(|ticket| ticket.until > enough)
+            let mut tickets = alert.call_ids().filter_map(|call| tickets.get(call));
+            tickets.all(|ticket| ticket.until > enough)
         });
         if old.is_empty() {
             return good;
         }
         let until = self.claim_expires();
-        let calls: Vec<&CallId> = old.iter().map(|alert| &alert.call_id).collect();
-        let claims = self.ask_to_claim(&calls).await;
-        for (alert, claim) in old.into_iter().zip(claims) {
-            let Some(mut ticket) = tickets.remove(&alert.call_id) else {
-                continue;
-            };
-            match claim {
-                Claim::Ours => {
-                    ticket.until = until;
-                    tickets.insert(alert.call_id.clone(), ticket);
-                    good.push(alert);
+        let calls: Vec<&CallId> = old.iter().flat_map(Alert::call_ids).collect();
+        let claims: HashMap<CallId, Claim> = calls
+            .iter()
+            .map(|call| (*call).clone())
+            .zip(self.ask_to_claim(&calls).await)
+            .collect();
+        for mut alert in old {
+            // They were ours until the claims got too old.
+            let (kept, lost): (Vec<CallId>, Vec<CallId>) = alert
+                .call_ids()
+                .cloned()
+                .partition(|call| claims.get(call) == Some(&Claim::Ours));
+            for call in &lost {
+                let Some(ticket) = tickets.remove(call) else {
+                    continue;
+                };
+                match claims.get(call) {
+                    Some(Claim::Told) => self.counts.already_told += 1 + ticket.again,
+                    _ => self.still_held(call, ticket.again, &ticket.units),
                 }
-                Claim::Told => self.counts.already_told += 1 + ticket.again,
-                // It was ours until the claim got too old.
-                Claim::Held => self.still_held(&alert.call_id, ticket.again, &ticket.units),
             }
+            if lost.contains(&alert.call_id) {
+                // The alert was about a call that is another's now: a retry makes one about the rest.
+                self.hand_back_calls(&kept, tickets).await;
+                continue;
+            }
+            for call in &kept {
+                if let Some(ticket) = tickets.get_mut(call) {
+                    ticket.until = until;
+                }
+            }
+            alert.repeats.calls.retain(|call| !lost.contains(call));
+            good.push(alert);
         }
         good
     }
@@ -383,7 +429,7 @@ impl Run<'_> {
 
     /// SNS has them: note that, count them, and say it.
     async fn told(&mut self, alerts: &[Alert], age: Age, tickets: &mut Tickets) {
-        let calls: Vec<&CallId> = alerts.iter().map(|alert| &alert.call_id).collect();
+        let calls: Vec<&CallId> = alerts.iter().flat_map(Alert::call_ids).collect();
         let now = self.function.clock.now();
         let unnoted = self.deadline.answer(self.kept.ledger.sent(&calls)).await;
         self.unnoted.extend(unnoted.unwrap_or_default());
@@ -395,10 +441,11 @@ impl Run<'_> {
             } else {
                 self.counts.published += 1;
             }
-            let again = tickets
-                .remove(&alert.call_id)
-                .map_or(0, |ticket| ticket.again);
-            self.counts.already_told += again;
+            self.counts.folded += alert.repeats.calls.len() as u64;
+            for call in alert.call_ids() {
+                let again = tickets.remove(call).map_or(0, |ticket| ticket.again);
+                self.counts.already_told += again;
+            }
             info!(
                 event_id = one_line(&alert.event_id, 256),
                 event_name = one_line(&alert.event_name, 128),
@@ -407,6 +454,7 @@ impl Run<'_> {
                 rule = alert.rules.first().map(|rule| rule.name.as_str()),
                 source = %alert.source,
                 digest,
+                calls = alert.count(),
                 "alert published"
             );
         }
@@ -457,8 +505,11 @@ impl Run<'_> {
 
     /// There is no time for them.
     async fn hand_back(&mut self, alerts: Vec<Alert>, tickets: &mut Tickets) {
-        let calls: Vec<CallId> = alerts.into_iter().map(|alert| alert.call_id).collect();
-        self.give_up(&calls, tickets, |event_id| Failure::AlertOutOfTime {
+        self.hand_back_calls(&calls_of(&alerts), tickets).await;
+    }
+
+    async fn hand_back_calls(&mut self, calls: &[CallId], tickets: &mut Tickets) {
+        self.give_up(calls, tickets, |event_id| Failure::AlertOutOfTime {
             event_id,
         })
         .await;
@@ -466,12 +517,12 @@ impl Run<'_> {
 
     /// The job may send no more messages about the past: their claims are given back, for another job.
     async fn leave_untold(&mut self, alerts: Vec<Alert>, tickets: &mut Tickets) {
-        for alert in &alerts {
-            if let Some(ticket) = tickets.remove(&alert.call_id) {
+        let calls: Vec<&CallId> = alerts.iter().flat_map(Alert::call_ids).collect();
+        for call in &calls {
+            if let Some(ticket) = tickets.remove(*call) {
                 self.only_counted(1 + ticket.again, &ticket.units);
             }
         }
-        let calls: Vec<&CallId> = alerts.iter().map(|alert| &alert.call_id).collect();
         self.release(&calls).await;
     }
 

@@ -10,7 +10,11 @@ use aws_sdk_s3::Client;
 use jiff::civil::Date;
 use tokio::sync::mpsc::Sender;
 
-use super::{guard::guarded, packed::Packed, timing::Deadline};
+use super::{
+    guard::guarded,
+    packed::{Bases, Packed},
+    timing::Deadline,
+};
 use crate::{
     alert::Source,
     finding::{Counts, Finding, Scan},
@@ -59,6 +63,7 @@ impl Found {
         source: &Arc<Source>,
         units: Arc<[usize]>,
         item: usize,
+        bases: &mut Bases,
     ) -> Found {
         Found {
             units,
@@ -69,7 +74,7 @@ impl Found {
             } else if finding.severity() < settings.min_severity {
                 What::BelowMinimum
             } else {
-                What::Call(Box::new(Packed::pack(finding, source)))
+                What::Call(Box::new(Packed::pack(finding, source, bases)))
             },
         }
     }
@@ -144,6 +149,7 @@ impl Reading<'_> {
 
     async fn scan(&self, body: &mut s3::Body, scan: &mut Scan<'_>) -> Option<Failure> {
         let source = Arc::new(Source::Object(self.object.clone()));
+        let mut bases = Bases::default();
         loop {
             let chunk = match self.deadline.while_reading(s3::next_chunk(body)).await {
                 Some(Ok(chunk)) => chunk,
@@ -156,7 +162,7 @@ impl Reading<'_> {
                 None => vec![None],
             };
             for step in steps {
-                let (found, failure) = self.step(scan, step, &source);
+                let (found, failure) = self.step(scan, step, &source, &mut bases);
                 if !found.is_empty() && self.findings.send(found).await.is_err() {
                     // The other end is the invocation itself, which outlives its readers.
                     return Some(self.out_of_time(scan.bytes().0));
@@ -176,6 +182,7 @@ impl Reading<'_> {
         scan: &mut Scan<'_>,
         bytes: Option<&[u8]>,
         source: &Arc<Source>,
+        bases: &mut Bases,
     ) -> (Vec<Found>, Option<Failure>) {
         let mut found = Vec::new();
         let mut sink = |finding: Finding| {
@@ -185,6 +192,7 @@ impl Reading<'_> {
                 source,
                 Arc::clone(&self.units),
                 self.item,
+                bases,
             ));
         };
         let outcome = guarded(|| match bytes {

@@ -1,6 +1,10 @@
 //! One invocation on its way: what its units ask for, what was found, what failed, and the counts of both.
 
-use std::{cmp::Reverse, collections::HashMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use jiff::civil::Date;
@@ -10,7 +14,7 @@ use tracing::{error, info, warn};
 use super::{
     Context, Function, Kept,
     guard::guarded,
-    packed::Packed,
+    packed::{Bases, Packed},
     read::{self, Found, Place, Reading, Report, What},
     timing::Deadline,
 };
@@ -52,6 +56,8 @@ pub(super) struct Run<'f> {
     pub(super) measures: Measures,
     /// Single alerts that may still be sent.
     pub(super) singles: usize,
+    /// Event names that have had a single alert while more remained to be read.
+    pub(super) single_names: HashSet<String>,
     pub(super) waiting: Vec<Waiting>,
     /// Calls that another invocation has claimed.
     pub(super) held: Vec<Waiting>,
@@ -96,6 +102,7 @@ impl<'f> Run<'f> {
             counts: Counts::default(),
             measures: Measures::default(),
             singles: function.settings.max_alerts,
+            single_names: HashSet::new(),
             waiting: Vec::new(),
             held: Vec::new(),
             unnoted: Vec::new(),
@@ -297,8 +304,17 @@ impl<'f> Run<'f> {
         let source = Arc::new(Source::Event(event));
         let function = self.function;
         let found = guarded(|| {
-            Finding::of(record, &self.rules, self.today)
-                .map(|finding| Found::of(finding, &function.settings, &source, [unit].into(), item))
+            Finding::of(record, &self.rules, self.today).map(|finding| {
+                let bases = &mut Bases::default();
+                Found::of(
+                    finding,
+                    &function.settings,
+                    &source,
+                    [unit].into(),
+                    item,
+                    bases,
+                )
+            })
         });
         match found {
             Ok(found) => self.take_all(found),

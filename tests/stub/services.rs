@@ -81,12 +81,19 @@ fn event_ids(form: &HashMap<String, String>) -> Vec<String> {
     let finding: Value =
         serde_json::from_str(body["default"].as_str().expect("default")).expect("a finding");
     let text = |value: &Value| value.as_str().expect("an event ID").to_owned();
+    let with_repeats = |uid: &Value, holder: &Value| -> Vec<String> {
+        let repeats = holder["repeated_event_ids"].as_array();
+        std::iter::once(uid)
+            .chain(repeats.into_iter().flatten())
+            .map(text)
+            .collect()
+    };
     match finding["evidences"].as_array() {
         Some(evidences) if finding["unmapped"]["digest"] == true => evidences
             .iter()
-            .map(|evidence| text(&evidence["uid"]))
+            .flat_map(|evidence| with_repeats(&evidence["uid"], &evidence["data"]))
             .collect(),
-        _ => vec![text(&finding["finding_info"]["uid"])],
+        _ => with_repeats(&finding["finding_info"]["uid"], &finding["unmapped"]),
     }
 }
 

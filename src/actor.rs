@@ -19,6 +19,9 @@ pub struct Actor {
     pub description: String,
     /// A short form, such as `AdminRole/alice`.
     pub short: String,
+    /// The identity without its session: a role, and not one of any number of sessions of it, because whoever
+    /// may take on a role names the session.
+    pub principal: String,
     /// Whether multi-factor authentication stood behind the session; `None`: not recorded.
     pub mfa: Option<bool>,
     /// By what means: console, CLI, tool, service.
@@ -62,6 +65,7 @@ impl Actor {
             kind,
             description,
             short,
+            principal: principal(record),
             mfa: record.flag("userIdentity.sessionContext.attributes.mfaAuthenticated"),
             means: means(record),
         }
@@ -71,6 +75,28 @@ impl Actor {
     pub fn kind_or_unknown(&self) -> &str {
         self.kind.as_deref().unwrap_or("Unknown")
     }
+}
+
+/// What permissions are given to: the role of a session, else the user, the service or the account.
+fn principal(record: &Record) -> String {
+    let field = |name: &str| record.text(&format!("userIdentity.{name}"));
+    let role = || {
+        let (before, role) = field("arn")?.split_once(":assumed-role/")?;
+        let role = role.rsplit_once('/').map_or(role, |(role, _)| role);
+        Some(format!("{before}:assumed-role/{role}"))
+    };
+    let issuer = || field("sessionContext.sessionIssuer.arn").map(str::to_owned);
+    let named = || {
+        let principal = field("principalId").and_then(|id| id.split(':').next());
+        field("arn")
+            .or(principal)
+            .or_else(|| field("userName"))
+            .or_else(|| field("invokedBy"))
+            .map(str::to_owned)
+    };
+    let principal = issuer().or_else(role).or_else(named).unwrap_or_default();
+    let account = record.account_id("userIdentity.accountId");
+    format!("{} {principal}", account.unwrap_or_default())
 }
 
 fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
@@ -398,6 +424,41 @@ mod tests {
                 (description, short),
                 "{identity}"
             );
+        }
+    }
+
+    #[test]
+    fn the_principal_is_the_identity_without_its_session() {
+        let role = "444455556666 arn:aws:iam::444455556666:role/path/Admin";
+        for (identity, expected) in [
+            (
+                json!({"type": "AssumedRole", "accountId": "444455556666", "principalId": "AROA:a", "arn": "arn:aws:sts::444455556666:assumed-role/Admin/a",
+                    "sessionContext": {"sessionIssuer": {"arn": "arn:aws:iam::444455556666:role/path/Admin"}}}),
+                role,
+            ),
+            (
+                json!({"type": "AssumedRole", "arn": "arn:aws:sts::444455556666:assumed-role/Admin/b"}),
+                " arn:aws:sts::444455556666:assumed-role/Admin",
+            ),
+            (
+                json!({"type": "AssumedRole", "principalId": "AROA:c"}),
+                " AROA",
+            ),
+            (
+                json!({"type": "IAMUser", "arn": "arn:aws:iam::1:user/alice", "accountId": 1}),
+                "000000000001 arn:aws:iam::1:user/alice",
+            ),
+            (
+                json!({"type": "AWSAccount", "accountId": "999988887777", "principalId": "AIDA"}),
+                "999988887777 AIDA",
+            ),
+            (
+                json!({"type": "AWSService", "invokedBy": "x.amazonaws.com"}),
+                " x.amazonaws.com",
+            ),
+            (json!({}), " "),
+        ] {
+            assert_eq!(actor(identity.clone()).principal, expected, "{identity}");
         }
     }
 

@@ -161,7 +161,9 @@ fn message(finding: &Value) -> Message {
     });
     Message {
         subject: "cloudhsm-alerts".into(),
-        body: json!({ "default": notification.to_string() }).to_string(),
+        finding: notification.to_string(),
+        email: None,
+        sms: None,
         attributes: Vec::new(),
     }
 }
@@ -220,7 +222,7 @@ mod tests {
     };
 
     fn shown(finding: &Value) -> Value {
-        let body: Value = serde_json::from_str(&message(finding).body).unwrap();
+        let body: Value = serde_json::from_str(&message(finding).body()).unwrap();
         serde_json::from_str(body["default"].as_str().unwrap()).unwrap()
     }
 

@@ -143,7 +143,7 @@ impl Publisher {
             .publish()
             .topic_arn(&self.topic.arn)
             .subject(&message.subject)
-            .message(&message.body)
+            .message(message.body())
             .message_structure("json");
         for (name, value) in &message.attributes {
             let attribute = MessageAttributeValue::builder()

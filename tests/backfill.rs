@@ -403,7 +403,10 @@ fn a_backfills_alerts_share_a_digest_and_say_that_they_are_the_past() {
         ("String".into(), "true".into())
     );
     assert!(digest.text("email").starts_with("BACKFILL: found while"));
-    assert!(digest.text("sms").starts_with("BACKFILL "));
+    assert_eq!(
+        (digest.text("sms"), digest.attribute("page")),
+        ("", ("String".into(), "false".into()))
+    );
     assert_eq!(digest.finding()["metadata"]["labels"], json!(["backfill"]));
 }
 

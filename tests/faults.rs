@@ -424,7 +424,9 @@ impl Trial<'_> {
                     may_repeat.insert(call.about.clone());
                     ledger_faults += 1;
                 }
-                Operation::Release | Operation::Turn if is_hit => ledger_faults += 1,
+                Operation::Release | Operation::Turn | Operation::Page if is_hit => {
+                    ledger_faults += 1
+                }
                 _ => {}
             }
         }

@@ -310,3 +310,90 @@ fn a_table_that_is_none_or_another_keeps_nothing_back() {
         assert_eq!(told(&reply)[..2], [0, 2], "{reply}");
     }
 }
+
+/// SNS sends SMS for one dollar a month unless AWS lifts that, and anyone can make calls that are denied.
+#[test]
+fn refused_calls_page_once_an_hour_for_each_caller_and_event_name() {
+    let aws = Aws::start();
+    let topic = aws.topic("t");
+    aws.table("ledger", "id");
+    let mut instances = [(), ()].map(|()| start(&aws, &topic, "ledger"));
+    let denied = |name: &str, id: String, session: &str| {
+        let mut call = call(name, &id);
+        call["errorCode"] = "AccessDenied".into();
+        call["userIdentity"] = json!({
+            "type": "AssumedRole", "accountId": "111122223333", "principalId": format!("AROAEXAMPLE:{session}"),
+            "arn": format!("arn:aws:sts::111122223333:assumed-role/probe/{session}"),
+        });
+        call["requestParameters"] = json!({"backupId": format!("backup-{id}")});
+        call
+    };
+    let pages = |aws: &Aws| -> Vec<String> {
+        aws.published(&topic)
+            .iter()
+            .filter(|message| !message.text("sms").is_empty())
+            .map(|message| message.subject.clone())
+            .collect()
+    };
+    // Whoever may take on the role may call its sessions as they like.
+    for file in 0..14 {
+        let calls: Vec<Value> = (0..11)
+            .map(|n| {
+                denied(
+                    "DeleteBackup",
+                    format!("{file}-{n}"),
+                    &format!("session-{n}"),
+                )
+            })
+            .collect();
+        aws.put(&key(&file.to_string()), records(&calls));
+        let reply = instances[file % 2].invoke(&notification(&[&key(&file.to_string())]));
+        assert_eq!(reply["ledger_trouble"].as_u64(), None, "{reply}");
+    }
+    let all = aws.published(&topic);
+    assert_eq!(pages(&aws).len(), 1, "of {}", all.len());
+    // The others go to e-mail and machines, and no filter policy need know an SMS's text.
+    for message in &all[1..] {
+        assert!(!message.text("email").is_empty());
+        assert!(message.text("default").len() > 1600);
+        assert_eq!(message.attribute("page"), ("String".into(), "false".into()));
+    }
+
+    // Another event name, another caller, and a call that succeeds page.
+    let mut another = denied("DeleteBackup", "another".into(), "x");
+    another["userIdentity"]["arn"] = "arn:aws:sts::111122223333:assumed-role/other/x".into();
+    let calls = [
+        denied("DeleteCluster", "b".into(), "x"),
+        denied("DeleteBackup", "c".into(), "x"),
+        another,
+        call("DeleteBackup", "d"),
+        call("DeleteBackup", "e"),
+    ];
+    for (n, call) in calls.iter().enumerate() {
+        aws.put(
+            &key(&format!("more-{n}")),
+            records(std::slice::from_ref(call)),
+        );
+        instances[n % 2].invoke(&notification(&[&key(&format!("more-{n}"))]));
+    }
+    assert_eq!(pages(&aws).len(), 5, "{:?}", pages(&aws));
+
+    // The hour is over, for a new instance and for one whose clock says so.
+    let until = AttributeValue::N("1".into());
+    for (id, mut item) in aws.items("ledger") {
+        if id.starts_with("cloudhsm-alerts page ") {
+            item.insert("paged_until".into(), until.clone());
+            aws.put_item("ledger", item);
+        }
+    }
+    instances = [(), ()].map(|()| start(&aws, &topic, "ledger"));
+    for (n, instance) in instances.iter().enumerate() {
+        let name = format!("later-{n}");
+        aws.put(
+            &key(&name),
+            records(&[denied("DeleteBackup", name.clone(), "x")]),
+        );
+        instance.invoke(&notification(&[&key(&name)]));
+    }
+    assert_eq!(pages(&aws).len(), 6);
+}

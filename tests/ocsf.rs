@@ -195,7 +195,7 @@ fn every_kind_of_finding_is_valid() {
 }
 
 fn default_of(message: &Message) -> Value {
-    let body: Value = serde_json::from_str(&message.body).unwrap();
+    let body: Value = serde_json::from_str(&message.body()).unwrap();
     serde_json::from_str(body["default"].as_str().unwrap()).unwrap()
 }
 

@@ -1,16 +1,15 @@
 //! The mark of a backfill: a message about calls of the past, told late because somebody looked for them.
 //!
 //! Nobody may take it for something that happens now, neither a person nor a filter policy: the subject and
-//! every text say it, and an attribute does, by which the template's SMS subscriptions leave it out. The
-//! message is otherwise what it would have been.
+//! every text state it, an attribute does, and it pages nobody. The message is otherwise what it would have
+//! been.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     alert::{
         email::MAX_SUBJECT,
         message::{Attribute, Message},
-        sms::MAX_SMS,
     },
     text::ascii,
 };
@@ -22,41 +21,18 @@ const MARK: &str = "BACKFILL ";
 
 const EMAIL: &str = "BACKFILL: found while log files of the past were read again. It did not happen now, and deadlines\nmay be over; the time of each call is below.\n\n";
 
-/// The message, marked.
+/// The message, marked. It pages nobody.
 pub fn marked(message: Message) -> Message {
-    let Message {
-        subject,
-        body,
-        mut attributes,
-    } = message;
-    attributes.push((ATTRIBUTE, Attribute::One("true".into())));
-    Message {
-        subject: ascii(&format!("{MARK}{subject}"), MAX_SUBJECT),
-        // A body is always a JSON object of texts; were it not, the subject and the attribute still tell.
-        body: serde_json::from_str::<Map<String, Value>>(&body).map_or(body, |texts| {
-            let texts = texts
-                .into_iter()
-                .map(|(protocol, text)| {
-                    let text = match text {
-                        Value::String(text) => Value::String(mark(&protocol, &text)),
-                        other => other,
-                    };
-                    (protocol, text)
-                })
-                .collect();
-            Value::Object(texts).to_string()
-        }),
-        attributes,
+    let mut message = message.without_page();
+    message.subject = ascii(&format!("{MARK}{}", message.subject), MAX_SUBJECT);
+    message.email = message.email.map(|email| format!("{EMAIL}{email}"));
+    if let Some(labelled) = labelled(&message.finding) {
+        message.finding = labelled;
     }
-}
-
-fn mark(protocol: &str, text: &str) -> String {
-    match protocol {
-        "email" => format!("{EMAIL}{text}"),
-        // An SMS is cut to one part; what matters most stands at its beginning.
-        "sms" => format!("{MARK}{text}").chars().take(MAX_SMS).collect(),
-        _ => labelled(text).unwrap_or_else(|| text.to_owned()),
-    }
+    message
+        .attributes
+        .push((ATTRIBUTE, Attribute::One("true".into())));
+    message
 }
 
 /// A finding with the label `backfill`.
@@ -78,31 +54,28 @@ mod tests {
         let finding = json!({"metadata": {"uid": "e"}, "severity": "Critical"}).to_string();
         let message = Message {
             subject: "CRITICAL: ".to_owned() + &"x".repeat(89),
-            body: json!({"default": finding, "email": "Hello", "sms": "S".repeat(140), "sqs": finding})
-                .to_string(),
+            finding,
+            email: Some("Hello".into()),
+            sms: Some("S".repeat(140)),
             attributes: vec![("severity", Attribute::One("critical".into()))],
         };
-        let marked = marked(message);
-        assert_eq!(marked.subject.len(), MAX_SUBJECT);
-        assert!(marked.subject.starts_with("BACKFILL CRITICAL: xxx"));
-        assert_eq!(
-            marked.attributes,
-            [
-                ("severity", Attribute::One("critical".into())),
-                ("backfill", Attribute::One("true".into()))
-            ]
-        );
+        let subject = format!("BACKFILL CRITICAL: {}..", "x".repeat(78));
         let labelled =
-            json!({"metadata": {"uid": "e", "labels": ["backfill"]}, "severity": "Critical"})
-                .to_string();
+            json!({"metadata": {"uid": "e", "labels": ["backfill"]}, "severity": "Critical"});
+        assert_eq!(subject.len(), MAX_SUBJECT);
         assert_eq!(
-            serde_json::from_str::<Value>(&marked.body).unwrap(),
-            json!({
-                "default": labelled,
-                "email": format!("{EMAIL}Hello"),
-                "sms": format!("BACKFILL {}", "S".repeat(131)),
-                "sqs": labelled,
-            })
+            marked(message),
+            Message {
+                subject,
+                finding: labelled.to_string(),
+                email: Some(format!("{EMAIL}Hello")),
+                sms: None,
+                attributes: vec![
+                    ("severity", Attribute::One("critical".into())),
+                    ("page", Attribute::One("false".into())),
+                    ("backfill", Attribute::One("true".into())),
+                ],
+            }
         );
     }
 }

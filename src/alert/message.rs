@@ -17,13 +17,20 @@ pub const MAX_BYTES: usize = 262_144 - 2048;
 /// Protocols that get the finding, beside `default`, which stands for all that are not named.
 const JSON_PROTOCOLS: [&str; 6] = ["sqs", "lambda", "http", "https", "email-json", "firehose"];
 
-/// One message as SNS takes it.
+/// The attribute of a message that pages nobody, with the value `false`; others do not have it.
+pub const PAGE: &str = "page";
+
+/// One message, as its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// `Subject`: printable ASCII, fewer than 100 characters.
     pub subject: String,
-    /// `Message` for `MessageStructure=json`: a JSON object from protocol to text.
-    pub body: String,
+    /// What machines get: a finding as JSON.
+    pub finding: String,
+    /// The text of the e-mail; `None`: e-mail gets the finding.
+    pub email: Option<String>,
+    /// The text of the SMS; `None`: the message pages nobody.
+    pub sms: Option<String>,
     /// `MessageAttributes`, for filter policies.
     pub attributes: Vec<(&'static str, Attribute)>,
 }
@@ -59,80 +66,75 @@ impl Attribute {
 impl Message {
     /// The message about one call.
     pub fn of(alert: &Alert) -> Message {
-        let email = email::text(alert);
-        let sms = sms::text(alert);
-        let attributes = attributes(alert);
-        let full = ocsf::finding(alert, true).to_string();
-        let body = body(&full, &email, &sms, &attributes).unwrap_or_else(|| {
-            let short = ocsf::finding(alert, false).to_string();
-            body(&short, &email, &sms, &attributes)
-                // Without the record every part is bounded, and their sum is far below the limit.
-                .unwrap_or_else(|| compose(&short, &email, &sms, false))
-        });
-        Message {
+        let mut message = Message {
             subject: email::subject(alert),
-            body,
-            attributes,
+            finding: ocsf::finding(alert, true).to_string(),
+            email: Some(email::text(alert)),
+            sms: Some(sms::text(alert)),
+            attributes: attributes(alert),
+        };
+        if !message.fits(&message.compose(false)) {
+            // Without the record every part is bounded, and their sum is far below the limit.
+            message.finding = ocsf::finding(alert, false).to_string();
         }
+        message
     }
 
-    /// The message about several calls, the most severe one first.
+    /// The message about several calls, the most severe one first. The digest's own budget keeps it below the
+    /// limit.
     pub(super) fn of_digest(alerts: &[Alert]) -> Message {
-        let email = digest::email_text(alerts);
-        let sms = digest::sms_text(alerts);
-        let attributes = joint_attributes(alerts);
-        let finding = digest::finding(alerts).to_string();
         Message {
             subject: digest::subject(alerts),
-            body: body(&finding, &email, &sms, &attributes)
-                // The digest's own budget keeps it below the limit.
-                .unwrap_or_else(|| compose(&finding, &email, &sms, false)),
-            attributes,
+            finding: digest::finding(alerts).to_string(),
+            email: Some(digest::email_text(alerts)),
+            sms: Some(digest::sms_text(alerts)),
+            attributes: joint_attributes(alerts),
         }
     }
 
-    /// The message with these texts.
-    pub(super) fn texts(
-        subject: &str,
-        finding: &str,
-        email: &str,
-        sms: &str,
-        attributes: Vec<(&'static str, Attribute)>,
-    ) -> Message {
-        Message {
-            subject: subject.to_owned(),
-            body: body(finding, email, sms, &attributes)
-                .unwrap_or_else(|| compose(finding, email, sms, false)),
-            attributes,
-        }
+    /// The same for e-mail and machines, and no SMS. Without a text of its own an SMS would be the finding, which
+    /// is longer than the 1,600 bytes that SNS sends as SMS; and there is an attribute to filter by.
+    pub fn without_page(mut self) -> Message {
+        self.sms = None;
+        self.attributes.push((PAGE, Attribute::One("false".into())));
+        self
     }
 
-    /// Bytes that SNS counts: the body and every attribute's name, type and value.
+    /// `Message` for `MessageStructure=json`, a JSON object from protocol to text: with the finding under every
+    /// protocol's own name if that fits, else under `default` alone, which reaches the same subscribers.
+    pub fn body(&self) -> String {
+        let full = self.compose(true);
+        if self.fits(&full) {
+            return full;
+        }
+        self.compose(false)
+    }
+
+    fn compose(&self, spelled_out: bool) -> String {
+        let mut texts = Map::new();
+        texts.insert("default".into(), self.finding.as_str().into());
+        for (protocol, text) in [("email", &self.email), ("sms", &self.sms)] {
+            if let Some(text) = text {
+                texts.insert(protocol.into(), text.as_str().into());
+            }
+        }
+        if spelled_out {
+            for protocol in JSON_PROTOCOLS {
+                texts.insert(protocol.into(), self.finding.as_str().into());
+            }
+        }
+        Value::Object(texts).to_string()
+    }
+
+    /// Whether SNS takes it with this body: it counts the body and every attribute's name, type and value.
+    fn fits(&self, body: &str) -> bool {
+        body.len() + attribute_bytes(&self.attributes) <= MAX_BYTES
+    }
+
+    /// Bytes that SNS counts.
     pub fn bytes(&self) -> usize {
-        self.body.len() + attribute_bytes(&self.attributes)
+        self.body().len() + attribute_bytes(&self.attributes)
     }
-}
-
-/// The JSON object from protocol to text, if it fits: with the finding under every protocol's own name, or
-/// under `default` alone, which reaches the same subscribers.
-fn body(finding: &str, email: &str, sms: &str, attributes: &[(&str, Attribute)]) -> Option<String> {
-    [true, false]
-        .into_iter()
-        .map(|spelled_out| compose(finding, email, sms, spelled_out))
-        .find(|body| body.len() + attribute_bytes(attributes) <= MAX_BYTES)
-}
-
-fn compose(finding: &str, email: &str, sms: &str, spelled_out: bool) -> String {
-    let mut texts = Map::new();
-    texts.insert("default".into(), finding.into());
-    texts.insert("email".into(), email.into());
-    texts.insert("sms".into(), sms.into());
-    if spelled_out {
-        for protocol in JSON_PROTOCOLS {
-            texts.insert(protocol.into(), finding.into());
-        }
-    }
-    Value::Object(texts).to_string()
 }
 
 fn attribute_bytes(attributes: &[(&str, Attribute)]) -> usize {

@@ -45,16 +45,16 @@ pub fn rules_not_loaded(uri: &str, problems: &[String], in_use: usize, now: Time
         super::sms::MAX_SMS,
     );
     let attribute = |value: &str| Attribute::One(value.to_owned());
-    Message::texts(
-        subject,
-        &finding.to_string(),
-        &email,
-        &sms,
-        vec![
+    Message {
+        subject: subject.to_owned(),
+        finding: finding.to_string(),
+        email: Some(email),
+        sms: Some(sms),
+        attributes: vec![
             ("severity", attribute(Severity::High.as_str())),
             ("event_name", attribute("RulesNotLoaded")),
             ("outcome", attribute("failed")),
             ("actor_type", attribute("cloudhsm-alerts")),
         ],
-    )
+    }
 }

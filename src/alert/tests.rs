@@ -57,7 +57,7 @@ fn delete_backup() -> Value {
 
 fn texts(alert: &Alert) -> (Message, Value) {
     let message = Message::of(alert);
-    let body = serde_json::from_str(&message.body).unwrap();
+    let body = serde_json::from_str(&message.body()).unwrap();
     (message, body)
 }
 
@@ -485,7 +485,7 @@ fn a_digest_has_every_call_and_fits() {
             "{} bytes",
             message.bytes()
         );
-        let body: Value = serde_json::from_str(&message.body).unwrap();
+        let body: Value = serde_json::from_str(&message.body()).unwrap();
         let finding: Value = serde_json::from_str(body["default"].as_str().unwrap()).unwrap();
         let evidences = finding["evidences"].as_array().unwrap();
         assert_eq!(finding["count"], alerts.len());
@@ -565,7 +565,7 @@ proptest! {
             prop_assert!(message.subject.len() < 100 && !message.subject.is_empty());
             prop_assert!(message.subject.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{:?}", message.subject);
             prop_assert!(message.subject.starts_with(|c: char| c.is_ascii_alphanumeric()));
-            let body: Value = serde_json::from_str(&message.body).unwrap();
+            let body: Value = serde_json::from_str(&message.body()).unwrap();
             let sms = body["sms"].as_str().unwrap();
             prop_assert!(sms.len() <= 140 && sms.chars().all(is_gsm7), "{:?}", sms);
             let email = body["email"].as_str().unwrap();

@@ -10,6 +10,8 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
+use jiff::Timestamp;
+
 use super::{packed::Likeness, run::Waiting};
 use crate::{alert::Repeats, record::Outcome};
 
@@ -32,8 +34,11 @@ impl Fold {
 
 /// Folds, in the order in which they are published: the most severe first, of equals the calls that succeeded.
 /// Beyond that they go round by rule, so that calls of one kind do not take all the single messages; and the
-/// first in the payload comes first.
-pub(super) fn folds(mut waiting: Vec<Waiting>) -> Vec<Fold> {
+/// first in the payload comes first. What is past is not folded with what is not.
+pub(super) fn folds(
+    mut waiting: Vec<Waiting>,
+    is_past: impl Fn(Option<Timestamp>) -> bool,
+) -> Vec<Fold> {
     waiting.sort_by_key(|waiting| waiting.place);
     let mut tried: HashMap<Likeness, HashSet<Likeness>> = HashMap::new();
     for call in waiting.iter().map(|waiting| &waiting.call) {
@@ -43,14 +48,15 @@ pub(super) fn folds(mut waiting: Vec<Waiting>) -> Vec<Fold> {
     }
     tried.retain(|_, resources| resources.len() > MOST_RESOURCES);
     let mut folds: Vec<Fold> = Vec::new();
-    let mut open: HashMap<Likeness, usize> = HashMap::new();
+    let mut open: HashMap<(Likeness, bool), usize> = HashMap::new();
     for waiting in waiting {
         let call = &waiting.call;
-        let key = if tried.contains_key(&call.alike) {
+        let likeness = if tried.contains_key(&call.alike) {
             call.alike
         } else {
             call.same
         };
+        let key = (likeness, is_past(call.time));
         match open.get(&key) {
             Some(&at) if folds[at].0.len() < MOST_CALLS => folds[at].0.push(waiting),
             _ => {

@@ -12,6 +12,7 @@ mod context;
 mod fold;
 mod guard;
 mod packed;
+mod paging;
 mod past;
 mod publish;
 mod read;

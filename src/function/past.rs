@@ -7,22 +7,21 @@
 //! become thousands of messages. What the allowance does not cover is counted, not claimed: another job finds
 //! it untold.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::run::Run;
-use crate::{alert::Alert, payload::BatchMode};
+use crate::payload::BatchMode;
 
 /// How long after a call somebody is told of it as of something that has just happened.
 const RECENT: SignedDuration = SignedDuration::from_hours(24);
 
 impl Run<'_> {
-    /// Whether an alert is about the past, and to be marked as such. A call without a time is not.
-    pub(super) fn is_past(&self, alert: &Alert) -> bool {
+    /// Whether a call of this time is past, and an alert about it to be marked as such. A call without a time is
+    /// not.
+    pub(super) fn is_past(&self, time: Option<Timestamp>) -> bool {
         let now = self.function.clock.now();
         self.job.mode == BatchMode::Backfill
-            && alert
-                .time
-                .is_some_and(|time| now.duration_since(time) > RECENT)
+            && time.is_some_and(|time| now.duration_since(time) > RECENT)
     }
 
     /// Takes one message off the job's allowance; `false`: there is none left. The instances of a job share

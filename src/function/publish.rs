@@ -94,7 +94,7 @@ impl Run<'_> {
         let (mut calls, mut weight) = (0, 0);
         // The first wave holds what is sent one by one, so that the first message waits for few claims.
         let mut most = self.singles.clamp(1, WAVE);
-        for fold in folds(waiting) {
+        for fold in folds(waiting, |time| self.is_past(time)) {
             let (more_calls, more_weight) = (fold.0.len(), fold.first().call.weight());
             let is_full = wave.len() == most
                 || calls + more_calls > WAVE_CALLS
@@ -171,7 +171,7 @@ impl Run<'_> {
             }
         }
         let (past, ours): (Vec<Alert>, Vec<Alert>) =
-            ours.into_iter().partition(|alert| self.is_past(alert));
+            ours.into_iter().partition(|alert| self.is_past(alert.time));
         let (mut singles, mut rest) = (Vec::new(), Vec::new());
         for alert in ours {
             if singles.len() < self.singles && self.may_be_single(&alert, all_is_read) {
@@ -238,9 +238,13 @@ impl Run<'_> {
             Ok(message) => message,
             Err(message) => return self.panicked(&calls_of(&alerts), message, tickets).await,
         };
+        let (message, pages) = self.paging(message, &alerts).await;
         match self.send(&message).await {
             Ok(()) => self.told(&alerts, Age::Present, tickets).await,
-            Err(error) => self.failed(&calls_of(&alerts), error, tickets).await,
+            Err(error) => {
+                self.release_pages(pages).await;
+                self.failed(&calls_of(&alerts), error, tickets).await;
+            }
         }
     }
 
@@ -272,11 +276,15 @@ impl Run<'_> {
             let parts = if alerts.len() < whole {
                 guarded(|| digest::digests(alerts))
             } else {
-                let message = match age {
-                    Age::Present => message,
-                    Age::Past => backfill::marked(message),
+                let (message, pages) = match age {
+                    Age::Present => self.paging(message, &alerts).await,
+                    Age::Past => (backfill::marked(message), Vec::new()),
                 };
-                match self.send(&message).await {
+                let sent = self.send(&message).await;
+                if sent.is_err() {
+                    self.release_pages(pages).await;
+                }
+                match sent {
                     Ok(()) => {
                         self.told(&alerts, age, tickets).await;
                         continue;

@@ -11,10 +11,11 @@
 
 pub mod budget;
 pub mod memory;
+mod pages;
 pub mod table;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -53,6 +54,8 @@ pub struct Ledger {
     /// id, perhaps while the first attempt still runs, so that id alone will not do.
     owner: String,
     trouble: Trouble,
+    /// Until when a kind of refused call pages nobody, as far as this instance knows.
+    paged_until: HashMap<String, Timestamp>,
 }
 
 /// What went wrong with the table in this invocation. A role may be allowed one kind of request and not
@@ -62,6 +65,7 @@ struct Trouble {
     claims: Fuse,
     notes: Fuse,
     turns: Fuse,
+    pages: Fuse,
     by_type: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -96,6 +100,11 @@ impl Trouble {
     }
 }
 
+/// The table's key for the pages of a kind of call.
+fn page_key(kind: &str) -> String {
+    format!("cloudhsm-alerts page {kind}")
+}
+
 impl Ledger {
     /// A ledger that remembers in this instance, and in the table where one is named.
     pub fn new(sdk: &SdkConfig, table: Option<&str>, timing: &Timing, clock: Clock) -> Ledger {
@@ -118,6 +127,7 @@ impl Ledger {
             clock,
             owner: String::new(),
             trouble: Trouble::default(),
+            paged_until: HashMap::new(),
         }
     }
 
@@ -232,6 +242,50 @@ impl Ledger {
         let key = format!("cloudhsm-alerts messages of job {job}");
         let may = table.allowance(&key, self.clock.now(), most).await;
         self.answer(fuse, may)
+    }
+
+    /// Takes the pages for some kinds of refused calls; gives those that were free.
+    pub async fn take_pages(&mut self, kinds: Vec<String>) -> Vec<String> {
+        let now = self.clock.now();
+        self.paged_until.retain(|_, until| *until > now);
+        let this = &*self;
+        let taken: Vec<String> = stream::iter(kinds)
+            .map(|kind| async move {
+                if this.paged_until.contains_key(&kind) {
+                    return None;
+                }
+                let fuse = &this.trouble.pages;
+                let is_free = match this.table_behind(fuse) {
+                    Some(table) => this.answer(fuse, table.page(&page_key(&kind), now).await),
+                    None => None,
+                };
+                // Where the table does not answer, this instance knows of none: better a page too many.
+                is_free.unwrap_or(true).then_some(kind)
+            })
+            .buffered(CONCURRENT)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
+        let until = clock::later(now, pages::PAUSE);
+        self.paged_until
+            .extend(taken.iter().map(|kind| (kind.clone(), until)));
+        taken
+    }
+
+    /// Gives pages back: the message was not published.
+    pub async fn release_pages(&mut self, kinds: Vec<String>) {
+        for kind in &kinds {
+            self.paged_until.remove(kind);
+        }
+        let this = &*self;
+        stream::iter(&kinds)
+            .for_each_concurrent(CONCURRENT, |kind| async move {
+                let fuse = &this.trouble.pages;
+                if let Some(table) = this.table_behind(fuse) {
+                    this.answer(fuse, table.release_page(&page_key(kind)).await);
+                }
+            })
+            .await;
     }
 
     fn table_behind(&self, fuse: &Fuse) -> Option<&Table> {

@@ -39,6 +39,8 @@ pub enum Operation {
     Release,
     Turn,
     GetItem,
+    /// Taking a page, or giving it back.
+    Page,
 }
 
 /// One request, known by what it asks for and how often that was asked before: not by when it came, so that

@@ -39,6 +39,7 @@ pub fn target(request: &Request) -> Target {
         // Of a call, the event ID: no two calls of a world share one.
         target.about = id.split('#').next().unwrap_or_default().to_owned();
         target.operation = match action {
+            _ if id.starts_with("cloudhsm-alerts page ") => Operation::Page,
             "PutItem" if is_sent => Operation::Sent,
             "PutItem" => Operation::Claim,
             "DeleteItem" => Operation::Release,
@@ -205,6 +206,11 @@ fn table(target: &Target, world: &mut World) -> Answer {
                 || number(&of("next_turn")) <= number(&values[":now"])
                 || number(&of("next_turn")) > number(&values[":never"])
         }
+        "attribute_not_exists(id) OR paged_until <= :now OR paged_until > :until" => {
+            old.is_none()
+                || number(&of("paged_until")) <= number(&values[":now"])
+                || number(&of("paged_until")) > number(&values[":until"])
+        }
         "next_turn <= :latest" => {
             old.is_some() && number(&of("next_turn")) <= number(&values[":latest"])
         }
@@ -229,7 +235,12 @@ fn table(target: &Target, world: &mut World) -> Answer {
                 .items
                 .insert(target.about.clone(), request["Item"].clone());
         }
-        Operation::Release => {
+        Operation::Page if request["Item"].is_object() => {
+            world
+                .items
+                .insert(target.about.clone(), request["Item"].clone());
+        }
+        Operation::Release | Operation::Page => {
             world.items.remove(&target.about);
         }
         Operation::GetItem => {

@@ -403,7 +403,7 @@ class Options(unittest.TestCase):
         stack = stack_of(**AUDIENCES["everybody"], EmailMinSeverity="medium")
         topic = stack.outputs["AlertTopicArn"]
         medium = {"severity": ["medium", "high", "critical"]}
-        critical = {"severity": ["critical"], "backfill": [{"exists": False}]}
+        critical = {"severity": ["critical"], "page": [{"exists": False}]}
         found = {
             (properties["TopicArn"], properties["Protocol"], properties["Endpoint"]): properties.get("FilterPolicy")
             for properties in (resource["Properties"] for resource in stack.of_type("AWS::SNS::Subscription").values())

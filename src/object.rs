@@ -42,8 +42,6 @@ pub enum Skip {
     Digest,
     /// A CloudTrail Insights file.
     Insight,
-    /// A CloudTrail network activity file.
-    NetworkActivity,
     /// A CloudTrail aggregated events file.
     Aggregated,
     /// A log of another service, which delivers below the same account.
@@ -84,7 +82,6 @@ impl Skip {
         match self {
             Skip::Digest => "digest",
             Skip::Insight => "insight",
-            Skip::NetworkActivity => "network_activity",
             Skip::Aggregated => "aggregated",
             Skip::OtherService => "other_service",
             Skip::Directory => "directory",
@@ -95,24 +92,22 @@ impl Skip {
         }
     }
 
-    /// What the key (and the size in bytes, where known) says against reading the object as a log
-    /// file; `None` means: read it.
+    /// What the key says against reading the object as a log file; `None` means: read it. A size that a
+    /// notification gives does not count: whether the object is empty is seen when it is read.
     ///
     /// Only the folder below the account in `[prefix/]AWSLogs/[o-…/]<account>/<folder>/`, or the file
     /// name CloudTrail itself gives, counts. A prefix is free text, and a log file must not be
     /// passed over because somebody named a prefix `CloudTrail-Digest`. A key of any other form is
-    /// read: an unnecessary error is better than a silent gap.
+    /// read: an unnecessary error is better than a silent gap. Network activity files hold records like
+    /// others: a call that the policy of a VPC endpoint denies is recorded in no other file.
     ///
     /// Other services deliver into the same bucket (AWS Control Tower has AWS Config do so); their folders
     /// are known by name, and only below an account's number.
     /// Source: AWS CloudTrail User Guide, "CloudTrail log file name format"; for the others, the page of each
     /// on delivering its logs to S3.
-    pub fn by_name(key: &str, size: Option<u64>) -> Option<Skip> {
+    pub fn by_name(key: &str) -> Option<Skip> {
         if key.ends_with('/') {
             return Some(Skip::Directory);
-        }
-        if size == Some(0) {
-            return Some(Skip::Empty);
         }
         let segments: Vec<&str> = key.split('/').collect();
         let file_name = segments.last().copied().unwrap_or_default();
@@ -136,7 +131,6 @@ impl Skip {
         match folder {
             "CloudTrail-Digest" => Some(Skip::Digest),
             "CloudTrail-Insight" => Some(Skip::Insight),
-            "CloudTrail-NetworkActivity" => Some(Skip::NetworkActivity),
             "CloudTrail-Aggregated" => Some(Skip::Aggregated),
             _ => None,
         }
@@ -161,15 +155,13 @@ mod tests {
     #[test]
     fn what_a_key_says() {
         let name = "111122223333_CloudTrail_us-west-2_20261123T0355Z_Kd83hFq0aPzW61Lm.json.gz";
-        for (key, size, expected) in [
+        for (key, expected) in [
             (
                 format!("AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/{name}"),
-                None,
                 None,
             ),
             (
                 format!("AWSLogs/o-exampleorg/111122223333/CloudTrail/us-west-2/2026/11/23/{name}"),
-                Some(9),
                 None,
             ),
             (
@@ -177,69 +169,53 @@ mod tests {
                     "CloudTrail-Digest/AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/{name}"
                 ),
                 None,
-                None,
             ),
             (
                 format!("AWSLogs/AWSLogs/111122223333/CloudTrail/{name}"),
                 None,
-                None,
             ),
-            ("copies/of/anything.json".into(), None, None),
-            ("no_account_CloudTrail-Digest_x.json.gz".into(), None, None),
+            ("copies/of/anything.json".into(), None),
+            ("no_account_CloudTrail-Digest_x.json.gz".into(), None),
             (
                 "AWSLogs/111122223333/CloudTrail-Digest/us-west-2/x.json.gz".into(),
-                None,
                 Some(Skip::Digest),
             ),
             (
                 "p q/AWSLogs/o-exampleorg/111122223333/CloudTrail-Digest/x.json.gz".into(),
-                None,
                 Some(Skip::Digest),
             ),
             (
                 "flat/111122223333_CloudTrail-Digest_us-west-2_t_us-west-2_20261123T0355Z.json.gz"
                     .into(),
-                None,
                 Some(Skip::Digest),
             ),
             (
                 "AWSLogs/111122223333/CloudTrail-Insight/us-west-2/x.json.gz".into(),
-                None,
                 Some(Skip::Insight),
             ),
             (
                 "AWSLogs/111122223333/CloudTrail-NetworkActivity/x.json.gz".into(),
                 None,
-                Some(Skip::NetworkActivity),
             ),
             (
                 "AWSLogs/111122223333/CloudTrail-Aggregated/x.json.gz".into(),
-                None,
                 Some(Skip::Aggregated),
             ),
             (
                 "AWSLogs/o-exampleorg/111122223333/Config/us-west-2/2026/11/23/ConfigHistory/x.json.gz".into(),
-                None,
                 Some(Skip::OtherService),
             ),
             (
                 "AWSLogs/111122223333/Config/AWSLogs/111122223333/CloudTrail/x.json.gz".into(),
                 None,
-                None,
             ),
-            ("AWSLogs/team/Config/x.json.gz".into(), None, None),
+            ("AWSLogs/team/Config/x.json.gz".into(), None),
             (
                 "AWSLogs/111122223333/CloudTrail/us-west-2/".into(),
-                None,
                 Some(Skip::Directory),
             ),
-            (
-                format!("AWSLogs/111122223333/CloudTrail/{name}"),
-                Some(0),
-                Some(Skip::Empty),
-            ),
         ] {
-            assert_eq!(Skip::by_name(&key, size), expected, "{key}");
+            assert_eq!(Skip::by_name(&key), expected, "{key}");
         }
     }
 

@@ -10,7 +10,10 @@ use serde_json::{Map, Value};
 
 use sha2::{Digest, Sha256};
 
-use crate::{redact, text::hex};
+use crate::{
+    redact,
+    text::{hex, one_line},
+};
 
 /// One element of a log file's `Records`, or the `detail` of an EventBridge event.
 #[derive(Clone, Debug, PartialEq)]
@@ -222,6 +225,32 @@ impl Record {
             Outcome::Failed
         }
     }
+}
+
+/// What an object is that is no CloudTrail record: every one names the call's event source or event name.
+/// `None`: it is one.
+pub fn not_a_record(fields: &Map<String, Value>) -> Option<String> {
+    let has = |name| candidates(fields, name).any(|(_, value)| !value.is_null());
+    if has("eventSource") || has("eventName") {
+        return None;
+    }
+    if fields.is_empty() {
+        return Some("found an empty object".into());
+    }
+    let names: Vec<String> = fields
+        .keys()
+        .take(5)
+        .map(|name| one_line(name, 40))
+        .collect();
+    Some(format!(
+        "found an object with neither eventSource nor eventName, but {}{}",
+        names.join(", "),
+        if fields.len() > names.len() {
+            ", …"
+        } else {
+            ""
+        }
+    ))
 }
 
 /// Why a record has no request parameters.

@@ -175,6 +175,75 @@ fn a_broken_input_is_named_and_the_others_are_done() {
     assert_eq!(code, Some(1));
 }
 
+/// What holds no record that anyone understood is an error, and never "0 calls matched, success".
+#[test]
+fn what_holds_no_records_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, bytes: Vec<u8>| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let wrapped = json!({"detail-type": "AWS API Call via CloudTrail", "source": "aws.cloudhsm", "detail": call("DeleteBackup", "1")});
+    put("wrapped.json", records(&[wrapped]));
+    put(
+        "nested.json",
+        records(&[json!({"Records": [call("DeleteBackup", "1")]})]),
+    );
+    put("texts/notes.txt", Vec::new());
+    put(
+        "digests/AWSLogs/111122223333/CloudTrail-Digest/x.json.gz",
+        Vec::new(),
+    );
+    fs::create_dir(folder.path().join("nothing")).unwrap();
+    let neither = "record 0 (byte 12) cannot be read: expected a CloudTrail record, found an object with neither eventSource nor eventName, but";
+    let none = "no log files in this folder: expected files whose names end in .json or .json.gz";
+    for (path, expected) in [
+        (
+            "wrapped.json",
+            Some(format!("{neither} detail-type, source, detail")),
+        ),
+        ("nested.json", Some(format!("{neither} Records"))),
+        ("nothing", Some(none.to_owned())),
+        ("texts", Some(none.to_owned())),
+        ("digests", None),
+    ] {
+        let (code, out, err) = shown(&run(&["scan", path], folder.path()));
+        let first = expected.map(|message| format!("error: {path}: {message}"));
+        assert_eq!(
+            (code, out.as_str()),
+            (Some(i32::from(first.is_some())), ""),
+            "{err}"
+        );
+        if let Some(first) = first {
+            assert_eq!(err.lines().next(), Some(first.as_str()));
+        }
+    }
+}
+
+/// Calls that the policy of a VPC endpoint denies are recorded in no other file.
+#[test]
+fn network_activity_files_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder
+        .path()
+        .join("AWSLogs/111122223333/CloudTrail-NetworkActivity/us-west-2/2026/11/23");
+    fs::create_dir_all(&place).unwrap();
+    let mut denied = call("DeleteBackup", "1");
+    denied["errorCode"] = "VpceAccessDenied".into();
+    denied["eventCategory"] = "NetworkActivity".into();
+    let name =
+        "111122223333_CloudTrail-NetworkActivity_us-west-2_20261123T0345Z_Ab12Cd34Ef56Gh78.json.gz";
+    fs::write(place.join(name), gzip(&records(&[denied]))).unwrap();
+    let (code, out, err) = shown(&run(&["scan", "."], folder.path()));
+    assert!(
+        out.starts_with("CRITICAL IAM user alice called DeleteBackup on "),
+        "{out}{err}"
+    );
+    assert!(out.contains("was DENIED with VpceAccessDenied"), "{out}");
+    assert_eq!(code, Some(0));
+}
+
 #[test]
 fn links_are_followed_and_a_dangling_one_is_an_error() {
     use std::os::unix::fs::symlink;
@@ -289,7 +358,7 @@ fn a_prefix_in_s3() {
     assert_eq!(code, Some(1));
     assert!(
         err.starts_with(&format!(
-            "error: s3://{BUCKET}/nothing/: no object has a key that begins so\n"
+            "error: s3://{BUCKET}/nothing/: no objects under this prefix\n"
         )),
         "{err}"
     );

@@ -464,6 +464,7 @@ impl Trial<'_> {
             let outcomes = [
                 "Published",
                 "Digested",
+                "Folded",
                 "Filtered",
                 "BelowMinimum",
                 "AlreadyTold",

@@ -167,7 +167,11 @@ fn the_same_file_ten_times_at_once_in_two_trails_makes_one_alert_a_call() {
     let topic = aws.topic("t");
     aws.table("ledger", "id");
     let calls: Vec<Value> = (0..6)
-        .map(|n| call("DeleteHsm", &format!("call-{n}")))
+        .map(|n| {
+            let mut call = call("DeleteHsm", &format!("call-{n}"));
+            call["requestParameters"] = json!({"hsmId": format!("hsm-{n}")});
+            call
+        })
         .collect();
     let keys = [key("trail-a"), format!("other-trail/{}", key("trail-b"))];
     for key in &keys {

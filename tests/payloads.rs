@@ -5,7 +5,9 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Aws, Lambda, call, event, log_file, log_file_key, project, records, second_key};
+use common::{
+    Aws, Lambda, call, empty_key, event, log_file, log_file_key, project, records, second_key,
+};
 use serde_json::{Value, json};
 
 /// What the log file of `events/` makes, the most severe first and then in file order.
@@ -36,6 +38,7 @@ fn every_event_gets_its_reply_and_tells_its_calls() {
     let version = aws.put(&second_key(), records(&[call("DeleteCluster", "second")]));
     // The newest version is another one: only who honours the version reads the call.
     aws.put(&second_key(), records(&[]));
+    aws.put(&empty_key(), Vec::new());
     let bare = |failed: &[&str]| {
         let failed: Vec<Value> = failed
             .iter()

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::{
     json,
-    record::Record,
+    record::{Record, not_a_record},
     rules::relevance::{Recent, Relevance},
 };
 #[cfg(test)]
@@ -347,7 +347,10 @@ fn is_relevant(recent: &mut Option<Recent<'_>>, compact: &Compact<'_>) -> bool {
 /// One element: a record, or the reason it is none; the outer error is a syntax error.
 fn read(bytes: &[u8], index: u64) -> Result<Result<Record, String>, String> {
     match json::parse(bytes) {
-        Ok(Value::Object(fields)) => Ok(Ok(Record::new(index, fields))),
+        Ok(Value::Object(fields)) => Ok(match not_a_record(&fields) {
+            None => Ok(Record::new(index, fields)),
+            Some(found) => Err(format!("expected a CloudTrail record, {found}")),
+        }),
         Ok(other) => Ok(Err(format!(
             "expected a JSON object, found {}",
             json::kind(&other)

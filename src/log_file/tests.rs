@@ -45,13 +45,16 @@ fn syntax(text: &str) -> String {
 #[test]
 fn records_in_order() {
     for text in [
-        r#"{"Records":[{"a":1},{"b":"x]}\"\\"}]}"#,
-        " { \"Records\" : [ {\"a\":1} ,\n{\"b\":\"x]}\\\"\\\\\"} ] }\r\n",
-        r#"{"x":{"Records":[{"no":1}]},"Records":[{"a":1},{"b":"x]}\"\\"}],"y":[1,"}",null],"z":-1.5e3}"#,
-        r#"{"Rec\u006frds":[{"a":1}],"Records":[{"b":"x]}\"\\"}]}"#,
+        r#"{"Records":[{"eventName":1},{"eventName":"x]}\"\\"}]}"#,
+        " { \"Records\" : [ {\"eventName\":1} ,\n{\"eventName\":\"x]}\\\"\\\\\"} ] }\r\n",
+        r#"{"x":{"Records":[{"no":1}]},"Records":[{"eventName":1},{"eventName":"x]}\"\\"}],"y":[1,"}",null],"z":-1.5e3}"#,
+        r#"{"Rec\u006frds":[{"eventName":1}],"Records":[{"eventName":"x]}\"\\"}]}"#,
     ] {
         let expected = (
-            vec![r#"0:{"a":1}"#.to_owned(), r#"1:{"b":"x]}\"\\"}"#.to_owned()],
+            vec![
+                r#"0:{"eventName":1}"#.to_owned(),
+                r#"1:{"eventName":"x]}\"\\"}"#.to_owned(),
+            ],
             Ok(()),
         );
         assert_eq!(read(text.as_bytes()), expected, "{text}");
@@ -78,17 +81,20 @@ fn no_records_and_no_bytes() {
 
 #[test]
 fn what_is_no_record_costs_itself() {
-    let (seen, end) = read(br#"{"Records":[1,{"a":1},"x",null,[{}],{"b":2}]}"#);
+    let (seen, end) = read(br#"{"Records":[1,{"eventName":1},"x",null,[{}],{"EventSource":2},{"detail":{"eventName":"x"}},{"eventName":null},{}]}"#);
     assert_eq!(end, Ok(()));
     assert_eq!(
         seen,
         [
             "!record 0 (byte 12) cannot be read: expected a JSON object, found a number",
-            r#"1:{"a":1}"#,
-            "!record 2 (byte 22) cannot be read: expected a JSON object, found a string",
-            "!record 3 (byte 26) cannot be read: expected a JSON object, found null",
-            "!record 4 (byte 31) cannot be read: expected a JSON object, found a list",
-            r#"5:{"b":2}"#,
+            r#"1:{"eventName":1}"#,
+            "!record 2 (byte 30) cannot be read: expected a JSON object, found a string",
+            "!record 3 (byte 34) cannot be read: expected a JSON object, found null",
+            "!record 4 (byte 39) cannot be read: expected a JSON object, found a list",
+            r#"5:{"EventSource":2}"#,
+            "!record 6 (byte 62) cannot be read: expected a CloudTrail record, found an object with neither eventSource nor eventName, but detail",
+            "!record 7 (byte 91) cannot be read: expected a CloudTrail record, found an object with neither eventSource nor eventName, but eventName",
+            "!record 8 (byte 110) cannot be read: expected a CloudTrail record, found an empty object",
         ]
     );
 }
@@ -96,20 +102,22 @@ fn what_is_no_record_costs_itself() {
 #[test]
 fn what_is_legal_but_awkward_is_a_record() {
     let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
-    let text = format!(r#"{{"Records":[{{"d":{deep},"a":1}},{{"n":1e999}},{{"s":"\ud800"}}]}}"#);
+    let text = format!(
+        r#"{{"Records":[{{"d":{deep},"eventName":1}},{{"eventName":1e999}},{{"eventName":"\ud800"}}]}}"#
+    );
     let (seen, end) = read(text.as_bytes());
     assert_eq!((seen.len(), end), (3, Ok(())));
     assert!(
         seen.iter().all(|record| !record.starts_with('!')),
         "{seen:?}"
     );
-    assert!(seen[0].ends_with(r#","a":1}"#), "{seen:?}");
+    assert!(seen[0].ends_with(r#","eventName":1}"#), "{seen:?}");
 }
 
 #[test]
 fn an_enormous_record_costs_itself() {
     let text = format!(
-        r#"{{"Records":[{{"a":"{}"}},{{"b":2}}]}}"#,
+        r#"{{"Records":[{{"a":"{}"}},{{"eventName":2}}]}}"#,
         "x".repeat(split::MAX_ELEMENT)
     );
     let (seen, end) = read(&gzip(text.as_bytes()));
@@ -118,7 +126,7 @@ fn an_enormous_record_costs_itself() {
         seen,
         [
             "!record 0 (byte 12) cannot be read: it has 1048584 bytes; CloudTrail's limit is 256 KB",
-            r#"1:{"b":2}"#,
+            r#"1:{"eventName":2}"#,
         ]
     );
 }
@@ -274,7 +282,11 @@ fn json_value() -> impl Strategy<Value = Value> {
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::vec(
                 (
-                    prop_oneof![Just("Records".to_owned()), any::<String>()],
+                    prop_oneof![
+                        Just("Records".to_owned()),
+                        Just("eventName".to_owned()),
+                        any::<String>()
+                    ],
                     inner
                 ),
                 0..4
@@ -316,7 +328,7 @@ proptest! {
     ) {
         let file = json!({"before": before, "Records": records, "after": after});
         let text = if pretty { format!("{file:#}") } else { file.to_string() };
-        let expected: Vec<String> = records.iter().enumerate().filter(|(_, r)| r.is_object()).map(|(i, r)| format!("{i}:{r}")).collect();
+        let expected: Vec<String> = records.iter().enumerate().filter(|(_, r)| r.as_object().is_some_and(|fields| not_a_record(fields).is_none())).map(|(i, r)| format!("{i}:{r}")).collect();
 
         // Any split into gzip members gives the same.
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();

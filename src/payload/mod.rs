@@ -20,7 +20,7 @@ use thiserror::Error;
 use crate::{
     json,
     object::{ObjectRef, Skip},
-    record::Record,
+    record::{Record, not_a_record},
     text::one_line,
 };
 pub use batch::{BATCH_MODE, BatchMode, DEFAULT_MAX_MESSAGES, Done, Job, MAX_MESSAGES};
@@ -28,6 +28,34 @@ pub use batch::{BATCH_MODE, BatchMode, DEFAULT_MAX_MESSAGES, Done, Job, MAX_MESS
 /// Wrappings within wrappings (a destination record in an SNS envelope in an SQS message …) are opened
 /// to this depth.
 const MAX_DEPTH: u8 = 8;
+
+/// S3's events after which there is nothing new to read, by the beginning of their names. An event of any other
+/// name is read: it may be new, or another store's. A restore that is completed is one, too, because an archived
+/// log file can be read from then on. Source: Amazon S3 User Guide, "Supported event types for SQS, SNS, and
+/// Lambda"; for EventBridge, "Amazon EventBridge mapping and troubleshooting".
+const NOT_CREATED: [&str; 10] = [
+    "ObjectRemoved:",
+    "ObjectRestore:Post",
+    "ObjectRestore:Delete",
+    "ReducedRedundancyLostObject",
+    "Replication:",
+    "LifecycleExpiration:",
+    "LifecycleTransition",
+    "IntelligentTiering",
+    "ObjectTagging:",
+    "ObjectAcl:",
+];
+/// The same for EventBridge's, by their detail types.
+const NOT_CREATED_BRIDGE: [&str; 8] = [
+    "Object Deleted",
+    "Object Restore Initiated",
+    "Object Restore Expired",
+    "Object Storage Class Changed",
+    "Object Access Tier Changed",
+    "Object ACL Updated",
+    "Object Tags Added",
+    "Object Tags Deleted",
+];
 
 const RECOGNISED: &str = "an S3 notification, an SNS or SQS event that carries one, EventBridge's \"Object Created\" \
     or \"AWS API Call via CloudTrail\", CloudTrail's own SNS notification, an S3 Batch Operations task list, \
@@ -235,7 +263,7 @@ fn task_item(task: &Value, at: &str) -> Item {
     let bucket =
         text("s3Bucket").or_else(|| text("s3BucketArn").and_then(|arn| arn.rsplit(':').next()));
     match (bucket, text("s3Key")) {
-        (Some(bucket), Some(key)) => encoded_object(bucket, key, text("s3VersionId"), None, at),
+        (Some(bucket), Some(key)) => encoded_object(bucket, key, text("s3VersionId"), at),
         _ => bad(at, "a task without s3Key and s3Bucket or s3BucketArn"),
     }
 }
@@ -337,18 +365,14 @@ fn s3_record(record: &Value, s3: &Value, at: &str) -> Item {
             "an S3 notification record without bucket name and object key",
         );
     };
-    let size = entity.object.size.and_then(|size| u64::try_from(size).ok());
-    let item = encoded_object(&bucket, &key, entity.object.version_id.as_deref(), size, at);
+    let item = encoded_object(&bucket, &key, entity.object.version_id.as_deref(), at);
     let event_name = record
         .get("eventName")
         .and_then(Value::as_str)
-        .unwrap_or("ObjectCreated");
+        .unwrap_or_default();
+    let name = event_name.trim_start_matches("s3:");
     match item {
-        Item::Object(object)
-            if !event_name
-                .trim_start_matches("s3:")
-                .starts_with("ObjectCreated") =>
-        {
+        Item::Object(object) if NOT_CREATED.iter().any(|kind| name.starts_with(kind)) => {
             Item::Skipped(
                 Skip::NotCreated,
                 format!("{} of {object}", one_line(event_name, 64)),
@@ -380,6 +404,12 @@ fn event_bridge(fields: &Map<String, Value>, detail_type: &str, at: &str, path: 
         return bad(at, "an EventBridge event without detail");
     };
     if detail_type.ends_with("via CloudTrail") {
+        if let Some(found) = not_a_record(detail) {
+            return bad(
+                at,
+                &format!("expected a CloudTrail record in detail, {found}"),
+            );
+        }
         if !path.is_trusted {
             return untrusted(detail, at);
         }
@@ -393,12 +423,8 @@ fn event_bridge(fields: &Map<String, Value>, detail_type: &str, at: &str, path: 
     };
     match (source, text_at("/bucket/name"), text_at("/object/key")) {
         ("aws.s3", Some(bucket), Some(key)) => {
-            let size = detail
-                .get("object")
-                .and_then(|object| object.get("size"))
-                .and_then(Value::as_u64);
-            if detail_type == "Object Created" {
-                object(bucket, key, text_at("/object/version-id"), size, at)
+            if !NOT_CREATED_BRIDGE.contains(&detail_type) {
+                object(bucket, key, text_at("/object/version-id"), at)
             } else {
                 Item::Skipped(
                     Skip::NotCreated,
@@ -432,7 +458,7 @@ fn cloudtrail_notification(bucket: &str, keys: &Value, at: &str) -> Vec<Item> {
     keys.iter()
         .enumerate()
         .map(|(index, key)| match key.as_str() {
-            Some(key) => object(bucket.to_owned(), key.to_owned(), None, None, at),
+            Some(key) => object(bucket.to_owned(), key.to_owned(), None, at),
             None => bad(
                 &format!("{at}.s3ObjectKey[{index}]"),
                 &format!("expected a key as text, found {}", json::kind(key)),
@@ -441,30 +467,18 @@ fn cloudtrail_notification(bucket: &str, keys: &Value, at: &str) -> Vec<Item> {
         .collect()
 }
 
-fn encoded_object(
-    bucket: &str,
-    key: &str,
-    version: Option<&str>,
-    size: Option<u64>,
-    at: &str,
-) -> Item {
+fn encoded_object(bucket: &str, key: &str, version: Option<&str>, at: &str) -> Item {
     match key::decode(key) {
-        Ok(key) => object(bucket.to_owned(), key, version.map(str::to_owned), size, at),
+        Ok(key) => object(bucket.to_owned(), key, version.map(str::to_owned), at),
         Err(message) => bad(at, &message),
     }
 }
 
-fn object(
-    bucket: String,
-    key: String,
-    version_id: Option<String>,
-    size: Option<u64>,
-    at: &str,
-) -> Item {
+fn object(bucket: String, key: String, version_id: Option<String>, at: &str) -> Item {
     if bucket.is_empty() || key.is_empty() {
         return bad(at, "an empty bucket name or object key");
     }
-    let skip = Skip::by_name(&key, size);
+    let skip = Skip::by_name(&key);
     let object = ObjectRef {
         bucket,
         key,

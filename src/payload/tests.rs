@@ -84,7 +84,28 @@ fn every_shape_that_is_answered_as_a_whole() {
         ),
         (
             json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": "k", "size": 0}}}]}),
-            vec![skipped(Skip::Empty, "s3://b/k")],
+            vec![object("k")],
+        ),
+        (
+            json!({"Records": [
+                {"eventName": "ObjectUploaded:New", "s3": {"bucket": {"name": "b"}, "object": {"key": "1"}}},
+                {"eventName": 7, "s3": {"bucket": {"name": "b"}, "object": {"key": "2"}}},
+                {"eventName": "s3:ObjectRestore:Completed", "s3": {"bucket": {"name": "b"}, "object": {"key": "3"}}},
+                {"eventName": "s3:LifecycleExpiration:Delete", "s3": {"bucket": {"name": "b"}, "object": {"key": "4"}}},
+            ]}),
+            vec![
+                object("1"),
+                object("2"),
+                object("3"),
+                skipped(
+                    Skip::NotCreated,
+                    "s3:LifecycleExpiration:Delete of s3://b/4",
+                ),
+            ],
+        ),
+        (
+            json!({"source": "aws.s3", "detail-type": "Object Something New", "detail": {"bucket": {"name": "b"}, "object": {"key": "k"}}}),
+            vec![object("k")],
         ),
         (
             json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"}),
@@ -348,6 +369,10 @@ fn what_cannot_be_read_costs_itself_and_says_what_was_expected() {
         (
             json!({"detail-type": "AWS API Call via CloudTrail", "source": "my.app", "detail": {}}),
             "payload: an EventBridge event of source \"my.app\"; expected one of AWS's own",
+        ),
+        (
+            json!({"detail-type": "AWS API Call via CloudTrail", "source": "aws.cloudhsm", "detail": {"Records": [], "eventName": null}}),
+            "payload: expected a CloudTrail record in detail, found an object with neither eventSource nor eventName, but Records, eventName",
         ),
         (
             json!({"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}),

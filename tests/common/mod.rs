@@ -40,6 +40,11 @@ pub fn second_key() -> String {
     format!("{FOLDER}/111122223333_CloudTrail_us-west-2_20261123T0400Z_Vb72mRt5QxLd90Ns.json.gz")
 }
 
+/// The key of an object without a byte in it.
+pub fn empty_key() -> String {
+    format!("{FOLDER}/111122223333_CloudTrail_us-west-2_20261123T0355Z_w0eXq5Rz8TnYk2Uv.json.gz")
+}
+
 pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

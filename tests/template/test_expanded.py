@@ -324,7 +324,9 @@ class Sources(unittest.TestCase):
             "source": ["aws.s3"],
             "detail-type": ["Object Created"],
             "account": [ACCOUNT],
-            "detail": {"bucket": {"name": ["central-logs"]}, "object": {"key": [{"wildcard": "AWSLogs/*/CloudTrail/*"}]}},
+            "detail": {"bucket": {"name": ["central-logs"]}, "object": {"key": [
+                {"wildcard": "AWSLogs/*/CloudTrail/*"}, {"wildcard": "AWSLogs/*/CloudTrail-NetworkActivity/*"},
+            ]}},
         })
         self.assertEqual(rule["Targets"], [
             {"Id": "function", "Arn": FUNCTION_ARN, "DeadLetterConfig": {"Arn": FAILURE_QUEUE}}

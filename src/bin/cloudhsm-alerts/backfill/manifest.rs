@@ -52,7 +52,7 @@ impl Choice {
     }
 
     fn verdict(&self, key: &str, size: u64) -> Verdict {
-        if Skip::by_name(key, Some(size)).is_some() {
+        if size == 0 || Skip::by_name(key).is_some() {
             return Verdict::NoLogFile;
         }
         if self.from.is_none() && self.to.is_none() {

@@ -13,7 +13,7 @@ use cloudhsm_alerts::{
 };
 use tokio::runtime::Runtime;
 
-use super::Session;
+use super::{Session, Wanted};
 
 /// Scans `bucket/prefix`.
 pub(super) fn scan(
@@ -26,7 +26,7 @@ pub(super) fn scan(
         .build()?;
     let client = s3::client(&runtime.block_on(sdk::config()));
     let mut page = None;
-    let mut found = false;
+    let (mut is_empty, mut is_known) = (true, false);
     loop {
         let listed = match runtime.block_on(s3::list(&client, bucket, prefix, page)) {
             Ok(listed) => listed,
@@ -36,8 +36,14 @@ pub(super) fn scan(
             }
         };
         for s3::Listed { object, size, .. } in listed.objects {
-            found = true;
-            if object.key != prefix && !session.wants(&object.key, size) {
+            is_empty = false;
+            let wanted = if object.key == prefix {
+                Wanted::Read
+            } else {
+                session.wants(&object.key)
+            };
+            is_known |= wanted != Wanted::Other;
+            if wanted != Wanted::Read {
                 continue;
             }
             session.progress.inc_length(size);
@@ -62,11 +68,16 @@ pub(super) fn scan(
             break;
         }
     }
-    if !found {
+    if !is_known {
         session.problem(&format!(
-            "s3://{}/{}: no object has a key that begins so",
+            "s3://{}/{}: {}",
             one_line(bucket, 256),
-            one_line(prefix, 1024)
+            one_line(prefix, 1024),
+            if is_empty {
+                "no objects under this prefix"
+            } else {
+                "no log files under this prefix: expected keys that end in .json or .json.gz"
+            }
         ));
     }
     Ok(())

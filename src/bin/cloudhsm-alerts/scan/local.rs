@@ -12,13 +12,15 @@ use std::{
 use cloudhsm_alerts::{alert::Source, text::one_line};
 use walkdir::WalkDir;
 
-use super::Session;
+use super::{Session, Wanted};
 
 pub(super) fn scan(
     path: &Path,
     session: &mut Session<'_, impl Write>,
 ) -> Result<(), Box<dyn Error>> {
     let mut files: Vec<PathBuf> = Vec::new();
+    // What could not be looked at has been reported.
+    let mut is_known = false;
     for entry in WalkDir::new(path).follow_links(true).sort_by_file_name() {
         let entry = match entry {
             Ok(entry) => entry,
@@ -28,6 +30,7 @@ pub(super) fn scan(
                     .io_error()
                     .map_or_else(|| "a loop of links".to_owned(), ToString::to_string);
                 session.problem(&format!("{}: {reason}", one_line(&at, 500)));
+                is_known = true;
                 continue;
             }
         };
@@ -37,14 +40,26 @@ pub(super) fn scan(
             Err(error) => {
                 let at = entry.path().display().to_string();
                 session.problem(&format!("{}: {error}", one_line(&at, 500)));
+                is_known = true;
                 continue;
             }
         };
         let name = entry.path().to_string_lossy().replace('\\', "/");
-        if entry.depth() == 0 || session.wants(&name, size) {
+        let wanted = match entry.depth() {
+            0 => Wanted::Read,
+            _ => session.wants(&name),
+        };
+        is_known |= wanted != Wanted::Other;
+        if wanted == Wanted::Read {
             session.progress.inc_length(size);
             files.push(entry.into_path());
         }
+    }
+    if !is_known {
+        session.problem(&format!(
+            "{}: no log files in this folder: expected files whose names end in .json or .json.gz",
+            one_line(&path.to_string_lossy(), 500)
+        ));
     }
     for file in files {
         if session.broken_pipe {

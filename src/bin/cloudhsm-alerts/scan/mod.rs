@@ -96,6 +96,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     })
 }
 
+/// What a file found in a folder or under a prefix is, by its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// A log file, to be read.
+    Read,
+    /// CloudTrail's, or another service's, without records of calls.
+    Known,
+    /// Anything else.
+    Other,
+}
+
 struct Session<'a, W: Write> {
     arguments: &'a Arguments,
     loaded: &'a OnceCell<RuleSet>,
@@ -119,15 +130,16 @@ impl<'a, W: Write> Session<'a, W> {
 
     /// Whether a file found in a folder or under a prefix is to be read; if not, it is counted with the
     /// reason. A file that is named itself is always read.
-    fn wants(&mut self, name: &str, size: u64) -> bool {
+    fn wants(&mut self, name: &str) -> Wanted {
         let is_json = name.ends_with(".json") || name.ends_with(".json.gz");
-        let reason = match Skip::by_name(name, Some(size)) {
-            Some(skip) => skip.as_str(),
-            None if is_json => return true,
-            None => "neither .json nor .json.gz",
+        let (reason, wanted) = match Skip::by_name(name) {
+            Some(Skip::Directory) => (Skip::Directory.as_str(), Wanted::Other),
+            Some(skip) => (skip.as_str(), Wanted::Known),
+            None if is_json => return Wanted::Read,
+            None => ("neither .json nor .json.gz", Wanted::Other),
         };
         *self.report.skipped.entry(reason).or_default() += 1;
-        false
+        wanted
     }
 
     fn problem(&mut self, message: &str) {

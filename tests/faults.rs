@@ -448,7 +448,8 @@ impl Trial<'_> {
             ));
         }
         let total: usize = told.values().sum();
-        if self.kills == 0 && !unheard && sums["Published"] + sums["Digested"] != total as u64 {
+        let counted = sums["Published"] + sums["Digested"] + sums["Folded"];
+        if self.kills == 0 && !unheard && counted != total as u64 {
             return Err(format!("{total} told, and counted {sums:?}"));
         }
         Ok(())
@@ -479,7 +480,7 @@ impl Trial<'_> {
                 *sums.entry(name.into()).or_default() += count(name);
             }
         }
-        for name in ["Published", "Digested"] {
+        for name in ["Published", "Digested", "Folded"] {
             sums.entry(name.into()).or_default();
         }
         Ok(sums)

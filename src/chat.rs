@@ -161,7 +161,7 @@ fn message(finding: &Value) -> Message {
     });
     Message {
         subject: "cloudhsm-alerts".into(),
-        finding: notification.to_string(),
+        finding: crate::text::json(&notification),
         email: None,
         sms: None,
         attributes: Vec::new(),

@@ -6,6 +6,8 @@
 
 use std::fmt::Write;
 
+use serde_json::Value;
+
 /// `text` on one line of at most `limit` characters, longer text ending with `…`.
 ///
 /// Control characters, line and paragraph separators, and characters that reorder or hide text
@@ -46,14 +48,59 @@ pub fn one_line(text: &str, limit: usize) -> String {
     line
 }
 
-/// Characters that may break a line, hide text or change its order.
-/// Source: Unicode Standard Annex 9 (bidirectional controls), Unicode Technical Report 36.
+/// Characters that may break a line, hide text, change its order, or that no receiver need take.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}')
+        || is_invisible(c)
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{fff9}'..='\u{fffb}')
+}
+
+/// Characters that show nothing, by which a name can look like another one, and those that are none: SQS takes
+/// no message with U+FFFE or U+FFFF. Marks that order text are not among them.
+/// Source: Unicode Standard Annex 44, `Default_Ignorable_Code_Point` and `Noncharacter_Code_Point`; the Braille
+/// pattern U+2800 is blank, too, and U+13430 to U+1343F and U+1BCA0 to U+1BCA3 format scripts.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+        | '\u{fdd0}'..='\u{fdef}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}'
+        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+        || (u32::from(c) & 0xfffe) == 0xfffe
+}
+
+/// `text` with what shows nothing made visible: `\u{3164}`.
+pub fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_invisible(c) {
+            escape(c, &mut out);
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// JSON in which control characters, marks that order text and what shows nothing are JSON's own escapes: it is
+/// the same value, and any terminal and any queue takes it.
+pub fn json(value: &Value) -> String {
+    let text = value.to_string();
+    if text.is_ascii() {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Only strings of a JSON text hold such characters.
+        if !c.is_ascii() && is_unsafe(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing into a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 fn escape(c: char, out: &mut String) {
@@ -160,10 +207,37 @@ mod tests {
             ("one too many", 11, "one too ma…"),
             ("日本語のテキスト", 5, "日本語の…"),
             ("", 5, ""),
+            ("a\u{3164}b\u{ffff}", 40, "a\\u{3164}b\\u{ffff}"),
             ("://", 40, "[://]"),
         ] {
             assert_eq!(one_line(input, limit), expected, "{input:?}");
         }
+    }
+
+    /// Each of them, by which a name can look like another or a queue refuses a message.
+    #[test]
+    fn what_shows_nothing_leaves_every_text() {
+        let invisible: Vec<char> = (0..=0x10_ffff)
+            .filter_map(char::from_u32)
+            .filter(|c| is_invisible(*c))
+            .collect();
+        for c in "\u{fffe}\u{ffff}\u{1fffe}\u{fdd0}\u{3164}\u{115f}\u{1160}\u{ffa0}\u{2800}\u{34f}\u{17b4}\u{17b5}\u{1d173}\u{200b}\u{e0041}".chars() {
+            assert!(invisible.contains(&c), "{c:?}");
+        }
+        for c in invisible
+            .into_iter()
+            .chain("\u{80}\u{9b}\u{202e}\u{2066}\u{200e}".chars())
+        {
+            let text = format!("a{c}b");
+            let line = one_line(&text, 40);
+            assert!(line.is_ascii(), "{line:?}");
+            let record = serde_json::json!({ &text: [text] });
+            let json = json(&record);
+            assert!(json.is_ascii(), "{json:?}");
+            assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), record);
+        }
+        assert_eq!(visible("a\u{3164}\u{202e}é"), "a\\u{3164}\u{202e}é");
+        assert_eq!(json(&"é\n日\u{1f511}".into()), "\"é\\n日\u{1f511}\"");
     }
 
     #[test]

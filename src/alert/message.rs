@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     alert::{Alert, digest, email, ocsf, sms},
-    text::one_line,
+    text::{ascii, json},
 };
 
 /// Largest message in bytes, attributes included: SNS's 256 KiB, less a little for what it may count beside.
@@ -68,14 +68,14 @@ impl Message {
     pub fn of(alert: &Alert) -> Message {
         let mut message = Message {
             subject: email::subject(alert),
-            finding: ocsf::finding(alert, true).to_string(),
+            finding: json(&ocsf::finding(alert, true)),
             email: Some(email::text(alert)),
             sms: Some(sms::text(alert)),
             attributes: attributes(alert),
         };
         if !message.fits(&message.compose(false)) {
             // Without the record every part is bounded, and their sum is far below the limit.
-            message.finding = ocsf::finding(alert, false).to_string();
+            message.finding = json(&ocsf::finding(alert, false));
         }
         message
     }
@@ -85,7 +85,7 @@ impl Message {
     pub(super) fn of_digest(alerts: &[Alert]) -> Message {
         Message {
             subject: digest::subject(alerts),
-            finding: digest::finding(alerts).to_string(),
+            finding: json(&digest::finding(alerts)),
             email: Some(digest::email_text(alerts)),
             sms: Some(digest::sms_text(alerts)),
             attributes: joint_attributes(alerts),
@@ -171,9 +171,9 @@ fn attributes(alert: &Alert) -> Vec<(&'static str, Attribute)> {
 }
 
 fn values(alert: &Alert) -> Vec<(&'static str, String)> {
-    // SNS refuses an empty value; what a record does not tell is "unknown".
+    // SNS refuses an empty value, and its guide refers to ASCII; what a record does not have is "unknown".
     let value = |text: Option<&str>| {
-        text.map(|text| one_line(text, 256))
+        text.map(|text| ascii(text, 256))
             .filter(|text| !text.trim().is_empty())
             .unwrap_or_else(|| "unknown".into())
     };

@@ -1,7 +1,7 @@
 //! The OCSF Detection Finding: the alert for machines.
 //!
 //! Source: OCSF 1.5.0, class Detection Finding (2004) with the profile `cloud`. Text stays as recorded
-//! here, but for secrets and for length: JSON has its own way of keeping data data.
+//! here, but for secrets, for length and for what shows nothing: JSON has its own way of keeping data data.
 
 use std::net::IpAddr;
 
@@ -13,6 +13,7 @@ use crate::{
     record::{Outcome, Record},
     rules::Rule,
     severity::Severity,
+    text::{json as json_text, visible},
 };
 
 /// OCSF's schema version, `metadata.version`.
@@ -24,7 +25,7 @@ const RULES_LISTED: usize = 20;
 /// The finding, with the record in `raw_data` where `with_record`, else the reason why not.
 pub fn finding(alert: &Alert, with_record: bool) -> Value {
     let mut finding = frame(alert, &alert.headline(), &alert.sentence());
-    let record = alert.record.value().to_string();
+    let record = json_text(alert.record.value());
     let mut unmapped = json!({
         "object": clip(&alert.source.address(), 4 * MAX_TEXT),
         "record_index": record_index(alert),
@@ -316,10 +317,11 @@ fn some_text(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| clip(text, MAX_TEXT))
 }
 
-/// As recorded, at most so many characters.
+/// As recorded but for what shows nothing, at most so many characters.
 pub(super) fn clip(text: &str, limit: usize) -> String {
+    let text = visible(text);
     if text.chars().count() <= limit {
-        return text.to_owned();
+        return text;
     }
     text.chars()
         .take(limit.saturating_sub(1))

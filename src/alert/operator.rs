@@ -11,7 +11,7 @@ use super::{
     ocsf,
     sms::gsm7,
 };
-use crate::severity::Severity;
+use crate::{severity::Severity, text};
 
 /// Rules that could not be taken into use: where they were looked for, and what is wrong with which file, a
 /// line each.
@@ -47,7 +47,7 @@ pub fn rules_not_loaded(uri: &str, problems: &[String], in_use: usize, now: Time
     let attribute = |value: &str| Attribute::One(value.to_owned());
     Message {
         subject: subject.to_owned(),
-        finding: finding.to_string(),
+        finding: text::json(&finding),
         email: Some(email),
         sms: Some(sms),
         attributes: vec![

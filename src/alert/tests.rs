@@ -530,12 +530,17 @@ fn is_gsm7(c: char) -> bool {
     (c == ' ' || c.is_ascii_graphic()) && !"[]{}\\^~|`".contains(c)
 }
 
+fn is_shown(c: char) -> bool {
+    !c.is_control() && !"\u{3164}\u{115f}\u{ffff}\u{fffe}\u{2800}\u{1d173}".contains(c)
+}
+
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
         "\\PC{0,40}",
         "[\"\\\\\u{0}\n]{0,3000}",
         "\u{202e}?(https://|\r\n  WHO\n){0,30}",
+        "[\u{3164}\u{115f}\u{ffff}\u{fffe}\u{2800}\u{1d173}a]{1,20}",
         Just("\u{1f600}".repeat(3000)),
     ]
 }
@@ -569,14 +574,15 @@ proptest! {
             let sms = body["sms"].as_str().unwrap();
             prop_assert!(sms.len() <= 140 && sms.chars().all(is_gsm7), "{:?}", sms);
             let email = body["email"].as_str().unwrap();
-            prop_assert!(email.chars().all(|c| c == '\n' || !c.is_control()));
+            prop_assert!(email.chars().all(|c| c == '\n' || is_shown(c)));
+            prop_assert!(message.body().chars().all(|c| is_shown(c)));
             prop_assert!(!email.is_empty());
             let finding: Value = serde_json::from_str(body["default"].as_str().unwrap()).unwrap();
             prop_assert_eq!(&finding["class_uid"], 2004);
             prop_assert!(message.attributes.len() <= 10);
             for (name, value) in &message.attributes {
                 let value = value.value();
-                prop_assert!(!value.is_empty() && value.chars().count() <= 256 && value.chars().all(|c| !c.is_control()), "{}", name);
+                prop_assert!(!value.is_empty() && value.len() <= 256 && value.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{}", name);
             }
         }
     }

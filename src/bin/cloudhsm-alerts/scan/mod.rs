@@ -26,7 +26,7 @@ use cloudhsm_alerts::{
     rules::RuleSet,
     severity::Severity,
     shell,
-    text::one_line,
+    text::{json, one_line},
 };
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use jiff::civil::Date;
@@ -215,7 +215,7 @@ impl<'a, W: Write> Session<'a, W> {
                 "-".repeat(78)
             ),
             Format::Sms => format!("{}\n", sms::text(&alert)),
-            Format::Ocsf => format!("{}\n", ocsf::finding(&alert, true)),
+            Format::Ocsf => format!("{}\n", json(&ocsf::finding(&alert, true))),
         };
         self.report.printed += 1;
         let output = &mut self.output;

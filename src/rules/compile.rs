@@ -21,6 +21,8 @@ use rsigma_ir::{
 };
 use rsigma_parser::SigmaRule;
 
+use super::comparison;
+
 /// A rule, ready to evaluate, or to be made so when it is first asked about: most log files have no record of
 /// any but a few services.
 pub(super) struct Compiled(LazyLock<Box<CompiledRule>, Box<Later>>);
@@ -93,6 +95,7 @@ fn wildcards(detection: &mut IrDetection) {
     match detection {
         IrDetection::AllOf(items) => {
             for item in items {
+                comparison::rewrite(item);
                 in_matcher(&mut item.matcher);
             }
         }

@@ -184,7 +184,7 @@ pub(super) fn read(
                     field: String::new(),
                     message: format!("expected YAML: {message}"),
                     hint: Some(
-                        "look for a tab, a missing quote, or indentation that does not line up"
+                        "look for a tab, a missing quote, a tag, or indentation that does not line up"
                             .into(),
                     ),
                 });

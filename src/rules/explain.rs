@@ -12,7 +12,7 @@ use rsigma_eval::{
 };
 use serde_json::{Map, Value};
 
-use super::{Rule, RuleSet, compile::is_met, filter::Filter, view::RecordView};
+use super::{Rule, RuleSet, comparison, compile::is_met, filter::Filter, view::RecordView};
 use crate::{record::Record, redact, text::one_line};
 
 /// Longest value shown, in characters.
@@ -179,6 +179,11 @@ fn describe(item: &ItemTrace) -> String {
         let found = if item.matched { "has" } else { "has no" };
         return format!("the record {found} text with {pattern:?}");
     };
+    if let Some((left, right)) = comparison::described(field) {
+        let (left, right) = (one_line(left, 200), one_line(&right, 200));
+        let word = if item.matched { "" } else { "not " };
+        return format!("{left} is {word}what the rule compares it with: {right}");
+    }
     let field = &one_line(field, 200);
     let is = match &item.actual {
         None => "is not in the record".to_owned(),

@@ -15,6 +15,7 @@ use rsigma_parser::{
 
 use super::{
     document::{Origin, Trust},
+    encoded::encoded,
     problem::{Problem, Weight, nearest},
     watched::{self, Watched},
 };
@@ -291,6 +292,7 @@ impl Walk<'_> {
                 for item in items.iter_mut() {
                     self.item(item);
                 }
+                self.encodings(items);
                 if let Some(rewritten) = keywords(items) {
                     *detection = rewritten;
                 }
@@ -326,9 +328,38 @@ impl Walk<'_> {
         }
     }
 
+    /// Puts values as encodings make them in the place of items that have some.
+    fn encodings(&mut self, items: &mut Vec<DetectionItem>) {
+        for item in std::mem::take(items) {
+            match encoded(&item) {
+                Ok(Some(made)) => items.extend(made),
+                Ok(None) => items.push(item),
+                Err(message) => self.refuse(
+                    item.field.name.as_deref(),
+                    message,
+                    "see Sigma's page on modifiers for what they can be applied to",
+                ),
+            }
+        }
+    }
+
     fn item(&mut self, item: &mut DetectionItem) {
         let field = item.field.name.clone();
         let field = field.as_deref();
+        if item.values.contains(&SigmaValue::Null) && item.values.len() > 1 {
+            self.refuse(
+                field,
+                "has null in a list of values, which is never compared with a missing member"
+                    .into(),
+                "make the part a list of two mappings, one of which has this field with null alone",
+            );
+        } else if item.values == [SigmaValue::Null] && !item.field.modifiers.is_empty() {
+            self.refuse(
+                field,
+                "has null with a modifier".into(),
+                "null stands alone: `field: null`; or use `field|exists: false`",
+            );
+        }
         if item.values.is_empty() {
             self.refuse(
                 field,

@@ -33,6 +33,12 @@ impl Lines {
         for event in Parser::new_from_str(text) {
             let (event, span) =
                 event.map_err(|error| (at(error.marker().line()), error.info().to_owned()))?;
+            if let Some(tag) = tag(&event) {
+                let message = format!(
+                    "the tag {tag} gives a value another meaning, which not every reader of rules honours"
+                );
+                return Err((at(span.start.line()), message));
+            }
             match event {
                 Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
                 Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),
@@ -160,6 +166,21 @@ impl Lines {
     }
 }
 
+/// The tag of a value, such as `!!str`.
+fn tag(event: &Event<'_>) -> Option<String> {
+    let tag = match event {
+        Event::Scalar(_, _, _, tag)
+        | Event::SequenceStart(_, tag)
+        | Event::MappingStart(_, tag) => tag.as_ref()?,
+        _ => return None,
+    };
+    let handle = match tag.handle.as_str() {
+        "tag:yaml.org,2002:" => "!!",
+        other => other,
+    };
+    Some(format!("{handle}{}", tag.suffix))
+}
+
 fn owned(path: &[&str]) -> Vec<String> {
     path.iter().map(|&name| name.to_owned()).collect()
 }
@@ -183,5 +204,14 @@ mod tests {
             assert_eq!(lines.line(&path), line, "{path:?}");
         }
         assert_eq!(Lines::of("a: [b\nc: d\n", 0).unwrap_err().0, 2);
+        for (text, tag) in [
+            ("a: 1\nb: !!str 5\n", "!!str"),
+            ("a: 1\nb: !x\n  c: d\n", "!x"),
+            ("a: 1\nb: [!y z]\n", "!y"),
+        ] {
+            let (line, message) = Lines::of(text, 0).unwrap_err();
+            assert_eq!(line, 2, "{text}");
+            assert!(message.starts_with(&format!("the tag {tag} ")), "{message}");
+        }
     }
 }

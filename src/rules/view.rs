@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use rsigma_eval::event::{Event, EventValue, JsonEvent};
 use serde_json::Value;
 
+use super::comparison;
 use crate::record::{Record, absence_below, candidates, is_omitted};
 
 pub(super) struct RecordView<'r> {
@@ -31,6 +32,9 @@ impl<'r> RecordView<'r> {
 // own spellings, it would not even ask for a field in another one.
 impl Event for RecordView<'_> {
     fn get_field(&self, path: &str) -> Option<EventValue<'_>> {
+        if let Some(holds) = comparison::holds(path, |path| self.get_field(path)) {
+            return Some(EventValue::Bool(holds));
+        }
         // As the engine has it, a member whose name holds the dots itself comes first.
         if let Some(value) = self
             .record

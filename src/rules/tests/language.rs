@@ -34,6 +34,79 @@ fn items_against_records() {
             json!({"eventName": "DeleteHsm"}),
             true,
         ),
+        // Encodings are those of the specification, wherever the value begins.
+        (
+            "requestParameters.d|base64offset|contains: foobar",
+            json!({"requestParameters": {"d": "eGZvb2Jhcnk="}}),
+            true,
+        ),
+        (
+            "requestParameters.d|wide|base64offset|contains: foobar",
+            json!({"requestParameters": {"d": "eGYAbwBvAGIAYQByAA=="}}),
+            true,
+        ),
+        (
+            "requestParameters.d|base64offset|contains|all: [foobar, barfoo]",
+            json!({"requestParameters": {"d": "eGZvb2Jhcnk="}}),
+            false,
+        ),
+        (
+            "userAgent|windash|contains: ' /x'",
+            json!({"userAgent": "a -x"}),
+            true,
+        ),
+        (
+            "userAgent|windash: '* -x*'",
+            json!({"userAgent": "a \u{2014}x b"}),
+            true,
+        ),
+        (
+            "userAgent|windash|contains|all: [' -x', ' -y']",
+            json!({"userAgent": "a /x \u{2013}y"}),
+            true,
+        ),
+        (
+            "userAgent|windash|contains|all: [' -x', ' -y']",
+            json!({"userAgent": "a /x y"}),
+            false,
+        ),
+        // Fields are compared whatever their types, and a list stands for each of its members.
+        (
+            "requestParameters.z|fieldref: awsRegion",
+            json!({"awsRegion": "B", "requestParameters": {"z": ["a", "b"]}}),
+            true,
+        ),
+        (
+            "awsRegion|fieldref: requestParameters.z",
+            json!({"awsRegion": "b", "requestParameters": {"z": ["a", "b"]}}),
+            true,
+        ),
+        (
+            "userIdentity.accountId|fieldref: recipientAccountId",
+            json!({"userIdentity": {"accountId": "111122223333"}, "recipientAccountId": 111_122_223_333_u64}),
+            true,
+        ),
+        (
+            "awsRegion|fieldref|cased: requestParameters.z",
+            json!({"awsRegion": "b", "requestParameters": {"z": "B"}}),
+            false,
+        ),
+        (
+            "awsRegion|fieldref|startswith: requestParameters.z",
+            json!({"awsRegion": "us-west-2", "requestParameters": {"z": ["eu", "us"]}}),
+            true,
+        ),
+        (
+            "awsRegion|fieldref: [requestParameters.y, requestParameters.z]",
+            json!({"awsRegion": "b", "requestParameters": {"z": "b"}}),
+            true,
+        ),
+        (
+            "awsRegion|fieldref|all: [requestParameters.y, requestParameters.z]",
+            json!({"awsRegion": "b", "requestParameters": {"z": "b"}}),
+            false,
+        ),
+        ("awsRegion|fieldref: requestParameters.z", json!({}), false),
         // So are names of members.
         (
             "requestParameters.clusterId: c",
@@ -288,7 +361,7 @@ fn what_is_no_rule_is_refused_with_its_place() {
         ),
         (
             RULE.replace("title: T", "title: [T"),
-            vec!["r.yml:2: expected YAML: illegal placement of ':' indicator; look for a tab, a missing quote, or indentation that does not line up"],
+            vec!["r.yml:2: expected YAML: illegal placement of ':' indicator; look for a tab, a missing quote, a tag, or indentation that does not line up"],
         ),
         (
             RULE.replace("id: 1", "x: 1"),
@@ -347,6 +420,22 @@ fn what_is_no_rule_is_refused_with_its_place() {
             vec!["r.yml:9: detection.call.eventName: has an empty list, which nothing can match; give a value, or leave the field out"],
         ),
         (
+            RULE.replace("eventName: DeleteBackup", "errorCode: [AccessDenied, null]"),
+            vec!["r.yml:9: detection.call.errorCode: has null in a list of values, which is never compared with a missing member; make the part a list of two mappings, one of which has this field with null alone"],
+        ),
+        (
+            RULE.replace("eventName: DeleteBackup", "errorCode|contains: null"),
+            vec!["r.yml:9: detection.call.errorCode: has null with a modifier; null stands alone: `field: null`; or use `field|exists: false`"],
+        ),
+        (
+            RULE.replace("eventName: DeleteBackup", "userAgent|base64|contains: 'foo*'"),
+            vec!["r.yml:9: detection.call.userAgent: has `base64` with a wildcard, which cannot be encoded; write \\* for the character itself; see Sigma's page on modifiers for what they can be applied to"],
+        ),
+        (
+            RULE.replace("eventName: DeleteBackup", "eventName: !!str DeleteBackup"),
+            vec!["r.yml:9: expected YAML: the tag !!str gives a value another meaning, which not every reader of rules honours; look for a tab, a missing quote, a tag, or indentation that does not line up"],
+        ),
+        (
             RULE.replace("eventName: DeleteBackup", "requestParameters: {backupId: x}"),
             vec!["r.yml:9: detection.call.requestParameters: expected a value or a list of values, found a mapping; write a path with dots: `requestParameters.backupId: ...`"],
         ),
@@ -368,7 +457,7 @@ fn what_is_no_rule_is_refused_with_its_place() {
         ),
         (
             format!("{RULE}x:\n  {}a\n", "- ".repeat(10_000)),
-            vec!["r.yml:12: expected YAML: it is nested more than 40 deep; look for a tab, a missing quote, or indentation that does not line up"],
+            vec!["r.yml:12: expected YAML: it is nested more than 40 deep; look for a tab, a missing quote, a tag, or indentation that does not line up"],
         ),
         (
             format!("{RULE}response: 7\n"),

@@ -1,0 +1,387 @@
+//! Encodings: the modifiers by which a rule's value is looked for as it would stand in a record (`base64`,
+//! `base64offset`, `wide`, `utf16`, `utf16be`, `windash`).
+//!
+//! The engine has them, but makes other values of some than the specification. Here the values are made
+//! before the engine sees them, and the modifiers go: nothing of an encoding is left to evaluate. What an
+//! encoding cannot be applied to is refused.
+//! Source: Sigma Modifiers Appendix 2.1, "Value Modifiers"; the offsets of base64 and the dashes as pySigma
+//! has them, which is the specification's reference.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use rsigma_parser::{DetectionItem, FieldSpec, Modifier, SigmaString, SigmaValue, StringPart};
+
+/// What Windows programs take for the dash of an option.
+const DASHES: [char; 5] = ['-', '/', '\u{2013}', '\u{2014}', '\u{2015}'];
+/// A value may become this many: four options.
+const MOST_VARIANTS: usize = 625;
+/// The shortest text of a value that may be anywhere in an encoded one: fewer letters of base64 are found in most
+/// texts.
+const SHORTEST: usize = 3;
+
+/// A value on its way through the modifiers.
+enum Encoding {
+    /// Text, perhaps with wildcards, in its variants.
+    Text(Vec<Vec<StringPart>>),
+    Bytes(Vec<u8>),
+}
+
+/// The item with its values encoded, as one item or, under `all`, as one for each value; `None`: it has no
+/// encodings.
+///
+/// # Errors
+/// Why an encoding cannot be applied.
+pub(super) fn encoded(item: &DetectionItem) -> Result<Option<Vec<DetectionItem>>, String> {
+    let (encodings, others): (Vec<Modifier>, Vec<Modifier>) =
+        item.field.modifiers.iter().partition(|it| is_encoding(it));
+    if encodings.is_empty() {
+        return Ok(None);
+    }
+    let mut operators = item
+        .field
+        .modifiers
+        .iter()
+        .skip_while(|modifier| !is_operator(modifier));
+    if let Some(late) = operators.find(|modifier| is_encoding(modifier)) {
+        return Err(format!(
+            "has `{}` after `contains`, `startswith` or `endswith`, which must stand last",
+            name(late)
+        ));
+    }
+    let is_known = |modifier: &Modifier| {
+        is_operator(modifier) || matches!(modifier, Modifier::All | Modifier::Cased)
+    };
+    if let Some(other) = others.iter().find(|modifier| !is_known(modifier)) {
+        return Err(format!(
+            "has `{}` with `{}`, which has no encoding",
+            name(&encodings[0]),
+            format!("{other:?}").to_lowercase()
+        ));
+    }
+    let values = item
+        .values
+        .iter()
+        .map(|value| variants(value, &encodings))
+        .collect::<Result<Vec<_>, _>>()?;
+    let is_all = others.contains(&Modifier::All);
+    let modifiers: Vec<Modifier> = others
+        .into_iter()
+        .filter(|modifier| *modifier != Modifier::All)
+        .collect();
+    let made = |values: Vec<SigmaString>| DetectionItem {
+        field: FieldSpec {
+            modifiers: modifiers.clone(),
+            ..item.field.clone()
+        },
+        values: values.into_iter().map(SigmaValue::String).collect(),
+    };
+    Ok(Some(if is_all {
+        values.into_iter().map(made).collect()
+    } else {
+        vec![made(values.concat())]
+    }))
+}
+
+fn is_encoding(modifier: &Modifier) -> bool {
+    !name(modifier).is_empty()
+}
+
+fn is_operator(modifier: &Modifier) -> bool {
+    matches!(
+        modifier,
+        Modifier::Contains | Modifier::StartsWith | Modifier::EndsWith
+    )
+}
+
+/// The name of an encoding; empty: it is none.
+fn name(modifier: &Modifier) -> &'static str {
+    match modifier {
+        Modifier::Base64 => "base64",
+        Modifier::Base64Offset => "base64offset",
+        Modifier::Wide => "wide",
+        Modifier::Utf16 => "utf16",
+        Modifier::Utf16be => "utf16be",
+        Modifier::WindAsh => "windash",
+        _ => "",
+    }
+}
+
+/// The texts that stand for a value.
+fn variants(value: &SigmaValue, encodings: &[Modifier]) -> Result<Vec<SigmaString>, String> {
+    let SigmaValue::String(text) = value else {
+        return Err(format!(
+            "has `{}` with a value that is no text; put it into quotation marks",
+            name(&encodings[0])
+        ));
+    };
+    let mut state = Encoding::Text(vec![text.parts.clone()]);
+    for encoding in encodings {
+        state = step(state, encoding)?;
+    }
+    let texts = match state {
+        Encoding::Text(texts) => texts,
+        Encoding::Bytes(bytes) => {
+            let text = String::from_utf8(bytes).map_err(|_| {
+                "makes bytes that no text of a record can hold; add `base64` or `base64offset`"
+                    .to_owned()
+            })?;
+            vec![vec![StringPart::Plain(text)]]
+        }
+    };
+    Ok(texts
+        .into_iter()
+        .map(|parts| SigmaString {
+            original: parts.iter().map(written).collect(),
+            parts,
+        })
+        .collect())
+}
+
+/// A part of a text as a rule has it.
+fn written(part: &StringPart) -> String {
+    match part {
+        StringPart::Plain(plain) => plain.replace('*', "\\*").replace('?', "\\?"),
+        StringPart::Special(rsigma_parser::SpecialChar::WildcardMulti) => "*".into(),
+        StringPart::Special(rsigma_parser::SpecialChar::WildcardSingle) => "?".into(),
+    }
+}
+
+fn step(state: Encoding, encoding: &Modifier) -> Result<Encoding, String> {
+    if *encoding == Modifier::WindAsh {
+        return match state {
+            Encoding::Text(texts) => {
+                let mut all = Vec::new();
+                for text in &texts {
+                    all.extend(dashes(text));
+                }
+                if all.len() > MOST_VARIANTS {
+                    return Err(format!(
+                        "has a value with {} forms under `windash`, more than {MOST_VARIANTS}; write several shorter ones",
+                        all.len()
+                    ));
+                }
+                Ok(Encoding::Text(all))
+            }
+            Encoding::Bytes(_) => Err("has `windash` after bytes; it must stand first".into()),
+        };
+    }
+    let mut all = Vec::new();
+    let inputs: Vec<Vec<u8>> = match state {
+        Encoding::Bytes(bytes) => vec![bytes],
+        Encoding::Text(texts) => texts
+            .iter()
+            .map(|parts| plain(parts, encoding).map(String::into_bytes))
+            .collect::<Result<_, _>>()?,
+    };
+    for input in inputs {
+        match encoding {
+            Modifier::Base64 => all.push(STANDARD.encode(&input)),
+            Modifier::Base64Offset => all.extend(offsets(&input)?),
+            _ => {
+                let text = String::from_utf8(input)
+                    .map_err(|_| format!("has `{}` after bytes", name(encoding)))?;
+                let mut units: Vec<u16> = text.encode_utf16().collect();
+                if *encoding == Modifier::Utf16 {
+                    units.insert(0, 0xfeff);
+                }
+                let bytes = units.into_iter().flat_map(|unit| match encoding {
+                    Modifier::Utf16be => unit.to_be_bytes(),
+                    _ => unit.to_le_bytes(),
+                });
+                return Ok(Encoding::Bytes(bytes.collect()));
+            }
+        }
+    }
+    Ok(Encoding::Text(
+        all.into_iter()
+            .map(|text| vec![StringPart::Plain(text)])
+            .collect(),
+    ))
+}
+
+fn plain(parts: &[StringPart], encoding: &Modifier) -> Result<String, String> {
+    parts
+        .iter()
+        .map(|part| match part {
+            StringPart::Plain(text) => Ok(text.as_str()),
+            StringPart::Special(_) => Err(format!(
+                "has `{}` with a wildcard, which cannot be encoded; write \\* for the character itself",
+                name(encoding)
+            )),
+        })
+        .collect()
+}
+
+/// What stays the same of a value in base64 wherever it begins in three bytes.
+fn offsets(value: &[u8]) -> Result<Vec<String>, String> {
+    const STARTS: [usize; 3] = [0, 2, 3];
+    const ENDS: [usize; 3] = [0, 3, 2];
+    let too_short =
+        || "has `base64offset` with a value of fewer than three bytes, too short to be looked for";
+    (0..3)
+        .map(|offset| {
+            let mut shifted = vec![b' '; offset];
+            shifted.extend(value);
+            let text = STANDARD.encode(&shifted);
+            let end = text.len() - ENDS[shifted.len() % 3];
+            let kept = text.get(STARTS[offset]..end).unwrap_or_default();
+            if kept.len() < SHORTEST {
+                return Err(too_short().to_owned());
+            }
+            Ok(kept.to_owned())
+        })
+        .collect()
+}
+
+/// The text with every dash that begins a word written in each of its forms.
+fn dashes(parts: &[StringPart]) -> Vec<Vec<StringPart>> {
+    parts.iter().fold(vec![Vec::new()], |texts, part| {
+        let forms: Vec<StringPart> = match part {
+            StringPart::Plain(text) => forms(text).into_iter().map(StringPart::Plain).collect(),
+            special => vec![special.clone()],
+        };
+        // One too many is enough to refuse it.
+        texts
+            .iter()
+            .flat_map(|text| {
+                forms
+                    .iter()
+                    .map(move |form| [text.as_slice(), &[form.clone()]].concat())
+            })
+            .take(MOST_VARIANTS + 1)
+            .collect()
+    })
+}
+
+fn forms(text: &str) -> Vec<String> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut forms = vec![String::new()];
+    let mut before: Option<char> = None;
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let is_dash = matches!(c, '-' | '/')
+            && !before.is_some_and(is_word)
+            && rest.peek().copied().is_some_and(is_word);
+        if is_dash {
+            forms = forms
+                .iter()
+                .flat_map(|form| DASHES.map(|dash| format!("{form}{dash}")))
+                .take(MOST_VARIANTS + 1)
+                .collect();
+        } else {
+            forms.iter_mut().for_each(|form| form.push(c));
+        }
+        before = Some(c);
+    }
+    forms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(modifiers: &[Modifier], value: &str) -> Result<Vec<String>, String> {
+        let item = DetectionItem {
+            field: FieldSpec {
+                name: Some("f".into()),
+                modifiers: modifiers.to_vec(),
+            },
+            values: vec![SigmaValue::String(SigmaString::new(value))],
+        };
+        let texts = |item: &DetectionItem| -> Vec<String> {
+            item.values
+                .iter()
+                .map(|value| match value {
+                    SigmaValue::String(text) => text.original.clone(),
+                    other => panic!("{other:?}"),
+                })
+                .collect()
+        };
+        encoded(&item).map(|items| items.unwrap().iter().flat_map(texts).collect())
+    }
+
+    /// The expected values are pySigma's.
+    #[test]
+    fn values_are_encoded_as_the_reference_does() {
+        use Modifier::{Base64, Base64Offset, Contains, Utf16, Utf16be, Wide, WindAsh};
+        for (modifiers, value, expected) in [
+            (vec![Base64], "foobar", vec!["Zm9vYmFy"]),
+            (
+                vec![Base64Offset, Contains],
+                "foobar",
+                vec!["Zm9vYmFy", "Zvb2Jhc", "mb29iYX"],
+            ),
+            (
+                vec![Base64Offset],
+                "foobars",
+                vec!["Zm9vYmFyc", "Zvb2Jhcn", "mb29iYXJz"],
+            ),
+            (
+                vec![Base64Offset],
+                "foobarss",
+                vec!["Zm9vYmFyc3", "Zvb2JhcnNz", "mb29iYXJzc"],
+            ),
+            (vec![Wide, Base64], "ab", vec!["YQBiAA=="]),
+            (vec![Utf16be, Base64], "ab", vec!["AGEAYg=="]),
+            (vec![Utf16, Base64], "ab", vec!["//5hAGIA"]),
+            (vec![Wide], "a\\*", vec!["a\0\\*\0"]),
+            (
+                vec![WindAsh, Contains],
+                " -x",
+                vec![" -x", " /x", " \u{2013}x", " \u{2014}x", " \u{2015}x"],
+            ),
+            (
+                vec![WindAsh],
+                "*/x?",
+                vec!["*-x?", "*/x?", "*\u{2013}x?", "*\u{2014}x?", "*\u{2015}x?"],
+            ),
+            (vec![WindAsh], "a-b/c -", vec!["a-b/c -"]),
+        ] {
+            assert_eq!(
+                made(&modifiers, value),
+                Ok(expected.into_iter().map(str::to_owned).collect()),
+                "{modifiers:?} {value}"
+            );
+        }
+        assert_eq!(made(&[WindAsh], "-a -b").unwrap().len(), 25);
+        assert_eq!(made(&[WindAsh, Base64], "-a").unwrap()[1], "L2E=");
+    }
+
+    #[test]
+    fn what_has_no_encoding_is_refused() {
+        use Modifier::{Base64, Base64Offset, Contains, Re, Utf16, Wide, WindAsh};
+        for (modifiers, value, expected) in [
+            (vec![Base64], "foo*", "wildcard"),
+            (vec![Wide], "foo?", "wildcard"),
+            (vec![Base64Offset], "ab", "too short"),
+            (vec![Contains, Base64], "foobar", "must stand last"),
+            (vec![Base64, Re], "foobar", "which has no encoding"),
+            (vec![Utf16], "foobar", "add `base64`"),
+            (vec![Wide, WindAsh], "-a", "must stand first"),
+            (vec![WindAsh], "-a -b -c -d -e", "more than 625"),
+        ] {
+            let error = made(&modifiers, value).unwrap_err();
+            assert!(error.contains(expected), "{modifiers:?}: {error}");
+        }
+    }
+
+    /// Wherever a value stands in what is encoded, one of its three forms is found.
+    #[test]
+    fn every_alignment_is_found() {
+        for value in ["abc", "foobar", "foobars", "12345678"] {
+            let forms = made(&[Modifier::Base64Offset, Modifier::Contains], value).unwrap();
+            for before in 0..4 {
+                for after in 0..4 {
+                    let text = STANDARD.encode(format!(
+                        "{}{value}{}",
+                        "x".repeat(before),
+                        "y".repeat(after)
+                    ));
+                    assert!(
+                        forms.iter().any(|form| text.contains(form)),
+                        "{text} {forms:?}"
+                    );
+                }
+            }
+        }
+    }
+}

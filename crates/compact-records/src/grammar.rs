@@ -239,6 +239,8 @@ impl Scan {
         for index in 0..count.min(BATCH) {
             let (open, close, square) =
                 (masks.open[index], masks.close[index], masks.square[index]);
+            // Brackets that are open where the block begins, that of `Records` not counted.
+            let level = 63_u32.saturating_sub(stack.leading_zeros());
             let closes = close.count_ones();
             // Only `{` and `}` in an object, and no more `}` than objects: their order does not matter. A
             // block of `}` alone has more than there may be.
@@ -278,7 +280,10 @@ impl Scan {
             masks.bad[index] = bad;
             found.bad |= bad;
 
-            let marked = ((name_begin << 8) | (begin_before >> 56)) & masks.mark[index];
+            let mut marked = ((name_begin << 8) | (begin_before >> 56)) & masks.mark[index];
+            if marked != 0 {
+                marked = at_top_level(marked, open, close, level);
+            }
             begin_before = name_begin;
             self.places.push(at + index * BLOCK, scalar | marked);
             if found.behind {
@@ -306,6 +311,22 @@ impl Scan {
         });
         good
     }
+}
+
+/// Of some places in a block, those in the element itself and in no object or list within it: one bracket is
+/// open there.
+#[inline(always)]
+fn at_top_level(mut places: u64, open: u64, close: u64, level: u32) -> u64 {
+    let mut kept = 0;
+    while places != 0 {
+        let place = places & places.wrapping_neg();
+        places ^= place;
+        let before = place - 1;
+        if level + (open & before).count_ones() == 1 + (close & before).count_ones() {
+            kept |= place;
+        }
+    }
+    kept
 }
 
 /// The brackets of one block, one by one. Returns where lists are: the innermost bracket is `[`, and a bracket

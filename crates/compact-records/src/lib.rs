@@ -6,9 +6,9 @@
 //! written in another way than CloudTrail writes it (white space, deep nesting, an escape in a name), or
 //! that is no JSON, is [`End::Odd`] and left to the parser, whose word counts.
 //!
-//! Of each element it tells the texts of `eventSource` and `eventName`, whatever the case of these names,
-//! where each stands in it exactly once; so whoever asks may leave an element unparsed that no rule can
-//! meet.
+//! Of each element it gives the texts of `eventSource` and `eventName`, whatever the case of these names, where
+//! the element itself has each exactly once; what stands in an object or a list within it does not count. So an
+//! element that no rule can match need not be parsed.
 
 mod block;
 mod grammar;

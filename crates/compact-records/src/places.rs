@@ -8,7 +8,7 @@ use crate::{BATCH, block::BLOCK};
 pub(super) enum Place {
     Nowhere,
     At(usize),
-    /// There are two members of this name, at any depth.
+    /// There are two members of this name.
     Twice,
 }
 

@@ -285,8 +285,16 @@ pub fn is_omittable(name: &str) -> bool {
         .any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Whether a member of a record's top level holds nothing, because it is null or because CloudTrail
-/// omitted what it held: `{"reason": …, "omitted": true, "originalSize": N}` stands in the place of an
+/// Members that tell of an error. Exports write an empty text where CloudTrail leaves them out.
+const ERRORS: [&str; 2] = ["errorCode", "errorMessage"];
+
+/// Whether a member of a record's top level tells of an error. Names are the same in any case.
+pub fn is_error(name: &str) -> bool {
+    ERRORS.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Whether a member of a record's top level holds nothing, because it is null, because it is an error
+/// without a text, or because CloudTrail omitted what it held: `{"reason": …, "omitted": true, "originalSize": N}` stands in the place of an
 /// object that is too large, and a text such as `HIDDEN_DUE_TO_SECURITY_REASONS` in the place of one that
 /// a service keeps to itself. A caller can bring the first about by padding a policy with white space.
 ///
@@ -295,7 +303,7 @@ pub fn is_omittable(name: &str) -> bool {
 pub fn is_omitted(name: &str, value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::String(_) => is_omittable(name),
+        Value::String(text) => is_omittable(name) || (is_error(name) && text.trim().is_empty()),
         Value::Object(form) => is_omittable(name) && is_omitted_form(form),
         _ => false,
     }
@@ -474,6 +482,19 @@ mod tests {
             ),
             (json!({"errorCode": 403}), Outcome::Failed),
             (json!({"errorMessage": "no code"}), Outcome::Failed),
+            (
+                json!({"errorCode": "", "errorMessage": ""}),
+                Outcome::Success,
+            ),
+            (json!({"errorMessage": " "}), Outcome::Success),
+            (
+                json!({"errorCode": "", "errorMessage": "no"}),
+                Outcome::Failed,
+            ),
+            (
+                json!({"errorCode": "", "ErrorCode": "AccessDenied"}),
+                Outcome::Denied,
+            ),
         ] {
             assert_eq!(record(error.clone()).outcome(), expected, "{error}");
         }

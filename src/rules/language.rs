@@ -19,6 +19,7 @@ use super::{
     problem::{Problem, Weight, nearest},
     watched::{self, Watched},
 };
+use crate::record::is_error;
 
 /// Longest regular expression, in characters, and the most memory that one may take once compiled: a record
 /// is matched in a function with little of it.
@@ -346,6 +347,14 @@ impl Walk<'_> {
     fn item(&mut self, item: &mut DetectionItem) {
         let field = item.field.name.clone();
         let field = field.as_deref();
+        // An error without a text is no error: the two are one for a rule, too.
+        if field.is_some_and(is_error) && item.field.modifiers.is_empty() {
+            for value in &mut item.values {
+                if matches!(value, SigmaValue::String(text) if text.original.is_empty()) {
+                    *value = SigmaValue::Null;
+                }
+            }
+        }
         if item.values.contains(&SigmaValue::Null) && item.values.len() > 1 {
             self.refuse(
                 field,

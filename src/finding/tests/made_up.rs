@@ -168,6 +168,8 @@ fn asked_for() -> impl Strategy<Value = String> {
         "{\"a\":[\"st\\u006fp-it\"]}",
         "[null]",
         "{\"omitted\":true}",
+        "\"\"",
+        "\" \"",
         "{\"reason\":\"r\",\"Omitted\":\"True\",\"originalSize\":7}",
         "{\"omi\\u0074ted\":true}",
         "{\"omitted\":false}",

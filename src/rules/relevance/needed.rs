@@ -15,7 +15,7 @@ use compact_records::members;
 use memchr::memmem::{self, Finder};
 use rsigma_parser::{DetectionItem, Modifier, SigmaString, SigmaValue, StringPart};
 
-use crate::record::is_omittable;
+use crate::record::{is_error, is_omittable};
 
 /// Shorter pieces are found in any record.
 const SHORTEST: usize = 4;
@@ -94,7 +94,7 @@ impl<'t> RecordText<'t> {
     fn has_value(&self, name: &str) -> bool {
         let is_value = |first: &u8| match first {
             b'{' => !is_omittable(name) || memmem::find(self.lower, b"\"omitted\"").is_none(),
-            b'"' => !is_omittable(name),
+            b'"' => !is_omittable(name) && !(is_error(name) && self.may_be_blank(name)),
             _ => false,
         };
         let all = self.members.get_or_init(|| {
@@ -106,6 +106,18 @@ impl<'t> RecordText<'t> {
             .iter()
             .filter(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
         matches!((found.next(), found.next()), (Some((_, first)), None) if is_value(first))
+    }
+}
+
+impl RecordText<'_> {
+    /// Whether a text that stands somewhere under this name may be blank.
+    fn may_be_blank(&self, name: &str) -> bool {
+        let start = format!("\"{}\":\"", name.to_ascii_lowercase());
+        memmem::find_iter(self.lower, &start).any(|at| {
+            self.lower
+                .get(at + start.len())
+                .is_none_or(|byte| matches!(byte, b'"' | b' ' | b'\\'))
+        })
     }
 }
 

@@ -121,11 +121,33 @@ fn items_against_records() {
         // A missing member and null are the same.
         ("errorCode: null", json!({}), true),
         ("errorCode: null", json!({"errorCode": null}), true),
-        ("errorCode: null", json!({"errorCode": ""}), false),
+        (
+            "requestParameters.a: null",
+            json!({"requestParameters": {"a": ""}}),
+            false,
+        ),
+        // An error without a text is no error.
+        ("errorCode: null", json!({"errorCode": ""}), true),
+        (
+            "errorMessage|exists: true",
+            json!({"ErrorMessage": " "}),
+            false,
+        ),
         ("errorCode|exists: false", json!({"errorCode": null}), true),
         ("errorCode|exists: true", json!({"errorCode": null}), false),
-        ("errorCode|exists: true", json!({"errorCode": ""}), true),
+        (
+            "requestParameters.a|exists: true",
+            json!({"requestParameters": {"a": ""}}),
+            true,
+        ),
+        ("errorCode|exists: true", json!({"errorCode": ""}), false),
         ("errorCode: ''", json!({"errorCode": ""}), true),
+        ("errorCode: ''", json!({}), true),
+        (
+            "requestParameters.a: ''",
+            json!({"requestParameters": {"a": ""}}),
+            true,
+        ),
         (
             "requestParameters.policy.Statement: null",
             json!({"requestParameters": "text"}),

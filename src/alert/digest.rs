@@ -198,15 +198,17 @@ fn call(alert: &Alert) -> String {
     let thing = alert
         .main_resource()
         .map_or_else(String::new, |thing| format!(" on {}", thing.label()));
-    let omission = alert
-        .omission()
-        .map_or_else(String::new, |omission| format!("; {omission}"));
+    let notes: String = [alert.omission(), alert.sharing.summary()]
+        .into_iter()
+        .flatten()
+        .map(|note| format!("; {note}"))
+        .collect();
     let more = match alert.repeats.calls.len() {
         0 => String::new(),
         more => format!(" and {more} more, which are in the JSON"),
     };
     format!(
-        "  {} by {}: {}{thing} {}{} in {}, {}, event ID {}{more}{omission}\n",
+        "  {} by {}: {}{thing} {}{} in {}, {}, event ID {}{more}{notes}\n",
         alert.time_label(),
         alert.actor.short,
         one_line(&alert.event_name, 64),

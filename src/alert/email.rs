@@ -6,10 +6,10 @@
 use std::fmt::Write;
 
 use crate::{
-    alert::{Alert, Source, resource::Resource},
+    alert::{Alert, Source, resource::Resource, sharing::Sharing},
     record::{Outcome, Record},
     rules::response,
-    text::{ascii, one_line, quoted},
+    text::{ascii, is_shell_safe, one_line, quoted},
 };
 
 /// SNS takes fewer than 100 characters. Source: Amazon SNS API Reference, Publish, `Subject`.
@@ -17,6 +17,8 @@ pub const MAX_SUBJECT: usize = 99;
 
 /// At most so many rules are listed.
 const RULES_LISTED: usize = 20;
+/// At most so many principals of a policy.
+const SHARED_LISTED: usize = 20;
 /// At most so many event IDs of repeated calls.
 const REPEATS_LISTED: usize = 10;
 /// At most so many characters of instructions: a rule's text is its author's, and may be anything.
@@ -102,9 +104,7 @@ pub fn text(alert: &Alert) -> String {
         word[..1].make_ascii_uppercase();
         mail.line(&word, uid);
     }
-    for principal in &alert.shared_with {
-        mail.line("Shared with", principal);
-    }
+    shared_with(&mut mail, alert);
     mail.field(
         "Copied to",
         &alert.record,
@@ -175,6 +175,42 @@ pub fn text(alert: &Alert) -> String {
         mail.line("In the console", &link);
     }
     mail.0
+}
+
+/// Whom a policy lets in: the first of them, because they come in the order of what matters.
+fn shared_with(mail: &mut Mail, alert: &Alert) {
+    const LABEL: &str = "Shared with";
+    let Sharing {
+        principals,
+        is_unreadable,
+    } = &alert.sharing;
+    for principal in principals.iter().take(SHARED_LISTED) {
+        mail.line(LABEL, principal);
+    }
+    if principals.len() > SHARED_LISTED {
+        let more = principals.len() - SHARED_LISTED;
+        let text = format!("and {more} more, all of them in the JSON of this alert");
+        mail.line(LABEL, &text);
+    }
+    if *is_unreadable {
+        mail.line(
+            LABEL,
+            "the principals of the policy cannot be read from the record. Read the policy:",
+        );
+        let region = command_value(alert.region.as_deref(), "REGION");
+        let arn = alert.record.text("requestParameters.resourceArn");
+        let arn = command_value(arn, "BACKUP_ARN");
+        mail.paragraph(&format!(
+            "    aws cloudhsmv2 get-resource-policy --region {region} --resource-arn {arn}"
+        ));
+    }
+}
+
+/// A value of the record in a command, or what stands for it.
+fn command_value<'v>(value: Option<&'v str>, otherwise: &'v str) -> &'v str {
+    value
+        .filter(|value| is_shell_safe(value))
+        .unwrap_or(otherwise)
 }
 
 fn who(mail: &mut Mail, alert: &Alert) {

@@ -32,6 +32,7 @@ use crate::{
 };
 use accounts::Accounts;
 use resource::Resource;
+use sharing::Sharing;
 
 /// Where a record was read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -129,8 +130,8 @@ pub struct Alert {
     pub region: Option<String>,
     /// Clusters, HSMs, backups and other things the call names.
     pub resources: Vec<Resource>,
-    /// Whom a resource policy in the request lets in.
-    pub shared_with: Vec<String>,
+    /// Whom a resource policy in the record lets in.
+    pub sharing: Sharing,
     /// Why the record has no request parameters: then a rule that asks for them matches because it cannot
     /// be ruled out. `None`: it has them.
     pub omitted_parameters: Option<Omitted>,
@@ -154,7 +155,7 @@ impl Alert {
         let severity = finding.severity();
         // Before secrets go: a record without an eventID is known by the hash of all it holds.
         let call_id = CallId::of(&finding.record);
-        let shared_with = sharing::principals(&finding.record);
+        let sharing = Sharing::of(&finding.record, accounts);
         let record = finding.record.redacted();
         let actor = Actor::of(&record);
         let outcome = record.outcome();
@@ -207,7 +208,7 @@ impl Alert {
             account,
             region: record.region().map(str::to_owned),
             resources: resource::of(&record),
-            shared_with,
+            sharing,
             response,
             response_sms,
             source: source.clone(),

@@ -30,7 +30,8 @@ pub fn finding(alert: &Alert, with_record: bool) -> Value {
         "object": clip(&alert.source.address(), 4 * MAX_TEXT),
         "record_index": record_index(alert),
         "outcome": alert.outcome.as_str(),
-        "shared_with": alert.shared_with,
+        "shared_with": alert.sharing.principals,
+        "shared_with_unreadable": alert.sharing.is_unreadable.then_some(true),
         "parameters_omitted": alert.omission(),
         "rules_assumed": alert
             .rules
@@ -197,6 +198,8 @@ pub(super) fn numbered_evidence(alert: &Alert) -> Value {
         "record_index": record_index(alert),
         "count": (alert.count() > 1).then(|| alert.count()),
         "repeated_event_ids": repeated_event_ids(alert),
+        "shared_with": alert.sharing.principals,
+        "shared_with_unreadable": alert.sharing.is_unreadable.then_some(true),
     });
     evidence
 }

@@ -562,7 +562,8 @@ proptest! {
             "errorCode": text(4), "errorMessage": text(5), "eventID": text(6), "requestID": text(7), "recipientAccountId": text(8),
             "userIdentity": {"type": identity_type, "arn": text(9), "userName": text(10), "principalId": text(11), "accountId": text(12),
                 "sessionContext": {"sessionIssuer": {"userName": text(13)}}},
-            "requestParameters": {"clusterId": text(14), "backupId": text(15), "tagList": vec!["\"filler\u{7}"; filler]},
+            "requestParameters": {"clusterId": text(14), "backupId": text(15), "tagList": vec!["\"filler\u{7}"; filler],
+                "policy": {"Statement": {"Principal": (0..filler).map(|n| format!("arn:aws:iam::{n:012}:root")).collect::<Vec<_>>()}}},
         });
         let alert = alert_of_cheap(record);
         for message in std::iter::once(Message::of(&alert)).chain(digest::digests(vec![alert.clone(); 3]).into_iter().map(|(m, _)| m)) {

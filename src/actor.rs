@@ -4,6 +4,8 @@
 //! lines for a person who has to decide at night whether this was a colleague. Every value shown went
 //! through [`crate::text`]. Source: AWS CloudTrail User Guide, "CloudTrail userIdentity element".
 
+use serde_json::Value;
+
 use crate::record::Record;
 use crate::text::one_line;
 
@@ -17,8 +19,12 @@ pub struct Actor {
     pub kind: Option<String>,
     /// One clause, such as `role AdminRole (session alice)`.
     pub description: String,
-    /// A short form, such as `AdminRole/alice`.
+    /// A short form, such as `AdminRole/alice`; of another account's caller, behind that account's ID.
     pub short: String,
+    /// The session's name, where the caller is a role.
+    pub session: Option<String>,
+    /// The caller's account, where it is not the one whose trail recorded the call.
+    pub other_account: Option<String>,
     /// The identity without its session: a role, and not one of any number of sessions of it, because whoever
     /// may take on a role names the session.
     pub principal: String,
@@ -60,11 +66,28 @@ impl Actor {
     /// The actor of a record.
     pub fn of(record: &Record) -> Actor {
         let kind = record.text("userIdentity.type").map(|k| one_line(k, NAME));
-        let (description, short) = describe(record, kind.as_deref());
+        let (mut description, mut short) = describe(record, kind.as_deref());
+        let session = match kind.as_deref() {
+            Some("AssumedRole") => short.split_once('/').map(|(_, name)| name.to_owned()),
+            _ => None,
+        };
+        let other_account = other_account(record);
+        if let Some(account) = &other_account {
+            let account = one_line(account, NAME);
+            // Of root and of another account it is part of what they are.
+            if !description.contains(&account) {
+                description.push_str(&format!(" of account {account}"));
+            }
+            if !short.contains(&account) {
+                short = format!("{account}/{short}");
+            }
+        }
         Actor {
             kind,
             description,
             short,
+            session,
+            other_account,
             principal: principal(record),
             mfa: record.flag("userIdentity.sessionContext.attributes.mfaAuthenticated"),
             means: means(record),
@@ -75,6 +98,42 @@ impl Actor {
     pub fn kind_or_unknown(&self) -> &str {
         self.kind.as_deref().unwrap_or("Unknown")
     }
+}
+
+/// The account of the caller, if it is not the one whose trail recorded the call: a name in it may be somebody
+/// else's here.
+pub fn other_account(record: &Record) -> Option<String> {
+    let here = record.account_id("recipientAccountId")?;
+    let of_arn = || {
+        let arn = record.text("userIdentity.arn")?;
+        arn.split(':')
+            .nth(4)
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned)
+    };
+    let caller = record
+        .account_id("userIdentity.sessionContext.sessionIssuer.accountId")
+        .or_else(|| record.account_id("userIdentity.accountId"))
+        .or_else(of_arn)?;
+    (caller != here).then_some(caller)
+}
+
+/// What an object in the record holds, on one line: `accountId 999988887777`.
+pub fn members(record: &Record, path: &str) -> Option<String> {
+    let scalar = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    };
+    let text = match record.field(path)? {
+        Value::Object(fields) => fields
+            .iter()
+            .filter_map(|(name, value)| Some(format!("{name} {}", scalar(value)?)))
+            .collect::<Vec<_>>()
+            .join(", "),
+        value => scalar(value)?,
+    };
+    Some(one_line(&text, 400)).filter(|text| !text.is_empty())
 }
 
 /// What permissions are given to: the role of a session, else the user, the service or the account.
@@ -232,14 +291,12 @@ fn assumed_role(record: &Record) -> (String, String) {
         (None, Some(role)) => format!("role {role}"),
         (None, None) => "a role (not named in the record)".to_owned(),
     };
-    let home = identity("sessionContext.sessionIssuer.accountId").or(identity("accountId"));
-    let foreign = match (home, record.text("recipientAccountId")) {
-        (Some(home), Some(here)) if home != here => format!(" of account {}", one_line(home, NAME)),
-        _ => String::new(),
-    };
+    let of_account = other_account(record).map_or_else(String::new, |account| {
+        format!(" of account {}", one_line(&account, NAME))
+    });
     let description = match &session {
-        Some(session) => format!("{who}{foreign} (session {session})"),
-        None => format!("{who}{foreign}"),
+        Some(session) => format!("{who}{of_account} (session {session})"),
+        None => format!("{who}{of_account}"),
     };
     let role = permission_set.or(role).unwrap_or_else(|| "role".into());
     let short = session.map_or_else(|| role.clone(), |session| format!("{role}/{session}"));
@@ -300,7 +357,7 @@ fn means(record: &Record) -> Means {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn actor(identity: Value) -> Actor {
         let mut fields = serde_json::Map::new();
@@ -329,6 +386,26 @@ mod tests {
                 "alice",
             ),
             (
+                json!({"type": "IAMUser", "userName": "alice", "accountId": "999988887777"}),
+                "IAM user alice of account 999988887777",
+                "999988887777/alice",
+            ),
+            (
+                json!({"type": "IAMUser", "arn": "arn:aws:iam::999988887777:user/ops/alice"}),
+                "IAM user alice of account 999988887777",
+                "999988887777/alice",
+            ),
+            (
+                json!({"type": "FederatedUser", "arn": "arn:aws:sts::999988887777:federated-user/Bob", "accountId": 999_988_887_777_u64}),
+                "federated user Bob of account 999988887777",
+                "999988887777/Bob",
+            ),
+            (
+                json!({"type": "Root", "accountId": "999988887777"}),
+                "the ROOT user of account 999988887777",
+                "999988887777/root",
+            ),
+            (
                 json!({"type": "AssumedRole", "arn": "arn:aws:sts::111122223333:assumed-role/AdminRole/ExampleSession",
                     "sessionContext": {"sessionIssuer": issuer}}),
                 "role AdminRole (session ExampleSession)",
@@ -349,7 +426,7 @@ mod tests {
                 json!({"type": "AssumedRole", "accountId": "444455556666",
                     "arn": "arn:aws:sts::444455556666:assumed-role/AWSReservedSSO_Hsm_Admins_0123456789abcdef/alice@example.com"}),
                 "IAM Identity Center permission set Hsm_Admins of account 444455556666 (session alice@example.com)",
-                "Hsm_Admins/alice@example.com",
+                "444455556666/Hsm_Admins/alice@example.com",
             ),
             (
                 json!({"type": "Role", "arn": "arn:aws:iam::111122223333:role/Batch"}),

@@ -105,8 +105,13 @@ impl Record {
         .find_map(|part| find(part, name))
     }
 
-    /// Every text below the request and the response with the name it stands under.
-    pub fn parameters(&self) -> Vec<(&str, &str)> {
+    /// Every text below the request and the response with the name it stands under. Of members of one object
+    /// whose names differ in case alone, the one in the documented spelling counts, for those names that
+    /// `documented` gives one for.
+    pub fn parameters(
+        &self,
+        documented: impl Fn(&str) -> Option<&'static str>,
+    ) -> Vec<(&str, &str)> {
         let mut found = Vec::new();
         for part in [
             "requestParameters",
@@ -114,7 +119,7 @@ impl Record {
             "additionalEventData",
         ] {
             if let Some(value) = self.field(part) {
-                collect(value, "", &mut found);
+                collect(value, "", &documented, &mut found);
             }
         }
         found
@@ -408,12 +413,25 @@ fn find<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
     }
 }
 
-fn collect<'v>(value: &'v Value, name: &'v str, found: &mut Vec<(&'v str, &'v str)>) {
+fn collect<'v>(
+    value: &'v Value,
+    name: &'v str,
+    documented: &impl Fn(&str) -> Option<&'static str>,
+    found: &mut Vec<(&'v str, &'v str)>,
+) {
     match value {
-        Value::Object(fields) => fields
+        Value::Object(fields) => {
+            for (name, inner) in fields {
+                let is_hidden = documented(name)
+                    .is_some_and(|spelling| name != spelling && fields.contains_key(spelling));
+                if !is_hidden {
+                    collect(inner, name, documented, found);
+                }
+            }
+        }
+        Value::Array(items) => items
             .iter()
-            .for_each(|(name, inner)| collect(inner, name, found)),
-        Value::Array(items) => items.iter().for_each(|inner| collect(inner, name, found)),
+            .for_each(|inner| collect(inner, name, documented, found)),
         Value::String(text) if !text.is_empty() => found.push((name, text)),
         _ => {}
     }

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use crate::{
+    actor::members,
     alert::{Alert, Source, resource::Resource, sharing::Sharing},
     record::{Outcome, Record},
     rules::response,
@@ -217,6 +218,9 @@ fn who(mail: &mut Mail, alert: &Alert) {
     let record = &alert.record;
     mail.line("Identity", &alert.actor.description);
     mail.line("Identity type", alert.actor.kind_or_unknown());
+    if let Some(account) = alert.caller_account_label() {
+        mail.line("Caller's account", &account);
+    }
     mail.field("ARN", record, "userIdentity.arn");
     mail.field("Principal", record, "userIdentity.principalId");
     mail.field("Access key", record, "userIdentity.accessKeyId");
@@ -250,6 +254,15 @@ fn who(mail: &mut Mail, alert: &Alert) {
     );
     mail.field("On behalf of", record, "userIdentity.onBehalfOf.userId");
     mail.field("Invoked by", record, "userIdentity.invokedBy");
+    // Whoever acts with a role of this account under temporary delegation, and what held the credentials.
+    for (label, path) in [
+        ("Delegate", "userIdentity.invokedByDelegate"),
+        ("Credentials of", "userIdentity.inScopeOf"),
+    ] {
+        if let Some(text) = members(record, path) {
+            mail.line(label, &text);
+        }
+    }
     if record.field(&format!("{session}.assumedRoot")).is_some() {
         mail.line(
             "Assumed root",

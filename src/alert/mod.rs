@@ -126,6 +126,8 @@ pub struct Alert {
     pub account: Option<String>,
     /// The account's name, where one is configured.
     pub account_name: Option<String>,
+    /// The name of the caller's account, where one is configured.
+    pub caller_account_name: Option<String>,
     /// The region.
     pub region: Option<String>,
     /// Clusters, HSMs, backups and other things the call names.
@@ -183,6 +185,7 @@ impl Alert {
             response = format!("{}\n{step}", response.trim_end());
         }
         let account = record.account();
+        let name_of = |id: Option<String>| id.and_then(|id| accounts.name(&id).map(str::to_owned));
         Alert {
             omitted_parameters: record.omitted_parameters(),
             filtered: finding
@@ -201,10 +204,8 @@ impl Alert {
             outcome,
             error,
             actor,
-            account_name: account
-                .as_deref()
-                .and_then(|id| accounts.name(id))
-                .map(str::to_owned),
+            account_name: name_of(account.clone()),
+            caller_account_name: name_of(record.account_id("userIdentity.accountId")),
             account,
             region: record.region().map(str::to_owned),
             resources: resource::of(&record),
@@ -295,6 +296,15 @@ impl Alert {
             (None, Some(id)) => id,
             _ => "(not in the record)".into(),
         }
+    }
+
+    /// The caller's account, `prod (111122223333)`, where it is not the one whose trail recorded the call.
+    pub fn caller_account_label(&self) -> Option<String> {
+        let id = one_line(self.actor.other_account.as_deref()?, 64);
+        Some(match &self.caller_account_name {
+            Some(name) => format!("{} ({id})", one_line(name, 64)),
+            None => id,
+        })
     }
 
     /// `us-west-2`, or what stands for it.

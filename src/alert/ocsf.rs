@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    actor,
     alert::{Alert, Source, resource::Resource},
     record::{Outcome, Record},
     rules::Rule,
@@ -168,7 +169,7 @@ pub(super) fn evidence(alert: &Alert) -> Value {
             "request": text("requestID").map(|uid| json!({ "uid": uid })),
             "response": response,
         },
-        "actor": actor(record, alert),
+        "actor": actor_of(record, alert),
         "src_endpoint": text("sourceIPAddress").map(|source| source_endpoint(&source)),
         "http_request": text("userAgent").map(|agent| json!({ "user_agent": agent })),
     })
@@ -209,7 +210,7 @@ fn record_index(alert: &Alert) -> Option<u64> {
     (!matches!(alert.source, Source::Event(_))).then_some(alert.index)
 }
 
-fn actor(record: &Record, alert: &Alert) -> Value {
+fn actor_of(record: &Record, alert: &Alert) -> Value {
     let text = |path: &str| {
         record
             .text(&format!("userIdentity.{path}"))
@@ -223,7 +224,16 @@ fn actor(record: &Record, alert: &Alert) -> Value {
         "Unknown" => (0, "Unknown"),
         other => (99, other),
     };
-    let session_name = alert.actor.short.split_once('/').map(|(_, name)| name);
+    let members = |path: &str| actor::members(record, path).map(|text| clip(&text, MAX_TEXT));
+    // Who acts with a role under temporary delegation, and what held the credentials: OCSF has no place of its own
+    // for either.
+    let app_name = text("invokedBy").or_else(|| {
+        members("userIdentity.invokedByDelegate").map(|delegate| format!("delegate ({delegate})"))
+    });
+    let app_uid = ["inScopeOf.credentialsIssuedTo", "inScopeOf.sourceArn"]
+        .into_iter()
+        .find_map(text)
+        .or_else(|| members("userIdentity.inScopeOf"));
     json!({
         "user": {
             "name": text("userName").or_else(|| some_text(&alert.actor.short)),
@@ -232,10 +242,12 @@ fn actor(record: &Record, alert: &Alert) -> Value {
             "type_id": type_id,
             "type": caption,
             "credential_uid": text("accessKeyId"),
-            "account": text("accountId").map(|id| account(&id, None)),
+            "account": record
+                .account_id("userIdentity.accountId")
+                .map(|id| account(&id, alert.caller_account_name.as_deref())),
         },
         "session": {
-            "uid": session_name.map(|name| clip(name, 256)),
+            "uid": alert.actor.session.as_deref().map(|name| clip(name, 256)),
             "issuer": text("sessionContext.sessionIssuer.arn"),
             "created_time": text("sessionContext.attributes.creationDate")
                 .and_then(|time| time.parse::<jiff::Timestamp>().ok())
@@ -246,7 +258,8 @@ fn actor(record: &Record, alert: &Alert) -> Value {
         "idp": text("identityProvider")
             .or_else(|| text("sessionContext.webIdFederationData.federatedProvider"))
             .map(|name| json!({ "name": name })),
-        "app_name": text("invokedBy"),
+        "app_name": app_name,
+        "app_uid": app_uid,
     })
 }
 

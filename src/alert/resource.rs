@@ -74,7 +74,7 @@ impl Resource {
 /// The things a record names: those of the request first, each once.
 pub fn of(record: &Record) -> Vec<Resource> {
     let mut found: Vec<Resource> = Vec::new();
-    for (name, value) in record.parameters() {
+    for (name, value) in record.parameters(documented) {
         let Some(kind) = kind_of(name, value) else {
             continue;
         };
@@ -108,16 +108,41 @@ fn subject(event_name: &str) -> Option<Kind> {
     .map(|(_, kind)| kind)
 }
 
+/// The members that name a thing, as CloudTrail spells them.
+const NAMES: [&str; 14] = [
+    "clusterId",
+    "sourceCluster",
+    "cloudHsmClusterId",
+    "hsmId",
+    "hsmArn",
+    "backupId",
+    "sourceBackupId",
+    "sourceBackup",
+    "customKeyStoreId",
+    "customKeyStoreName",
+    "hapgArn",
+    "clientArn",
+    "resourceId",
+    "resourceArn",
+];
+
+/// The documented spelling of such a name.
+fn documented(name: &str) -> Option<&'static str> {
+    NAMES
+        .into_iter()
+        .find(|known| known.eq_ignore_ascii_case(name))
+}
+
 fn kind_of(name: &str, value: &str) -> Option<Kind> {
-    Some(match name.to_ascii_lowercase().as_str() {
-        "clusterid" | "sourcecluster" | "cloudhsmclusterid" => Kind::Cluster,
-        "hsmid" | "hsmarn" => Kind::Hsm,
-        "backupid" | "sourcebackupid" | "sourcebackup" => Kind::Backup,
-        "customkeystoreid" | "customkeystorename" => Kind::KeyStore,
-        "hapgarn" => Kind::PartitionGroup,
-        "clientarn" => Kind::Client,
+    Some(match documented(name)? {
+        "clusterId" | "sourceCluster" | "cloudHsmClusterId" => Kind::Cluster,
+        "hsmId" | "hsmArn" => Kind::Hsm,
+        "backupId" | "sourceBackupId" | "sourceBackup" => Kind::Backup,
+        "customKeyStoreId" | "customKeyStoreName" => Kind::KeyStore,
+        "hapgArn" => Kind::PartitionGroup,
+        "clientArn" => Kind::Client,
         // An identifier of any kind; ARNs end in `cluster/…` or `backup/…`.
-        "resourceid" | "resourcearn" => match value.rsplit('/').next().unwrap_or(value) {
+        "resourceId" | "resourceArn" => match value.rsplit('/').next().unwrap_or(value) {
             id if id.starts_with("cluster-") => Kind::Cluster,
             id if id.starts_with("backup-") => Kind::Backup,
             id if id.starts_with("hsm-") => Kind::Hsm,
@@ -158,6 +183,14 @@ mod tests {
             (
                 json!({"eventName": "DeleteBackup", "requestParameters": null}),
                 vec![],
+            ),
+            (
+                json!({"eventName": "DeleteBackup", "requestParameters": {"BackupId": "backup-a", "backupId": "backup-b"}}),
+                vec!["backup backup-b"],
+            ),
+            (
+                json!({"eventName": "DeleteBackup", "requestParameters": {"BackupId": "backup-a"}}),
+                vec!["backup backup-a"],
             ),
         ] {
             let Value::Object(fields) = record.clone() else {

@@ -300,7 +300,7 @@ fn the_finding_of_a_deleted_backup() {
                     "user": {
                         "name": "AdminRole/alice", "uid": "arn:aws:sts::111122223333:assumed-role/AdminRole/alice", "uid_alt": "AROAEXAMPLE:alice",
                         "type_id": 99, "type": "AssumedRole", "credential_uid": "ASIAEXAMPLE",
-                        "account": {"uid": "111122223333", "type_id": 10, "type": "AWS Account"},
+                        "account": {"uid": "111122223333", "name": "prod", "type_id": 10, "type": "AWS Account"},
                     },
                     "session": {
                         "uid": "alice", "issuer": "arn:aws:iam::111122223333:role/AdminRole", "created_time": 1_795_402_800_000_i64,

@@ -17,9 +17,9 @@ use regex::{
 use serde_json::Value;
 
 use crate::{
-    actor::Actor,
+    actor::{Actor, other_account},
     record::{Outcome, Record},
-    text::is_shell_safe,
+    text::{is_shell_safe, one_line},
 };
 
 /// A rule's text by outcome of the call; `None`: nothing of its own to say.
@@ -49,8 +49,19 @@ pub fn follow_the_actor(record: &Record) -> Option<String> {
     let key = record
         .text("userIdentity.accessKeyId")
         .filter(|key| is_shell_safe(key))?;
+    let where_else = match (other_account(record), record.account()) {
+        (Some(theirs), Some(here)) => format!(
+            "To see what else the caller did in account {}, {region}, within 90 days (what was done in the caller's own \
+             account, {}, only that account can see):",
+            one_line(&here, 64),
+            one_line(&theirs, 64)
+        ),
+        _ => format!(
+            "To see what else was done with the same credentials in {region} within 90 days (then in other regions):"
+        ),
+    };
     Some(format!(
-        "To see what else was done with the same credentials in {region} within 90 days (then in other regions):\n    \
+        "{where_else}\n    \
          aws cloudtrail lookup-events --region {region} --lookup-attributes AttributeKey=AccessKeyId,AttributeValue={key}"
     ))
 }
@@ -239,6 +250,13 @@ fn value(record: &Record, actor: &Actor, name: &str) -> Option<String> {
         "actor" => Some(actor.short.clone()),
         "eventTime" => return record.event_time().map(minutes),
         "stopCredential" => return Some(stop_the_credential(record)),
+        // A command with the name of another account's user would be about the one of the same name here.
+        path if path.starts_with("userIdentity.")
+            && path.ends_with("userName")
+            && other_account(record).is_some() =>
+        {
+            None
+        }
         path if path.contains('.') => record.scalar(path),
         name => record
             .find(name)
@@ -257,6 +275,13 @@ fn stop_the_credential(record: &Record) -> String {
             .text(&format!("userIdentity.{name}"))
             .filter(|value| is_shell_safe(value))
     };
+    if let Some(account) = other_account(record) {
+        // A name of that account may be somebody else's here.
+        return format!(
+            "The caller belongs to account {}, which alone can stop it: tell its owner. Here, take away what lets that account in (resource policies, roles).",
+            one_line(&account, 64)
+        );
+    }
     let user = field("userName").unwrap_or("USER_NAME");
     match record.text("userIdentity.type") {
         Some("IAMUser") => match field("accessKeyId") {
@@ -398,6 +423,24 @@ mod tests {
             let record = json!({ "userIdentity": identity });
             assert_eq!(filled("{stopCredential}", record), expected);
         }
+        // The user of that name here is another one.
+        let foreign = json!({
+            "userIdentity": {"type": "IAMUser", "userName": "alice", "accountId": "999988887777", "accessKeyId": "AKIAIOSFODNN7EXAMPLE"},
+            "recipientAccountId": "111122223333", "awsRegion": "us-west-2",
+        });
+        assert_eq!(
+            filled(
+                "{stopCredential} {userIdentity.userName|USER_NAME} {actor}",
+                foreign.clone()
+            ),
+            "The caller belongs to account 999988887777, which alone can stop it: tell its owner. Here, take away what lets that account in (resource policies, roles). USER_NAME 999988887777/alice"
+        );
+        let record = Record::new(0, foreign.as_object().unwrap().clone());
+        let step = follow_the_actor(&record).unwrap();
+        assert!(
+            step.starts_with("To see what else the caller did in account 111122223333, us-west-2, within 90 days (what was done in the caller's own account, 999988887777, only that account can see):\n    aws cloudtrail lookup-events "),
+            "{step}"
+        );
     }
 
     #[test]

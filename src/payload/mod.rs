@@ -21,6 +21,7 @@ use crate::{
     json,
     object::{ObjectRef, Skip},
     record::{Record, not_a_record},
+    redact::text_without_secrets,
     text::one_line,
 };
 pub use batch::{BATCH_MODE, BatchMode, DEFAULT_MAX_MESSAGES, Done, Job, MAX_MESSAGES};
@@ -326,7 +327,10 @@ fn text(message: &str, at: &str, path: Path) -> Vec<Item> {
         }
         Err(error) => vec![bad(
             at,
-            &format!("expected JSON, found {:?} ({error})", one_line(message, 60)),
+            &format!(
+                "expected JSON, found {:?} ({error})",
+                one_line(&text_without_secrets(message), 60)
+            ),
         )],
     }
 }

@@ -6,8 +6,7 @@
 
 use serde_json::Value;
 
-use crate::record::Record;
-use crate::text::one_line;
+use crate::{links::unlinked, record::Record, text::one_line};
 
 /// Longest name shown, in characters.
 const NAME: usize = 128;
@@ -67,10 +66,7 @@ impl Actor {
     pub fn of(record: &Record) -> Actor {
         let kind = record.text("userIdentity.type").map(|k| one_line(k, NAME));
         let (mut description, mut short) = describe(record, kind.as_deref());
-        let session = match kind.as_deref() {
-            Some("AssumedRole") => short.split_once('/').map(|(_, name)| name.to_owned()),
-            _ => None,
-        };
+        let session = session(record).map(|name| one_line(name, 256));
         let other_account = other_account(record);
         if let Some(account) = &other_account {
             let account = one_line(account, NAME);
@@ -162,7 +158,11 @@ fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
     let field = |name: &str| {
         record
             .text(&format!("userIdentity.{name}"))
-            .map(|text| one_line(text, NAME))
+            .map(|text| match name {
+                // A service's name is AWS's own.
+                "invokedBy" => one_line(text, NAME),
+                _ => unlinked(text, NAME),
+            })
     };
     let account = field("accountId");
     let of_account = account
@@ -174,7 +174,7 @@ fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
     let tail = record
         .text("userIdentity.arn")
         .and_then(|arn| arn.rsplit('/').next())
-        .map(|name| one_line(name, NAME))
+        .map(|name| unlinked(name, NAME))
         .or_else(|| field("principalId"));
     let name = user_name.clone().or_else(|| tail.clone());
     let or_unnamed =
@@ -262,24 +262,35 @@ fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
     }
 }
 
+/// The role and the session in `arn:aws:sts::<account>:assumed-role/<role>/<session>`.
+fn role_and_session(record: &Record) -> Option<(Option<&str>, Option<&str>)> {
+    let (_, rest) = record
+        .text("userIdentity.arn")?
+        .split_once(":assumed-role/")?;
+    Some(match rest.rsplit_once('/') {
+        Some((role, session)) => (Some(role), Some(session)),
+        None => (Some(rest), None),
+    })
+}
+
+/// The name of a role's session.
+fn session(record: &Record) -> Option<&str> {
+    if record.text("userIdentity.type") != Some("AssumedRole") {
+        return None;
+    }
+    role_and_session(record)
+        .and_then(|(_, session)| session)
+        .or_else(|| Some(record.text("userIdentity.principalId")?.split_once(':')?.1))
+}
+
 /// `arn:aws:sts::<account>:assumed-role/<role>/<session>`; the issuer's userName is the role's name. The
 /// session is often a person's e-mail address: it is split off before anything is cut short.
 fn assumed_role(record: &Record) -> (String, String) {
-    let identity = |name: &str| record.text(&format!("userIdentity.{name}"));
-    let (role, session) = identity("arn")
-        .and_then(|arn| arn.split_once(":assumed-role/"))
-        .map_or((None, None), |(_, rest)| match rest.rsplit_once('/') {
-            Some((role, session)) => (Some(role), Some(session)),
-            None => (Some(rest), None),
-        });
-    let session = session
-        .or_else(|| {
-            identity("principalId").and_then(|principal| Some(principal.split_once(':')?.1))
-        })
-        .map(|name| one_line(name, NAME));
-    let role = identity("sessionContext.sessionIssuer.userName")
-        .or(role)
-        .map(|name| one_line(name, NAME));
+    let session = session(record).map(|name| unlinked(name, NAME));
+    let role = record
+        .text("userIdentity.sessionContext.sessionIssuer.userName")
+        .or_else(|| role_and_session(record)?.0)
+        .map(|name| unlinked(name, NAME));
 
     // IAM Identity Center names its roles AWSReservedSSO_<permission set>_<16 hex digits>.
     let permission_set = role
@@ -311,7 +322,7 @@ fn issuer_name(record: &Record) -> Option<String> {
         Some("Role") => "role ",
         _ => "",
     };
-    Some(format!("{kind}{}", one_line(name, NAME)))
+    Some(format!("{kind}{}", unlinked(name, NAME)))
 }
 
 /// What a user agent begins with or contains, lower case, and what that is. The first hit counts.
@@ -466,7 +477,7 @@ mod tests {
             ),
             (
                 json!({"type": "WebIdentityUser", "userName": "dave", "identityProvider": "accounts.example.com"}),
-                "web identity user dave of identity provider accounts.example.com",
+                "web identity user dave of identity provider accounts[.]example[.]com",
                 "dave",
             ),
             (

@@ -22,6 +22,7 @@ pub mod clock;
 pub mod finding;
 pub mod function;
 pub mod ledger;
+pub mod links;
 pub mod log_file;
 pub mod metrics;
 pub mod object;

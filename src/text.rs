@@ -141,12 +141,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     one_line(&text, 500)
 }
 
-/// `text` in quotation marks, as [`one_line`]; quotation marks inside become apostrophes, so that the
-/// reader sees where foreign words end.
-pub fn quoted(text: &str, limit: usize) -> String {
-    format!("\"{}\"", one_line(text, limit).replace('"', "'"))
-}
-
 /// `text` in printable ASCII (letters of other scripts transliterated), one line, at most `limit`
 /// characters, longer text ending with `..`.
 pub fn ascii(text: &str, limit: usize) -> String {
@@ -238,11 +232,6 @@ mod tests {
         }
         assert_eq!(visible("a\u{3164}\u{202e}é"), "a\\u{3164}\u{202e}é");
         assert_eq!(json(&"é\n日\u{1f511}".into()), "\"é\\n日\u{1f511}\"");
-    }
-
-    #[test]
-    fn quotation_marks_end_where_the_text_ends() {
-        assert_eq!(quoted("x\" OUTCOME \"y", 99), "\"x' OUTCOME 'y\"");
     }
 
     #[test]

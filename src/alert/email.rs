@@ -8,9 +8,10 @@ use std::fmt::Write;
 use crate::{
     actor::members,
     alert::{Alert, Source, resource::Resource, sharing::Sharing},
+    links::{quoted, unlinked},
     record::{Outcome, Record},
     rules::response,
-    text::{ascii, is_shell_safe, one_line, quoted},
+    text::{ascii, is_shell_safe, one_line},
 };
 
 /// SNS takes fewer than 100 characters. Source: Amazon SNS API Reference, Publish, `Subject`.
@@ -37,9 +38,9 @@ pub fn subject(alert: &Alert) -> String {
         .or(alert.account.as_deref())
         .unwrap_or("unknown account");
     let region = alert.region.as_deref().unwrap_or("unknown region");
-    let thing = alert
-        .main_resource()
-        .map_or_else(String::new, |thing| format!(", {}", tail(&thing.uid)));
+    let thing = alert.main_resource().map_or_else(String::new, |thing| {
+        format!(", {}", unlinked(tail(&thing.uid), 256))
+    });
     let subject = format!(
         "{}: {} {}{} in {} {}{}",
         alert.severity.as_str().to_uppercase(),
@@ -103,7 +104,7 @@ pub fn text(alert: &Alert) -> String {
     for Resource { kind, uid } in &alert.resources {
         let mut word = kind.word().to_owned();
         word[..1].make_ascii_uppercase();
-        mail.line(&word, uid);
+        mail.line(&word, &unlinked(uid, 256));
     }
     shared_with(&mut mail, alert);
     mail.field(
@@ -163,8 +164,8 @@ pub fn text(alert: &Alert) -> String {
         mail.line("Repeats", &listed.join(", "));
     }
     // A second record of a call that was told already, or one that came late.
-    mail.field("Addendum", &alert.record, "addendum.reason");
-    mail.field("Corrects event", &alert.record, "addendum.originalEventID");
+    mail.own_field("Addendum", &alert.record, "addendum.reason");
+    mail.own_field("Corrects event", &alert.record, "addendum.originalEventID");
     match alert.source {
         Source::Event(_) => mail.line("Carried by", &alert.source.to_string()),
         _ => mail.line(
@@ -186,7 +187,7 @@ fn shared_with(mail: &mut Mail, alert: &Alert) {
         is_unreadable,
     } = &alert.sharing;
     for principal in principals.iter().take(SHARED_LISTED) {
-        mail.line(LABEL, principal);
+        mail.line(LABEL, &unlinked(principal, 256));
     }
     if principals.len() > SHARED_LISTED {
         let more = principals.len() - SHARED_LISTED;
@@ -223,7 +224,7 @@ fn who(mail: &mut Mail, alert: &Alert) {
     }
     mail.field("ARN", record, "userIdentity.arn");
     mail.field("Principal", record, "userIdentity.principalId");
-    mail.field("Access key", record, "userIdentity.accessKeyId");
+    mail.own_field("Access key", record, "userIdentity.accessKeyId");
     let session = "userIdentity.sessionContext";
     if let Some(since) = record.text(&format!("{session}.attributes.creationDate")) {
         let since = since
@@ -253,14 +254,14 @@ fn who(mail: &mut Mail, alert: &Alert) {
         &format!("{session}.sourceIdentity"),
     );
     mail.field("On behalf of", record, "userIdentity.onBehalfOf.userId");
-    mail.field("Invoked by", record, "userIdentity.invokedBy");
+    mail.own_field("Invoked by", record, "userIdentity.invokedBy");
     // Whoever acts with a role of this account under temporary delegation, and what held the credentials.
     for (label, path) in [
         ("Delegate", "userIdentity.invokedByDelegate"),
         ("Credentials of", "userIdentity.inScopeOf"),
     ] {
         if let Some(text) = members(record, path) {
-            mail.line(label, &text);
+            mail.line(label, &unlinked(&text, 400));
         }
     }
     if record.field(&format!("{session}.assumedRoot")).is_some() {
@@ -273,8 +274,8 @@ fn who(mail: &mut Mail, alert: &Alert) {
     if let Some(agent) = record.text("userAgent") {
         mail.line("User agent", &quoted(agent, 400));
     }
-    mail.field("From", record, "sourceIPAddress");
-    mail.field("VPC endpoint", record, "vpcEndpointId");
+    mail.own_field("From", record, "sourceIPAddress");
+    mail.own_field("VPC endpoint", record, "vpcEndpointId");
 }
 
 /// A mail in the making.
@@ -298,6 +299,13 @@ impl Mail {
 
     /// A line for a field of the record, if it is there.
     fn field(&mut self, label: &str, record: &Record, path: &str) {
+        if let Some(value) = record.scalar(path) {
+            self.line(label, &unlinked(&value, 400));
+        }
+    }
+
+    /// The same for a field whose text is AWS's own.
+    fn own_field(&mut self, label: &str, record: &Record, path: &str) {
         if let Some(value) = record.scalar(path) {
             self.line(label, &one_line(&value, 400));
         }

@@ -24,11 +24,12 @@ use crate::{
     actor::{Actor, Means},
     call_id::CallId,
     finding::Finding,
+    links::quoted,
     object::ObjectRef,
     record::{Omitted, Outcome, Record},
     rules::{Filtered, Rule, response},
     severity::Severity,
-    text::{one_line, quoted},
+    text::one_line,
 };
 use accounts::Accounts;
 use resource::Resource;

@@ -3,7 +3,7 @@
 //! CloudTrail writes an API member's name with a small first letter. Source: AWS CloudHSM API
 //! Reference, CloudHSM Classic API Reference, AWS KMS API Reference.
 
-use crate::{record::Record, text::one_line};
+use crate::{links::unlinked, record::Record, text::one_line};
 
 /// At most so many of one record are told.
 const MOST: usize = 20;
@@ -67,7 +67,7 @@ pub struct Resource {
 impl Resource {
     /// `backup backup-zxc7vbn2mas`.
     pub fn label(&self) -> String {
-        format!("{} {}", self.kind.word(), self.uid)
+        format!("{} {}", self.kind.word(), unlinked(&self.uid, 256))
     }
 }
 

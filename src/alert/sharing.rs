@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{
     alert::accounts::Accounts,
     json,
+    links::unlinked,
     record::{Outcome, Record, candidates},
     text::one_line,
 };
@@ -59,11 +60,11 @@ impl Sharing {
         if self.is_unreadable {
             return Some("shared with principals that the record does not show".into());
         }
-        let first: Vec<&str> = self
+        let first: Vec<String> = self
             .principals
             .iter()
             .take(LISTED)
-            .map(String::as_str)
+            .map(|principal| unlinked(principal, 256))
             .collect();
         let more = self.principals.len() - first.len();
         (!first.is_empty()).then(|| {

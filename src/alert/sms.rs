@@ -5,6 +5,7 @@
 
 use crate::{
     alert::{Alert, email::tail},
+    links::unlinked,
     text::ascii,
 };
 
@@ -26,7 +27,7 @@ pub fn text(alert: &Alert) -> String {
         base.push_str(&format!(" x{}", alert.count()));
     }
     if let Some(thing) = alert.main_resource() {
-        base.push_str(&format!(": {}", gsm7(tail(&thing.uid), 24)));
+        base.push_str(&format!(": {}", gsm7(&unlinked(tail(&thing.uid), 256), 24)));
     }
     let account = alert
         .account_name

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::{
     actor::{Actor, other_account},
+    links::unlinked,
     record::{Outcome, Record},
     text::{is_shell_safe, one_line},
 };
@@ -225,6 +226,16 @@ fn render(template: &str, record: &Record, actor: &Actor) -> String {
             (Some(count), Some(unit)) => later(record, name, count, unit),
             _ => value(record, actor, name),
         };
+        // A command stays exact; in prose, a name that a caller chose must not become a link.
+        let is_in_command = found.get(0).is_some_and(|whole| {
+            let before = &template[..whole.start()];
+            let line = before.rfind('\n').map_or(before, |at| &before[at + 1..]);
+            line.starts_with("    ")
+        });
+        let value = value.map(|value| match is_in_command || COMPUTED.contains(&name) {
+            true => value,
+            false => unlinked(&value, 512),
+        });
         value.unwrap_or_else(|| group(found, 4).map_or_else(|| capitals(name), str::to_owned))
     });
     String::from_utf8_lossy(&filled).into_owned()

@@ -217,6 +217,24 @@ impl Failure {
         }
     }
 
+    /// The call whose alert it is about, by its event ID, and why it was not published; `None`: it is about
+    /// something else.
+    pub fn about_alert(&self) -> Option<(&str, String)> {
+        match self {
+            Failure::Publish { event_id, error } => Some((event_id, error.to_string())),
+            Failure::Claimed { event_id } => Some((
+                event_id,
+                "another invocation has claimed them and not yet published them; a retry finds them alerted, or alerts"
+                    .into(),
+            )),
+            Failure::AlertOutOfTime { event_id } => Some((
+                event_id,
+                "there was no time left to publish them; a retry does".into(),
+            )),
+            _ => None,
+        }
+    }
+
     /// Whether the same work may succeed when it is done again without anybody mending anything.
     pub fn is_temporary(&self) -> bool {
         match self {

@@ -177,6 +177,18 @@ async fn a_storm_that_does_not_fit_into_the_time_goes_on_at_the_next_try() {
     assert_eq!(reply["errorType"], "Publish.OutOfTime", "{reply}");
     let first = told(&stub).len();
     assert!(first > 0 && first < 60, "{first}");
+    // One line for all of them.
+    let log = bootstrap.log();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("\"error_type\":\"Publish.OutOfTime\""))
+        .collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(
+        lines[0].contains(&format!("\"calls\":{}", 60 - first)),
+        "{}",
+        lines[0]
+    );
     // What it had claimed and not told is free again at once.
     let reply = bootstrap.invoke(&payload).await;
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -35,6 +35,8 @@ use crate::{
 /// Memory for calls that wait to be told, in bytes: some ten thousand of them. When it is used up they are
 /// told at once, most severe first, and reading goes on: memory stays bounded whatever a file holds.
 const WAITING: usize = 24 * 1024 * 1024;
+/// Event IDs in the line about alerts that were not published.
+const EVENT_IDS_LOGGED: usize = 5;
 /// Sets of findings on their way from the readers.
 const ON_THE_WAY: usize = 4;
 
@@ -69,6 +71,8 @@ pub(super) struct Run<'f> {
     pub(super) unanswered: u32,
     /// A call's place in `waiting`.
     places: HashMap<CallId, usize>,
+    /// Calls whose alerts were not published, by error type.
+    unpublished: BTreeMap<&'static str, Unpublished>,
     /// The calls found so far, by event ID.
     by_event_id: HashMap<String, CallId>,
     weight: usize,
@@ -87,6 +91,15 @@ pub(super) struct Waiting {
     pub(super) units: Vec<usize>,
     /// How often the call was met again meanwhile.
     pub(super) again: u64,
+}
+
+/// Calls whose alerts were not published, of one error type.
+struct Unpublished {
+    /// That of the first of them.
+    reason: String,
+    count: u64,
+    /// The first event IDs.
+    first: Vec<String>,
 }
 
 /// An object to read, for the units that name it, each once.
@@ -109,6 +122,7 @@ impl<'f> Run<'f> {
             topic_is_down: None,
             unanswered: 0,
             places: HashMap::new(),
+            unpublished: BTreeMap::new(),
             by_event_id: HashMap::new(),
             weight: 0,
             failures: Vec::new(),
@@ -415,7 +429,24 @@ impl<'f> Run<'f> {
     }
 
     fn fail_at(&mut self, item: usize, failure: Failure, units: &[usize]) {
-        error!(error_type = failure.error_type(), "{failure}");
+        match failure.about_alert() {
+            // A storm that fails must not become a storm of lines: one for each kind, at the end.
+            Some((event_id, reason)) => {
+                let unpublished =
+                    self.unpublished
+                        .entry(failure.error_type())
+                        .or_insert(Unpublished {
+                            reason,
+                            count: 0,
+                            first: Vec::new(),
+                        });
+                unpublished.count += 1;
+                if unpublished.first.len() < EVENT_IDS_LOGGED {
+                    unpublished.first.push(event_id.to_owned());
+                }
+            }
+            None => error!(error_type = failure.error_type(), "{failure}"),
+        }
         self.measures.failures += 1;
         for &unit in units {
             self.failures[unit].push((item, failure.clone()));
@@ -444,6 +475,19 @@ impl<'f> Run<'f> {
     /// The last words: counts to the log, metrics where they are wanted.
     pub(super) fn log(&mut self, context: &Context) {
         let function = self.function;
+        for (error_type, unpublished) in &self.unpublished {
+            let Unpublished {
+                reason,
+                count,
+                first,
+            } = unpublished;
+            error!(
+                error_type,
+                calls = count,
+                event_ids = first.join(", "),
+                "alerts were not published: {reason}"
+            );
+        }
         let counts = outcome::json(&self.counts).unwrap_or_default();
         if !self.counts.sums_hold() {
             error!(%counts, "the sums do not hold: calls may have been lost; please report it");

@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// The name under which serde_json hands a number over.
@@ -29,8 +29,13 @@ const TOO_DEEP: &[u8] = b"\"[nested too deeply]\"";
 pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     strict(text).or_else(|error| {
         let text = String::from_utf8_lossy(text);
-        let mended = mend_depth(&mend_surrogates(text.as_bytes()));
-        strict(&mended).map_err(|_| error)
+        let mended = mend_surrogates(text.as_bytes());
+        // What is replaced for its depth must be JSON, too: whether a text is does not depend on how deep it is.
+        // To ignore a value takes serde_json no recursion.
+        if serde_json::from_slice::<IgnoredAny>(&mended).is_err() {
+            return Err(error);
+        }
+        strict(&mend_depth(&mended)).map_err(|_| error)
     })
 }
 
@@ -248,6 +253,26 @@ mod tests {
         }
         let unbalanced = "[".repeat(5000);
         assert!(parse(unbalanced.as_bytes()).is_err());
+        for inner in [
+            "1",
+            "1 1",
+            "{]",
+            "\"\\x\"",
+            "nul",
+            "1,",
+            "{\"a\" 1}",
+            "tru",
+            "01",
+        ] {
+            for depth in [1, 100, 119, 120, 121, 127, 128, 129, 200, 5000] {
+                let text = format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth));
+                assert_eq!(
+                    parse(text.as_bytes()).is_ok(),
+                    inner == "1",
+                    "{inner} at {depth}"
+                );
+            }
+        }
     }
 
     proptest! {

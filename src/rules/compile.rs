@@ -114,14 +114,62 @@ fn in_matcher(matcher: &mut IrMatcher) {
             op,
             pattern,
             case_insensitive,
-        } if pattern.has_wildcards() => *matcher = search(*op, pattern, *case_insensitive),
+        } if pattern.has_wildcards() || (*case_insensitive && !is_ascii(pattern)) => {
+            *matcher = search(*op, pattern, *case_insensitive);
+        }
+        IrMatcher::Regex {
+            pattern,
+            case_insensitive,
+            ..
+        } if *case_insensitive => {
+            *pattern = in_any_case(pattern);
+            *case_insensitive = false;
+        }
+        // The engine takes texts such as `inf` for numbers, too.
+        IrMatcher::NumericGt(_)
+        | IrMatcher::NumericGte(_)
+        | IrMatcher::NumericLt(_)
+        | IrMatcher::NumericLte(_) => {
+            let digits = IrMatcher::Regex {
+                pattern: "[0-9]".into(),
+                case_insensitive: false,
+                multiline: false,
+                dotall: false,
+                cased: true,
+            };
+            let number = std::mem::replace(matcher, IrMatcher::Null);
+            *matcher = IrMatcher::AllOf(vec![number, digits]);
+        }
+        // The engine takes `yes` and `1` for true, too.
+        IrMatcher::BoolEq(flag) => {
+            *matcher = IrMatcher::Str {
+                op: IrStrOp::Exact,
+                pattern: IrPattern {
+                    parts: vec![IrPatternPart::Literal(flag.to_string())],
+                },
+                case_insensitive: true,
+            };
+        }
         IrMatcher::AnyOf(all) | IrMatcher::AllOf(all) => all.iter_mut().for_each(in_matcher),
         IrMatcher::Not(one) => in_matcher(one),
         _ => {}
     }
 }
 
-/// What a pattern with wildcards looks for.
+/// An expression for any case. Several of them that begin with the flag are compared by the engine with a text in
+/// small letters, which may have more letters than the record's.
+fn in_any_case(expression: &str) -> String {
+    format!("(?:)(?i){expression}")
+}
+
+fn is_ascii(pattern: &IrPattern) -> bool {
+    pattern.parts.iter().all(|part| match part {
+        IrPatternPart::Literal(text) => text.is_ascii(),
+        IrPatternPart::WildcardMulti | IrPatternPart::WildcardSingle => true,
+    })
+}
+
+/// What a pattern looks for that has wildcards, or letters beyond ASCII in any case.
 fn search(op: IrStrOp, pattern: &IrPattern, case_insensitive: bool) -> IrMatcher {
     let is_any = |part: &IrPatternPart| *part == IrPatternPart::WildcardMulti;
     let mut open_start = matches!(op, IrStrOp::Contains | IrStrOp::EndsWith);
@@ -140,7 +188,8 @@ fn search(op: IrStrOp, pattern: &IrPattern, case_insensitive: bool) -> IrMatcher
     let inner = IrPattern {
         parts: parts.to_vec(),
     };
-    if inner.is_plain() {
+    // Beyond ASCII, a letter in small depends on its neighbours for the engine, and not for an expression.
+    if inner.is_plain() && !(case_insensitive && !is_ascii(&inner)) {
         return IrMatcher::Str {
             op: match (open_start, open_end) {
                 (true, true) => IrStrOp::Contains,
@@ -162,8 +211,12 @@ fn search(op: IrStrOp, pattern: &IrPattern, case_insensitive: bool) -> IrMatcher
     }
     expression.push_str(if open_end { "" } else { "$" });
     IrMatcher::Regex {
-        pattern: expression,
-        case_insensitive,
+        pattern: if case_insensitive {
+            in_any_case(&expression)
+        } else {
+            expression
+        },
+        case_insensitive: false,
         multiline: false,
         dotall: true,
         cased: !case_insensitive,

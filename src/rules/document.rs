@@ -249,6 +249,18 @@ fn document(origin: &Origin, text: &str, watched: &Watched) -> Result<Content, V
             Some("write the shared part into each rule"),
         )]);
     }
+    if let Some(taxonomy) = origin
+        .lines
+        .texts(&["taxonomy"])
+        .and_then(|mut texts| texts.pop())
+        && taxonomy != "sigma"
+    {
+        return Err(vec![origin.error(
+            &["taxonomy"],
+            format!("expected sigma, found {taxonomy:?}"),
+            Some("field names of another taxonomy are not those of CloudTrail; translate the rule"),
+        )]);
+    }
     if let Some(id) = switched_off(origin) {
         return Ok(Content::Off(id));
     }

@@ -36,6 +36,12 @@ pub(super) fn encoded(item: &DetectionItem) -> Result<Option<Vec<DetectionItem>>
     if encodings.is_empty() {
         return Ok(None);
     }
+    let count = |kinds: &[Modifier]| encodings.iter().filter(|it| kinds.contains(it)).count();
+    if count(&[Modifier::Wide, Modifier::Utf16, Modifier::Utf16be]) > 1
+        || (count(&[Modifier::Base64]) > 0 && count(&[Modifier::Base64Offset]) > 0)
+    {
+        return Err("has two encodings of one kind".into());
+    }
     let mut operators = item
         .field
         .modifiers

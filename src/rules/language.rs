@@ -9,14 +9,14 @@
 use std::net::IpAddr;
 
 use rsigma_parser::{
-    ConditionExpr, Detection, DetectionItem, Detections, FieldSpec, Modifier, SelectorPattern,
-    SigmaString, SigmaValue,
+    Detection, DetectionItem, Detections, FieldSpec, Modifier, SigmaString, SigmaValue,
 };
 
 use super::{
     document::{Origin, Trust},
     encoded::encoded,
     problem::{Problem, Weight, nearest},
+    selector,
     watched::{self, Watched},
 };
 use crate::record::is_error;
@@ -115,14 +115,16 @@ pub(super) fn nested(origin: &Origin) -> Vec<Problem> {
             let Some(field) = rest.next() else { continue };
             let inner: Vec<&String> = rest.collect();
             let is_nested = match inner.as_slice() {
-                [] => field == "<<",
-                [place] => !is_index(place),
+                [] => field == "<<" || origin.lines.is_empty_mapping(path),
+                [place] => !is_index(place) || origin.lines.is_structure(path),
                 _ => false,
             };
             if is_nested {
                 let member = inner.last().map_or("", |name| name.as_str());
                 let hint = if field == "<<" {
                     "write the members here; merging is not part of Sigma".to_owned()
+                } else if inner.iter().all(|name| is_index(name)) {
+                    "write all values in one list".to_owned()
                 } else {
                     format!("write a path with dots: `{field}.{member}: ...`")
                 };
@@ -130,7 +132,11 @@ pub(super) fn nested(origin: &Origin) -> Vec<Problem> {
                     Weight::Error,
                     line,
                     &[section, part, field],
-                    "expected a value or a list of values, found a mapping",
+                    if inner.iter().all(|name| is_index(name)) && field != "<<" {
+                        "expected a value or a list of values, found a list or a mapping within"
+                    } else {
+                        "expected a value or a list of values, found a mapping"
+                    },
                     Some(&hint),
                 ));
             }
@@ -156,11 +162,32 @@ pub(super) fn prepare(
             Some("write a rule for the single call"),
         ));
     }
-    for condition in &detections.conditions {
-        selectors(origin, section, condition, detections, &mut problems);
-    }
     let mut names: Vec<String> = detections.named.keys().cloned().collect();
     names.sort();
+    if detections.timeframe.is_none() && origin.lines.has(&[section, "timeframe"]) {
+        problems.push(origin.error(
+            &[section, "timeframe"],
+            "is a part with a name that Sigma keeps for a time",
+            Some("give the part another name"),
+        ));
+    }
+    if detections.conditions.is_empty() {
+        problems.push(origin.error(
+            &[section, "condition"],
+            "is an empty list, which nothing can match",
+            Some("expected a condition, such as the name of a part"),
+        ));
+    }
+    for condition in &mut detections.conditions {
+        match selector::written_out(condition, &names) {
+            Ok(plain) => *condition = plain,
+            Err((message, hint)) => problems.push(origin.error(
+                &[section, "condition"],
+                message.replace("no part", &format!("no part of the {section}")),
+                Some(hint),
+            )),
+        }
+    }
     for name in names {
         if let Some(detection) = detections.named.get_mut(&name) {
             let unnamed = unnamed(detection, watched);
@@ -225,43 +252,6 @@ fn placeholder(value: &SigmaValue) -> Option<&str> {
     match value {
         SigmaValue::String(text) => text.original.strip_prefix('%')?.strip_suffix('%'),
         _ => None,
-    }
-}
-
-/// `1 of x_*` without any `x_…` is never met, `all of x_*` always: both are slips.
-fn selectors(
-    origin: &Origin,
-    section: &str,
-    condition: &ConditionExpr,
-    detections: &Detections,
-    problems: &mut Vec<Problem>,
-) {
-    match condition {
-        ConditionExpr::And(parts) | ConditionExpr::Or(parts) => {
-            for part in parts {
-                selectors(origin, section, part, detections, problems);
-            }
-        }
-        ConditionExpr::Not(part) => selectors(origin, section, part, detections, problems),
-        ConditionExpr::Identifier(_) => {}
-        ConditionExpr::Selector { pattern, .. } => {
-            if !detections
-                .named
-                .keys()
-                .any(|name| pattern.matches_detection_name(name))
-            {
-                let pattern = match pattern {
-                    SelectorPattern::Them => "them",
-                    SelectorPattern::Pattern(pattern) => pattern,
-                };
-                problems.push(origin.problem(
-                    Weight::Error,
-                    &[section, "condition"],
-                    format!("`of {pattern}` names no part of the {section}"),
-                    Some("expected a name, or the beginning of one, that stands beside the condition"),
-                ));
-            }
-        }
     }
 }
 
@@ -376,7 +366,19 @@ impl Walk<'_> {
                 "give a value, or leave the field out",
             );
         }
+        self.types(item);
+        self.numbers(item);
+        if item.field.name.is_none() {
+            self.keyword(item);
+        }
         if item.field.has_modifier(Modifier::Exists) {
+            if item.field.modifiers.len() > 1 {
+                self.refuse(
+                    field,
+                    "has another modifier with `exists`".into(),
+                    "use `exists` alone, and `not` in the condition",
+                );
+            }
             let is_flag = matches!(item.values.as_slice(), [SigmaValue::Bool(_)]);
             if !is_flag {
                 self.refuse(
@@ -401,10 +403,155 @@ impl Walk<'_> {
             self.networks(item);
         }
         if item.field.has_modifier(Modifier::Expand) {
+            if item.field.has_modifier(Modifier::All) {
+                self.refuse(
+                    field,
+                    "has `all` with `expand`, whose names are alternatives".into(),
+                    "write a part for each placeholder, and join them in the condition",
+                );
+            }
             self.expand(item);
         }
         if item.field.has_modifier(Modifier::Re) {
             self.regular_expressions(item);
+        }
+    }
+
+    /// Numbers that the engine's own cannot hold, and parts of times that are not written as CloudTrail writes
+    /// them.
+    fn numbers(&mut self, item: &DetectionItem) {
+        /// All whole numbers up to this are numbers of 64 bits with a fraction, too.
+        const LARGEST: f64 = 9_007_199_254_740_991.0;
+        const SMALLEST: f64 = 1e-9;
+        let is_exact = |number: f64| number == 0.0 || (SMALLEST..=LARGEST).contains(&number.abs());
+        let is_compared = item.field.modifiers.iter().any(|modifier| {
+            matches!(
+                modifier,
+                Modifier::Gt | Modifier::Gte | Modifier::Lt | Modifier::Lte
+            )
+        });
+        let is_wrong = |value: &SigmaValue| match value {
+            SigmaValue::Integer(number) => !is_exact(*number as f64),
+            SigmaValue::Float(number) => !is_exact(*number),
+            SigmaValue::String(text) => {
+                is_compared && text.original.parse().is_ok_and(|number| !is_exact(number))
+            }
+            _ => false,
+        };
+        if item.values.iter().any(is_wrong) {
+            self.refuse(
+                item.field.name.as_deref(),
+                "has a number that cannot be compared exactly".into(),
+                "put it into quotation marks, to compare it as text",
+            );
+        }
+        let takes_a_time_apart = item.field.modifiers.iter().any(|modifier| {
+            matches!(
+                modifier,
+                Modifier::Minute
+                    | Modifier::Hour
+                    | Modifier::Day
+                    | Modifier::Week
+                    | Modifier::Month
+                    | Modifier::Year
+            )
+        });
+        let is_time = |name: &str| {
+            [
+                "eventTime",
+                "userIdentity.sessionContext.attributes.creationDate",
+            ]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(name))
+        };
+        if takes_a_time_apart && !item.field.name.as_deref().is_some_and(is_time) {
+            self.refuse(
+                item.field.name.as_deref(),
+                "takes a time apart that may be written in any way".into(),
+                "minute, hour, day, week, month and year are for eventTime, and for the session's creationDate",
+            );
+        }
+    }
+
+    /// Values that a modifier of texts or of fields has no meaning for: the engine compares them otherwise.
+    fn types(&mut self, item: &DetectionItem) {
+        let has = |modifiers: &[Modifier]| {
+            let mut found = item.field.modifiers.iter();
+            found.any(|modifier| modifiers.contains(modifier))
+        };
+        let of_text = has(&[
+            Modifier::Contains,
+            Modifier::StartsWith,
+            Modifier::EndsWith,
+            Modifier::Cased,
+        ]);
+        let is_wrong = |value: &SigmaValue| match value {
+            // Null has a refusal of its own.
+            SigmaValue::String(_) | SigmaValue::Null => false,
+            SigmaValue::Integer(_) => has(&[Modifier::FieldRef]),
+            _ => of_text || has(&[Modifier::FieldRef]),
+        };
+        if item.values.iter().any(is_wrong) {
+            self.refuse(
+                item.field.name.as_deref(),
+                "has a value that is no text, with a modifier of texts".into(),
+                "put the value into quotation marks, or leave the modifier out",
+            );
+        }
+    }
+
+    /// Keywords under modifiers: only some of them have a meaning for texts of any field.
+    fn keyword(&mut self, item: &DetectionItem) {
+        let is_encoding = |modifier: &Modifier| {
+            matches!(
+                modifier,
+                Modifier::Base64
+                    | Modifier::Base64Offset
+                    | Modifier::Wide
+                    | Modifier::Utf16
+                    | Modifier::Utf16be
+                    | Modifier::WindAsh
+            )
+        };
+        let others: Vec<Modifier> = item
+            .field
+            .modifiers
+            .iter()
+            .copied()
+            .filter(|modifier| !is_encoding(modifier) && *modifier != Modifier::Expand)
+            .collect();
+        let is_known = matches!(
+            others.as_slice(),
+            [] | [Modifier::All]
+                | [Modifier::Contains]
+                | [Modifier::Contains, Modifier::All]
+                | [Modifier::All, Modifier::Contains]
+        ) || (others.first() == Some(&Modifier::Re)
+            && !others.contains(&Modifier::All)
+            && item.field.modifiers.len() == others.len());
+        if item.field.modifiers.is_empty() {
+            self.refuse(
+                None,
+                "has a key that is no field's name".into(),
+                "write the name as text; keywords are a list without keys, or stand under `'|all'`",
+            );
+        } else if !is_known {
+            self.refuse(
+                None,
+                "has a modifier that keywords cannot have".into(),
+                "keywords may have `all`, `contains`, encodings, or `re` without `all`",
+            );
+        }
+        if item
+            .values
+            .iter()
+            .any(|value| !matches!(value, SigmaValue::String(_)))
+        {
+            self.refuse(
+                None,
+                "has a keyword that is no text; keywords are looked for in texts".into(),
+                "put it into quotation marks",
+            );
         }
     }
 
@@ -456,6 +603,14 @@ impl Walk<'_> {
                 );
                 continue;
             }
+            if let Some(found) = other_flavor(&text.original) {
+                self.refuse(
+                    item.field.name.as_deref(),
+                    format!("has {found} in the regular expression {:?}, which Rust's crate regex reads otherwise than PCRE", text.original),
+                    "escape the characters, and write flags as modifiers: `re|i`, `re|m`, `re|s`",
+                );
+                continue;
+            }
             let built = regex::RegexBuilder::new(&text.original)
                 .size_limit(MAX_COMPILED)
                 .build();
@@ -503,6 +658,43 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// What a regular expression has that Rust's crate regex takes for something else than PCRE, the flavor of Sigma:
+/// operators and classes within a class, marks of words, and flags, which the engine takes for those of the whole
+/// expression.
+fn other_flavor(expression: &str) -> Option<&'static str> {
+    let bytes = expression.as_bytes();
+    let (mut at, mut in_class, mut class_start) = (0, false, 0);
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        match rest {
+            [b'\\', b'<' | b'>', ..] => return Some("a mark of words (`\\<` or `\\>`)"),
+            [b'\\', _, ..] => at += 1,
+            [b'[', b':', ..] if in_class => {
+                // A class by name ends with `:]`.
+                at += rest.windows(2).position(|two| two == b":]").unwrap_or(0) + 1;
+            }
+            [b'[', ..] if in_class => return Some("a bracket within a class"),
+            [b'[', ..] => {
+                in_class = true;
+                // A bracket that comes first is the character itself.
+                class_start = at + 1 + usize::from(rest.get(1) == Some(&b'^'));
+            }
+            [b']', ..] if in_class && at > class_start => in_class = false,
+            [b'&', b'&', ..] | [b'-', b'-', ..] | [b'~', b'~', ..] if in_class => {
+                return Some("two of `&`, `-` or `~` in a row within a class");
+            }
+            [b'(', b'?', flag, ..]
+                if !in_class && (flag.is_ascii_alphabetic() && *flag != b'P' || *flag == b'-') =>
+            {
+                return Some("flags");
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
 }
 
 /// `'|all': [a, b]` without a field: every word must stand somewhere in the record, not all in one text as

@@ -23,6 +23,7 @@ pub mod problem;
 pub mod reference;
 pub mod relevance;
 pub mod response;
+mod selector;
 mod view;
 pub mod watched;
 

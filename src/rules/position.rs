@@ -17,6 +17,8 @@ pub(super) struct Lines {
     by_path: HashMap<Vec<String>, usize>,
     /// Texts of scalars, as they stand.
     texts: HashMap<Vec<String>, String>,
+    /// Mappings and lists, and whether they are mappings without members.
+    structures: HashMap<Vec<String>, bool>,
     /// Lines before the document in its file.
     before: usize,
 }
@@ -54,6 +56,7 @@ impl Lines {
         let mut lines = Lines {
             by_path: HashMap::new(),
             texts: HashMap::new(),
+            structures: HashMap::new(),
             before,
         };
         for document in &documents {
@@ -65,6 +68,7 @@ impl Lines {
     fn add(&mut self, node: &MarkedYaml<'_>, path: &mut Vec<String>) {
         match &node.data {
             YamlData::Mapping(members) => {
+                self.structures.insert(path.clone(), members.is_empty());
                 for (key, value) in members {
                     path.push(key.data.as_str().unwrap_or_default().to_owned());
                     self.by_path
@@ -75,6 +79,7 @@ impl Lines {
                 }
             }
             YamlData::Sequence(items) => {
+                self.structures.insert(path.clone(), false);
                 for (index, item) in items.iter().enumerate() {
                     path.push(index.to_string());
                     self.by_path
@@ -107,6 +112,16 @@ impl Lines {
     /// Whether there is such a field.
     pub(super) fn has(&self, path: &[&str]) -> bool {
         self.by_path.contains_key(&owned(path))
+    }
+
+    /// Whether a mapping without members stands at a path.
+    pub(super) fn is_empty_mapping(&self, path: &[String]) -> bool {
+        self.structures.get(path) == Some(&true)
+    }
+
+    /// Whether a mapping or a list stands at a path.
+    pub(super) fn is_structure(&self, path: &[String]) -> bool {
+        self.structures.contains_key(path)
     }
 
     /// The text of a field, or the texts of its list; `None` where it is neither.

@@ -119,6 +119,11 @@ fn flat(value: &Value) -> EventValue<'_> {
             EventValue::Str(text.into())
         }
         Value::Array(items) => EventValue::Array(items.iter().map(flat).collect()),
+        // The engine's own text of a fraction or of a large number is another than the record's.
+        Value::Number(number) if !number.is_i64() => EventValue::Array(vec![
+            EventValue::from(value),
+            EventValue::Str(number.to_string().into()),
+        ]),
         other => EventValue::from(other),
     }
 }

@@ -8,6 +8,7 @@ mod builtin;
 mod checker;
 mod exceptions;
 mod language;
+mod specification;
 
 /// A day on which everything is looked at.
 const TODAY: Date = Date::constant(2026, 11, 25);

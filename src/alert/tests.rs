@@ -576,7 +576,7 @@ proptest! {
             prop_assert!(sms.len() <= 140 && sms.chars().all(is_gsm7), "{:?}", sms);
             let email = body["email"].as_str().unwrap();
             prop_assert!(email.chars().all(|c| c == '\n' || is_shown(c)));
-            prop_assert!(message.body().chars().all(|c| is_shown(c)));
+            prop_assert!(message.body().chars().all(is_shown));
             prop_assert!(!email.is_empty());
             let finding: Value = serde_json::from_str(body["default"].as_str().unwrap()).unwrap();
             prop_assert_eq!(&finding["class_uid"], 2004);

@@ -189,7 +189,7 @@ fn search(op: IrStrOp, pattern: &IrPattern, case_insensitive: bool) -> IrMatcher
         parts: parts.to_vec(),
     };
     // Beyond ASCII, a letter in small depends on its neighbours for the engine, and not for an expression.
-    if inner.is_plain() && !(case_insensitive && !is_ascii(&inner)) {
+    if inner.is_plain() && (!case_insensitive || is_ascii(&inner)) {
         return IrMatcher::Str {
             op: match (open_start, open_end) {
                 (true, true) => IrStrOp::Contains,

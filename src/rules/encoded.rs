@@ -251,7 +251,7 @@ fn dashes(parts: &[StringPart]) -> Vec<Vec<StringPart>> {
             .flat_map(|text| {
                 forms
                     .iter()
-                    .map(move |form| [text.as_slice(), &[form.clone()]].concat())
+                    .map(move |form| [text.as_slice(), std::slice::from_ref(form)].concat())
             })
             .take(MOST_VARIANTS + 1)
             .collect()

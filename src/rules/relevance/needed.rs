@@ -94,7 +94,8 @@ impl<'t> RecordText<'t> {
     fn has_value(&self, name: &str) -> bool {
         let is_value = |first: &u8| match first {
             b'{' => !is_omittable(name) || memmem::find(self.lower, b"\"omitted\"").is_none(),
-            b'"' => !is_omittable(name) && !(is_error(name) && self.may_be_blank(name)),
+            b'"' if is_error(name) => !self.may_be_blank(name),
+            b'"' => !is_omittable(name),
             _ => false,
         };
         let all = self.members.get_or_init(|| {

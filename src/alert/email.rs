@@ -20,7 +20,7 @@ pub const MAX_SUBJECT: usize = 99;
 /// At most so many rules are listed.
 const RULES_LISTED: usize = 20;
 /// At most so many principals of a policy.
-const SHARED_LISTED: usize = 20;
+const SHARED_LISTED: usize = 100;
 /// At most so many event IDs of repeated calls.
 const REPEATS_LISTED: usize = 10;
 /// At most so many characters of instructions: a rule's text is its author's, and may be anything.
@@ -75,11 +75,6 @@ pub fn text(alert: &Alert) -> String {
     mail.paragraph(&alert.sentence());
     if let Some(repetition) = alert.repetition() {
         mail.paragraph(&repetition);
-    }
-    if let Some(omission) = alert.omission() {
-        mail.paragraph(&format!(
-            "{omission}. What the call was made with is not in the record."
-        ));
     }
 
     mail.heading("WHAT TO DO NOW");

@@ -383,6 +383,9 @@ impl Alert {
         if !sentence.ends_with(".\"") {
             sentence.push('.');
         }
+        if let Some(omission) = self.omission() {
+            sentence.push_str(&format!(" {omission}."));
+        }
         capitalised(&sentence)
     }
 

@@ -1,7 +1,7 @@
 //! Rules: Sigma detection rules and filters, compiled, and what they say of a record.
 //!
 //! A rule file is parsed by rsigma-parser and evaluated by rsigma-eval; around them stand these rooms: raw
-//! text made into checked documents (`document.rs`, with `language.rs` for what the engine needs help with
+//! text made into checked documents (`document.rs`, with `language/` for what the engine needs help with
 //! and `position.rs` for lines), the rules of this program (`builtin.rs`), exceptions ([`filter`]), names of
 //! this deployment ([`watched`]), how a record looks to the engine (`view.rs`), the text that tells a person
 //! what to do ([`response`]), and for authors [`check`], [`cases`], [`explain`] and [`mod@reference`]. Where rule files come from is [`crate::rule_source`]'s

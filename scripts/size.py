@@ -1,5 +1,5 @@
-"""How large the function is, as a program and zipped as Lambda takes it: `make size`. It fails above what a cold
-start is meant to read from storage: 9 MB and 4 MB.
+"""How large the function is, as a program and zipped as Lambda takes it: `make size`. It fails at a tenth
+above what was measured last (8.83 MB and 3.98 MB), so that a dependency that grows is noticed.
 """
 
 import io
@@ -9,7 +9,7 @@ import zipfile
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = PROJECT / "target" / "release" / "bootstrap"
-MOST_PROGRAM, MOST_ZIPPED = 9_000_000, 4_000_000
+MOST_PROGRAM, MOST_ZIPPED = 9_700_000, 4_400_000
 
 
 def sizes(program):

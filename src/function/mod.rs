@@ -32,7 +32,6 @@ use crate::{
     metrics::Metrics,
     outcome::{self, Failed, Failure},
     payload::{self, Invocation, PayloadError},
-    redact,
     rule_source::{RuleSource, Trouble},
     s3,
     settings::Settings,
@@ -92,7 +91,6 @@ impl Function {
         timing: Timing,
         clock: Clock,
     ) -> Function {
-        redact::prepare();
         // What is wrong is told after the first invocation, when the same look is taken again.
         let at_start = rules.refresh().await.err();
         let table = settings.ledger_table.as_deref();

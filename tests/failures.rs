@@ -1,12 +1,13 @@
 //! What goes wrong costs itself and nothing else of its batch, is named, and fails what has to be retried.
 
 mod common;
+#[path = "common/event_ids.rs"]
+mod event_ids;
 
 use std::process::Command;
 
-use common::{
-    Aws, BUCKET, FOLDER, Lambda, Published, QUEUE_ARN, call, gzip, notification, records, sqs,
-};
+use common::{Aws, BUCKET, FOLDER, Lambda, QUEUE_ARN, call, gzip, notification, records, sqs};
+use event_ids::event_ids;
 use serde_json::{Value, json};
 
 fn key(name: &str) -> String {
@@ -335,28 +336,6 @@ fn a_record_without_an_event_id_is_told_once() {
     }
 }
 
-/// The event IDs that a message tells of.
-fn event_ids(message: &Published) -> Vec<String> {
-    let finding = message.finding();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let with_repeats = |uid: &Value, holder: &Value| -> Vec<String> {
-        let repeats = holder["repeated_event_ids"].as_array();
-        std::iter::once(uid)
-            .chain(repeats.into_iter().flatten())
-            .map(text)
-            .collect()
-    };
-    if finding["unmapped"]["digest"] == true {
-        let evidences = finding["evidences"].as_array().unwrap();
-        evidences
-            .iter()
-            .flat_map(|evidence| with_repeats(&evidence["uid"], &evidence["data"]))
-            .collect()
-    } else {
-        with_repeats(&finding["finding_info"]["uid"], &finding["unmapped"])
-    }
-}
-
 #[test]
 fn a_storm_becomes_digests_and_nothing_is_dropped() {
     let aws = Aws::start();
@@ -388,7 +367,10 @@ fn a_storm_becomes_digests_and_nothing_is_dropped() {
 
     let published = aws.published(&topic);
     assert_eq!(published[0].summary(), "critical DeleteCluster success");
-    let mut ids: Vec<String> = published.iter().flat_map(event_ids).collect();
+    let mut ids: Vec<String> = published
+        .iter()
+        .flat_map(|message| event_ids(&message.finding()))
+        .collect();
     ids.sort();
     let mut expected: Vec<String> = (0..400).map(|n| format!("storm-{n}")).collect();
     expected.sort();
@@ -487,7 +469,10 @@ fn a_storm_larger_than_memory_holds_is_told_whole_and_critical_alone() {
             .any(|message| message.summary() == "critical DeleteCluster success"),
         "the critical call has a message of its own"
     );
-    let mut ids: Vec<String> = published.iter().flat_map(event_ids).collect();
+    let mut ids: Vec<String> = published
+        .iter()
+        .flat_map(|message| event_ids(&message.finding()))
+        .collect();
     ids.sort();
     let mut expected: Vec<String> = (0..1201).map(|n| format!("storm-{n}")).collect();
     expected.sort();

@@ -10,6 +10,8 @@
     reason = "shared by several test programs, none of which uses all of it"
 )]
 
+#[path = "../common/event_ids.rs"]
+mod event_ids;
 mod http;
 pub mod plan;
 pub mod runtime;

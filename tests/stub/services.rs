@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Message, Operation, World,
+    event_ids::event_ids,
     http::{Answer, Request},
     plan::Kind,
 };
@@ -51,7 +52,7 @@ pub fn target(request: &Request) -> Target {
         target.operation = Operation::Publish;
         target.form = form(&request.body);
         assert_eq!(target.form["Action"], "Publish");
-        let mut ids = event_ids(&target.form);
+        let mut ids = published_event_ids(&target.form);
         ids.sort();
         target.about = ids.join(",");
     } else {
@@ -77,25 +78,10 @@ fn form(body: &[u8]) -> HashMap<String, String> {
         .collect()
 }
 
-fn event_ids(form: &HashMap<String, String>) -> Vec<String> {
+fn published_event_ids(form: &HashMap<String, String>) -> Vec<String> {
     let body: Value = serde_json::from_str(&form["Message"]).expect("MessageStructure=json");
-    let finding: Value =
-        serde_json::from_str(body["default"].as_str().expect("default")).expect("a finding");
-    let text = |value: &Value| value.as_str().expect("an event ID").to_owned();
-    let with_repeats = |uid: &Value, holder: &Value| -> Vec<String> {
-        let repeats = holder["repeated_event_ids"].as_array();
-        std::iter::once(uid)
-            .chain(repeats.into_iter().flatten())
-            .map(text)
-            .collect()
-    };
-    match finding["evidences"].as_array() {
-        Some(evidences) if finding["unmapped"]["digest"] == true => evidences
-            .iter()
-            .flat_map(|evidence| with_repeats(&evidence["uid"], &evidence["data"]))
-            .collect(),
-        _ => with_repeats(&finding["finding_info"]["uid"], &finding["unmapped"]),
-    }
+    let finding = body["default"].as_str().expect("default");
+    event_ids(&serde_json::from_str(finding).expect("a finding"))
 }
 
 pub fn answer(request: &Request, target: &Target, world: &mut World) -> Answer {
@@ -164,7 +150,7 @@ fn publish(form: &HashMap<String, String>, world: &mut World) -> Answer {
         subject: subject.clone(),
         body: serde_json::from_str(&form["Message"]).expect("JSON"),
         attributes,
-        event_ids: event_ids(form),
+        event_ids: published_event_ids(form),
         bytes,
     });
     let id = world.messages.len();

@@ -136,9 +136,11 @@ pub fn members(record: &Record, path: &str) -> Option<String> {
 fn principal(record: &Record) -> String {
     let field = |name: &str| record.text(&format!("userIdentity.{name}"));
     let role = || {
-        let (before, role) = field("arn")?.split_once(":assumed-role/")?;
-        let role = role.rsplit_once('/').map_or(role, |(role, _)| role);
-        Some(format!("{before}:assumed-role/{role}"))
+        let arn = field("arn")?;
+        Some(match role_and_session(record)? {
+            (_, Some(_)) => arn.rsplit_once('/')?.0.to_owned(),
+            (_, None) => arn.to_owned(),
+        })
     };
     let issuer = || field("sessionContext.sessionIssuer.arn").map(str::to_owned);
     let named = || {
@@ -263,13 +265,13 @@ fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
 }
 
 /// The role and the session in `arn:aws:sts::<account>:assumed-role/<role>/<session>`.
-fn role_and_session(record: &Record) -> Option<(Option<&str>, Option<&str>)> {
+fn role_and_session(record: &Record) -> Option<(&str, Option<&str>)> {
     let (_, rest) = record
         .text("userIdentity.arn")?
         .split_once(":assumed-role/")?;
     Some(match rest.rsplit_once('/') {
-        Some((role, session)) => (Some(role), Some(session)),
-        None => (Some(rest), None),
+        Some((role, session)) => (role, Some(session)),
+        None => (rest, None),
     })
 }
 
@@ -289,7 +291,7 @@ fn assumed_role(record: &Record) -> (String, String) {
     let session = session(record).map(|name| unlinked(name, NAME));
     let role = record
         .text("userIdentity.sessionContext.sessionIssuer.userName")
-        .or_else(|| role_and_session(record)?.0)
+        .or_else(|| Some(role_and_session(record)?.0))
         .map(|name| unlinked(name, NAME));
 
     // IAM Identity Center names its roles AWSReservedSSO_<permission set>_<16 hex digits>.

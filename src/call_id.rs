@@ -17,9 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use sha2::{Digest, Sha256};
-
-use crate::{record::Record, text::hex};
+use crate::{fingerprint::Fingerprint, record::Record, text::hex};
 
 /// Members that name the caller, beside the account.
 const CALLER: [&str; 4] = [
@@ -49,26 +47,23 @@ impl CallId {
         let shared = record.text("sharedEventID");
         let event_id = record.event_id();
         let id = shared.unwrap_or(&event_id);
-        let mut hash = Sha256::new();
-        let mut add = |text: &str| {
-            // The length before each text keeps two of them apart.
-            hash.update((text.len() as u64).to_be_bytes());
-            hash.update(text);
-        };
-        add(id);
+        let mut hash = Fingerprint::default();
+        hash.add(id);
         for member in ["eventSource", "eventName"] {
-            add(&record.text(member).unwrap_or_default().to_ascii_lowercase());
+            hash.add(&record.text(member).unwrap_or_default().to_ascii_lowercase());
         }
         match record.event_time() {
-            Some(time) => add(&time.as_second().to_string()),
-            None => add(record.text("eventTime").unwrap_or_default()),
+            Some(time) => hash.add(&time.as_second().to_string()),
+            None => hash.add(record.text("eventTime").unwrap_or_default()),
         }
-        add(&record
-            .account_id("userIdentity.accountId")
-            .unwrap_or_default());
+        hash.add(
+            &record
+                .account_id("userIdentity.accountId")
+                .unwrap_or_default(),
+        );
         if shared.is_none() {
             for member in CALLER {
-                add(record.text(member).unwrap_or_default());
+                hash.add(record.text(member).unwrap_or_default());
             }
         }
         let head = (0..=LONGEST_ID.min(id.len()))
@@ -77,7 +72,7 @@ impl CallId {
             .map_or("", |end| &id[..end]);
         CallId {
             event_id: (head != event_id).then(|| Arc::from(event_id.as_str())),
-            key: format!("{head}{MARK}{}", hex(&hash.finalize()[..16])).into(),
+            key: format!("{head}{MARK}{}", hex(&hash.finish())).into(),
         }
     }
 

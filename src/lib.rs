@@ -20,6 +20,7 @@ pub mod call_id;
 pub mod chat;
 pub mod clock;
 pub mod finding;
+pub mod fingerprint;
 pub mod function;
 pub mod ledger;
 pub mod links;

@@ -299,9 +299,10 @@ pub fn is_error(name: &str) -> bool {
 }
 
 /// Whether a member of a record's top level holds nothing, because it is null, because it is an error
-/// without a text, or because CloudTrail omitted what it held: `{"reason": …, "omitted": true, "originalSize": N}` stands in the place of an
-/// object that is too large, and a text such as `HIDDEN_DUE_TO_SECURITY_REASONS` in the place of one that
-/// a service keeps to itself. A caller can bring the first about by padding a policy with white space.
+/// without a text, or because CloudTrail omitted what it held. `{"reason": …, "omitted": true,
+/// "originalSize": N}` stands in the place of an object that is too large, and a text such as
+/// `HIDDEN_DUE_TO_SECURITY_REASONS` in the place of one that a service keeps to itself. A caller can bring
+/// the first about by padding a policy with white space.
 ///
 /// Only an object with no other members is the omitted form: S3 records the query string of a request as
 /// parameters, so that anyone can add an `omitted` to those.

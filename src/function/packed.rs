@@ -8,12 +8,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use crate::{
     alert::{Alert, Source, accounts::Accounts, resource},
     call_id::CallId,
     finding::Finding,
+    fingerprint::Fingerprint,
     json,
     record::{Outcome, Record},
     severity::Severity,
@@ -22,7 +22,7 @@ use crate::{
 /// Event names of one log file whose records are kept as differences.
 const MOST_BASES: usize = 64;
 
-/// What calls have in common, as a hash.
+/// What calls have in common, as a fingerprint.
 pub(super) type Likeness = [u8; 16];
 
 /// One finding, and what its order among others depends on.
@@ -174,21 +174,9 @@ impl Packed {
     }
 }
 
-/// A part of a hash, kept apart from the next one by its length.
-fn add(hash: &mut Sha256, text: &str) {
-    hash.update((text.len() as u64).to_be_bytes());
-    hash.update(text);
-}
-
-fn half(hash: Sha256) -> Likeness {
-    let mut half = Likeness::default();
-    half.copy_from_slice(&hash.finalize()[..16]);
-    half
-}
-
 fn likeness(record: &Record, finding: &Finding) -> (Likeness, Likeness) {
-    let mut alike = Sha256::new();
-    add(&mut alike, record.outcome().as_str());
+    let mut alike = Fingerprint::default();
+    alike.add(record.outcome().as_str());
     for path in [
         "eventSource",
         "eventName",
@@ -200,26 +188,23 @@ fn likeness(record: &Record, finding: &Finding) -> (Likeness, Likeness) {
         "userIdentity.userName",
         "userIdentity.invokedBy",
     ] {
-        add(&mut alike, record.text(path).unwrap_or_default());
+        alike.add(record.text(path).unwrap_or_default());
     }
     for path in ["recipientAccountId", "userIdentity.accountId"] {
-        add(&mut alike, &record.account_id(path).unwrap_or_default());
+        alike.add(&record.account_id(path).unwrap_or_default());
     }
     for rule in &finding.rules {
-        add(&mut alike, &rule.id);
+        alike.add(&rule.id);
     }
     let mut same = alike.clone();
     for resource in resource::of(record) {
-        add(&mut same, &resource.uid);
+        same.add(&resource.uid);
     }
     if record.outcome() == Outcome::Success {
         let parameters = record.value().get("requestParameters");
-        add(
-            &mut same,
-            &parameters.map_or_else(String::new, Value::to_string),
-        );
+        same.add(&parameters.map_or_else(String::new, Value::to_string));
     }
-    (half(alike), half(same))
+    (alike.finish(), same.finish())
 }
 
 #[cfg(test)]

@@ -5,37 +5,46 @@
 //! make such calls in any number, and what SMS may cost in a month would be spent before the one that counts.
 //! E-mail and machines get all of them.
 
-use sha2::{Digest, Sha256};
-
 use super::run::Run;
 use crate::{
     alert::{Alert, message::Message},
+    fingerprint::Fingerprint,
     record::Outcome,
+    sns::PublishError,
     text::hex,
 };
 
 /// The kind of call that pages once: by whom (sessions of a role are one), what, and how severe.
 fn kind(alert: &Alert) -> String {
-    let mut hash = Sha256::new();
+    let mut hash = Fingerprint::default();
     for part in [
         alert.actor.principal.as_str(),
         &alert.event_source,
         &alert.event_name,
         alert.severity.as_str(),
     ] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
+        hash.add(part);
     }
-    hex(&hash.finalize()[..16])
+    hex(&hash.finish())
 }
 
 impl Run<'_> {
-    /// The message as it is to be sent, and the pages it took, to be given back if it is not.
-    pub(super) async fn paging(
+    /// Sends a message, as SMS only if it takes a page; one that is not published gives its pages back.
+    pub(super) async fn send_paging(
         &mut self,
         message: Message,
         alerts: &[Alert],
-    ) -> (Message, Vec<String>) {
+    ) -> Result<(), PublishError> {
+        let (message, taken) = self.paging(message, alerts).await;
+        let sent = self.send(&message).await;
+        if sent.is_err() {
+            self.release_pages(taken).await;
+        }
+        sent
+    }
+
+    /// The message as it is to be sent, and the pages it took.
+    async fn paging(&mut self, message: Message, alerts: &[Alert]) -> (Message, Vec<String>) {
         let is_refused = |alert: &Alert| alert.outcome != Outcome::Success;
         if !alerts.iter().all(is_refused) {
             return (message, Vec::new());
@@ -56,7 +65,7 @@ impl Run<'_> {
     }
 
     /// The message that took these pages was not published.
-    pub(super) async fn release_pages(&mut self, taken: Vec<String>) {
+    async fn release_pages(&mut self, taken: Vec<String>) {
         self.deadline
             .answer(self.kept.ledger.release_pages(taken))
             .await;

@@ -238,13 +238,9 @@ impl Run<'_> {
             Ok(message) => message,
             Err(message) => return self.panicked(&calls_of(&alerts), message, tickets).await,
         };
-        let (message, pages) = self.paging(message, &alerts).await;
-        match self.send(&message).await {
+        match self.send_paging(message, &alerts).await {
             Ok(()) => self.told(&alerts, Age::Present, tickets).await,
-            Err(error) => {
-                self.release_pages(pages).await;
-                self.failed(&calls_of(&alerts), error, tickets).await;
-            }
+            Err(error) => self.failed(&calls_of(&alerts), error, tickets).await,
         }
     }
 
@@ -276,14 +272,10 @@ impl Run<'_> {
             let parts = if alerts.len() < whole {
                 guarded(|| digest::digests(alerts))
             } else {
-                let (message, pages) = match age {
-                    Age::Present => self.paging(message, &alerts).await,
-                    Age::Past => (backfill::marked(message), Vec::new()),
+                let sent = match age {
+                    Age::Present => self.send_paging(message, &alerts).await,
+                    Age::Past => self.send(&backfill::marked(message)).await,
                 };
-                let sent = self.send(&message).await;
-                if sent.is_err() {
-                    self.release_pages(pages).await;
-                }
                 match sent {
                     Ok(()) => {
                         self.told(&alerts, age, tickets).await;

@@ -87,7 +87,8 @@ pub(super) fn encoded(item: &DetectionItem) -> Result<Option<Vec<DetectionItem>>
     }))
 }
 
-fn is_encoding(modifier: &Modifier) -> bool {
+/// Whether a modifier is an encoding.
+pub(super) fn is_encoding(modifier: &Modifier) -> bool {
     !name(modifier).is_empty()
 }
 

@@ -7,21 +7,27 @@
 
 use rsigma_parser::{ConditionExpr, Quantifier, SelectorPattern};
 
-/// The condition without selectors.
+/// The condition of a section (`detection`, `filter`) without selectors; `names` are those of the section's parts.
 ///
 /// # Errors
 /// A selector that means no part, or another number of them than one or all.
 pub(super) fn written_out(
     condition: &ConditionExpr,
+    section: &str,
     names: &[String],
 ) -> Result<ConditionExpr, (String, &'static str)> {
     let all = |parts: &[ConditionExpr]| -> Result<Vec<ConditionExpr>, _> {
-        parts.iter().map(|part| written_out(part, names)).collect()
+        parts
+            .iter()
+            .map(|part| written_out(part, section, names))
+            .collect()
     };
     Ok(match condition {
         ConditionExpr::And(parts) => ConditionExpr::And(all(parts)?),
         ConditionExpr::Or(parts) => ConditionExpr::Or(all(parts)?),
-        ConditionExpr::Not(part) => ConditionExpr::Not(Box::new(written_out(part, names)?)),
+        ConditionExpr::Not(part) => {
+            ConditionExpr::Not(Box::new(written_out(part, section, names)?))
+        }
         ConditionExpr::Identifier(_) => condition.clone(),
         ConditionExpr::Selector {
             quantifier,
@@ -42,7 +48,7 @@ pub(super) fn written_out(
             };
             if chosen.is_empty() {
                 return Err((
-                    format!("`of {shown}` names no part"),
+                    format!("`of {shown}` names no part of the {section}"),
                     "expected a name, or the beginning of one, that stands beside the condition",
                 ));
             }

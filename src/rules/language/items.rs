@@ -10,7 +10,11 @@ use rsigma_parser::{DetectionItem, Modifier, SigmaString, SigmaValue};
 use super::{Walk, placeholder};
 use crate::{
     record::is_error,
-    rules::{document::Trust, encoded::encoded, watched},
+    rules::{
+        document::Trust,
+        encoded::{encoded, is_encoding},
+        watched,
+    },
 };
 
 /// Longest regular expression, in characters, and the most memory that one may take once compiled: a record
@@ -202,17 +206,6 @@ impl Walk<'_> {
 
     /// Keywords under modifiers: only some of them have a meaning for texts of any field.
     fn keyword(&mut self, item: &DetectionItem) {
-        let is_encoding = |modifier: &Modifier| {
-            matches!(
-                modifier,
-                Modifier::Base64
-                    | Modifier::Base64Offset
-                    | Modifier::Wide
-                    | Modifier::Utf16
-                    | Modifier::Utf16be
-                    | Modifier::WindAsh
-            )
-        };
         let others: Vec<Modifier> = item
             .field
             .modifiers

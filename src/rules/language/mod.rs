@@ -170,13 +170,11 @@ pub(super) fn prepare(
         ));
     }
     for condition in &mut detections.conditions {
-        match selector::written_out(condition, &names) {
+        match selector::written_out(condition, section, &names) {
             Ok(plain) => *condition = plain,
-            Err((message, hint)) => problems.push(origin.error(
-                &[section, "condition"],
-                message.replace("no part", &format!("no part of the {section}")),
-                Some(hint),
-            )),
+            Err((message, hint)) => {
+                problems.push(origin.error(&[section, "condition"], message, Some(hint)))
+            }
         }
     }
     for name in names {

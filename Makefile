@@ -38,7 +38,7 @@ run: ## the whole product on this machine: a log file in, the alerts out (FILE=â
 ##@ Check it
 .PHONY: test
 test: tools-moto tools-sam ## every test, then the template's checks
-	INSTA_UPDATE=no cargo test --locked
+	INSTA_UPDATE=no cargo test --workspace --locked
 	@$(MAKE) --no-print-directory test-package lint-template test-template
 
 .PHONY: test-package
@@ -57,7 +57,7 @@ test-sam: tools-moto tools-sam ## sam build, sam local invoke and start-lambda f
 .PHONY: lint
 lint: ## formatting and clippy
 	cargo fmt --all --check
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 CHECKOV := $(TOOLS)/checkov/bin/checkov --framework cloudformation --skip-download --compact --quiet
 
@@ -78,15 +78,15 @@ lint-template: tools-sam tools-checkov tools-ministack ## the templates, by SAM,
 
 .PHONY: rules-page
 rules-page: ## docs/rules.md, from the rule files
-	cargo run --quiet --locked -- rules document > docs/rules.md
+	cargo run --quiet --locked -p cloudhsm-alerts-cli -- rules document > docs/rules.md
 
 .PHONY: operations
 operations: tools-moto ## what `rules check` knows of AWS's APIs, from the service models in tools/moto.txt
-	$(TOOLS)/moto/bin/python scripts/aws_operations.py > src/rules/check/aws.json
+	$(TOOLS)/moto/bin/python scripts/aws_operations.py > crates/core/src/rules/check/aws.json
 
 .PHONY: doc
 doc: ## the crate's documentation, without warnings
-	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
 
 ##@ Measure it
 .PHONY: bench
@@ -114,14 +114,17 @@ tools-rsigma: ## the rsigma command line, for bench-compare: compiles for some m
 ##@ Build it
 .PHONY: build
 build: ## both programs, optimized, for this machine
-	cargo build --release --locked
+	cargo build --release --locked -p cloudhsm-alerts --bin bootstrap
+	cargo build --release --locked -p cloudhsm-alerts-cli
 
 # What `sam build` calls: ARTIFACTS_DIR is SAM's. The chat function is the same program.
 .PHONY: build-CloudHsmAlertsFunction build-ChatFunction build-command-line
 build-CloudHsmAlertsFunction build-ChatFunction: ## what `sam build` calls: the function into ARTIFACTS_DIR (ARCH=arm64)
 build-command-line: ## the command line into ARTIFACTS_DIR, for machines with an older C library, too (ARCH=arm64)
 build-CloudHsmAlertsFunction build-ChatFunction: PROGRAM := bootstrap
+build-CloudHsmAlertsFunction build-ChatFunction: PACKAGE := cloudhsm-alerts
 build-command-line: PROGRAM := cloudhsm-alerts
+build-command-line: PACKAGE := cloudhsm-alerts-cli
 build-CloudHsmAlertsFunction build-ChatFunction build-command-line:
 	@: "$${ARTIFACTS_DIR:?is the folder for the built program; sam build sets it}"; \
 	case "$(ARCH)" in \
@@ -145,8 +148,8 @@ build-CloudHsmAlertsFunction build-ChatFunction build-command-line:
 		out=$$out/$$triple; \
 	fi; \
 	case "$(FUNCTION_PROFILE)" in \
-	release) cargo build --release --locked --bin $(PROGRAM) "$$@"; program=$$out/release/$(PROGRAM) ;; \
-	dev) cargo build --locked --bins --tests "$$@"; program=$$out/debug/$(PROGRAM) ;; \
+	release) cargo build --release --locked -p $(PACKAGE) --bin $(PROGRAM) "$$@"; program=$$out/release/$(PROGRAM) ;; \
+	dev) cargo build --locked -p $(PACKAGE) --bin $(PROGRAM) "$$@"; program=$$out/debug/$(PROGRAM) ;; \
 	*) echo "make: FUNCTION_PROFILE is release or dev, not '$(FUNCTION_PROFILE)'" >&2; exit 2 ;; \
 	esac; \
 	if ! command -v readelf >/dev/null; then \

@@ -9,9 +9,6 @@
 //! divan and criterion measure one thing after the other, and a ratio of times that were taken minutes apart
 //! says little on a shared machine. `benches/stages.rs` has divan count allocations.
 
-#[path = "../tests/common/log_files.rs"]
-mod log_files;
-
 use std::{
     env,
     fs::{self, File},
@@ -21,15 +18,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloudhsm_alerts::{
+use cloudhsm_alerts_core::{
     finding::{Finding, Scan},
     log_file::{DEFAULT_MAX_UNCOMPRESSED, LogFile},
     record::Record,
     rules::{RuleFile, RuleSet, relevance::Relevance, watched::Watched},
 };
+use cloudhsm_alerts_test_support::log_files::LogFiles;
 use flate2::{Decompress, FlushDecompress, Status};
 use jiff::civil::Date;
-use log_files::LogFiles;
 use serde_json::{Value, json};
 
 const TODAY: Date = Date::constant(2026, 11, 23);

@@ -1,21 +1,18 @@
 //! Stages by themselves, with their allocations: `cargo bench --bench stages`. Ratios are the business of
 //! `benches/ratio.rs`.
 
-#[path = "../tests/common/log_files.rs"]
-mod log_files;
-
 use std::sync::LazyLock;
 
-use cloudhsm_alerts::{
+use cloudhsm_alerts_core::{
     finding::Scan,
     json,
     log_file::{DEFAULT_MAX_UNCOMPRESSED, LogFile},
     record::Record,
     rules::{RuleSet, relevance::Relevance, watched::Watched},
 };
+use cloudhsm_alerts_test_support::log_files::LogFiles;
 use divan::{AllocProfiler, Bencher, black_box, counter::BytesCount};
 use jiff::civil::Date;
-use log_files::LogFiles;
 use serde_json::Value;
 
 #[global_allocator]

@@ -10,15 +10,13 @@
 use serde_json::{Value, json};
 
 use crate::{
-    alert::message::Message,
     function::Timing,
-    json,
     outcome::{self, Failed, Failure},
     payload::PayloadError,
     settings::Topic,
     sns::Publisher,
-    text::one_line,
 };
+use cloudhsm_alerts_core::{alert::message::Message, json, text::one_line};
 
 /// Longest title and description, in characters; chat programs cut what is much longer.
 const MAX_TITLE: usize = 200;
@@ -161,7 +159,7 @@ fn message(finding: &Value) -> Message {
     });
     Message {
         subject: "cloudhsm-alerts".into(),
-        finding: crate::text::json(&notification),
+        finding: cloudhsm_alerts_core::text::json(&notification),
         email: None,
         sms: None,
         attributes: Vec::new(),
@@ -215,7 +213,7 @@ fn plain(text: &str, limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
+    use cloudhsm_alerts_core::{
         actor::Actor,
         record::Record,
         rules::{RuleSet, watched::Watched},

@@ -1,44 +1,26 @@
-//! CloudTrail log files in, alerts about CloudHSM's management calls out.
-//!
-//! The flow, in the order of the modules:
+//! The Lambda function: notifications of CloudTrail log files in, SNS alerts about CloudHSM calls out.
 //!
 //! ```text
-//! invocation payload ──payload──▶ ObjectRef … ──s3──▶ bytes                              shell
+//! invocation payload ──payload──▶ ObjectRef … ──s3──▶ bytes
 //!                                                       │
-//!    bytes ──log_file: inflate, split──▶ Record ──rules──▶ Finding ──▶ Alert             core: pure
+//!                                   cloudhsm_alerts_core: bytes ──▶ Finding ──▶ Alert
 //!                                                       │
-//!              Alert ──ledger: told before?──▶ sns: publish ──▶ Outcome ──▶ reply        shell
+//!         Alert ──ledger: deduplicate──▶ sns: publish ──▶ counts, failures ──▶ reply, metrics
 //! ```
 //!
-//! The core ([`finding::Scan`], [`alert`]) takes bytes and gives findings: synchronous, with no clock,
-//! no environment, no network. The function ([`function`]), the command line and the tests are shells
-//! around it.
+//! What a log file holds and what an alert is, is in the core, which knows neither AWS nor a clock. This crate
+//! connects it to S3, SNS and DynamoDB.
 
-pub mod actor;
-pub mod alert;
-pub mod call_id;
 pub mod chat;
 pub mod clock;
-pub mod finding;
-pub mod fingerprint;
 pub mod function;
 pub mod ledger;
-pub mod links;
-pub mod log_file;
 pub mod metrics;
-pub mod object;
 pub mod outcome;
 pub mod payload;
-pub mod record;
-pub mod redact;
 pub mod rule_source;
-pub mod rules;
 pub mod s3;
 pub mod sdk;
 pub mod settings;
-pub mod severity;
 pub mod shell;
 pub mod sns;
-pub mod text;
-
-pub use tolerant_json as json;

@@ -11,13 +11,11 @@ use serde::Serialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::{
+use crate::{payload::PayloadError, s3::FetchError, sns::PublishError};
+use cloudhsm_alerts_core::{
     log_file::{LogFileError, Unreadable},
     object::ObjectRef,
-    payload::PayloadError,
     rules::Filtered,
-    s3::FetchError,
-    sns::PublishError,
 };
 
 /// Lambda keeps error messages to a bounded size; so many failures are named, the rest is counted.

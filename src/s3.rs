@@ -8,9 +8,9 @@ use aws_sdk_s3::{
 };
 use thiserror::Error;
 
-use crate::{
+use crate::shell;
+use cloudhsm_alerts_core::{
     object::ObjectRef,
-    shell,
     text::{chain, one_line},
 };
 

@@ -27,15 +27,6 @@ use aws_smithy_http_client::{
 };
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
-/// For the command line: variables, profiles, and whatever else the SDK looks for.
-pub async fn config() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http_client())
-        .timeout_config(timeouts())
-        .load()
-        .await
-}
-
 /// For the function: Lambda's variables, and those of the SDK that an operator may set.
 /// Source: AWS SDKs and Tools Reference Guide, "Environment variables list".
 ///
@@ -101,7 +92,7 @@ impl LoadServiceConfig for Variables {
 }
 
 /// A call that hangs must not eat the invocation.
-fn timeouts() -> TimeoutConfig {
+pub fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(3))
         .read_timeout(Duration::from_secs(20))

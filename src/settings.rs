@@ -3,8 +3,9 @@
 
 use thiserror::Error;
 
-use crate::{
-    alert::accounts::Accounts, rule_source::RulesUri, rules::watched::Watched, severity::Severity,
+use crate::rule_source::RulesUri;
+use cloudhsm_alerts_core::{
+    alert::accounts::Accounts, rules::watched::Watched, severity::Severity,
 };
 
 /// A variable that cannot be used.

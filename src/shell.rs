@@ -4,10 +4,8 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::{
-    clock::Clock,
-    text::{chain, one_line},
-};
+use crate::clock::Clock;
+use cloudhsm_alerts_core::text::{chain, one_line};
 
 /// The day now, in UTC: by it, filters expire.
 pub fn today() -> jiff::civil::Date {

@@ -16,7 +16,8 @@ use aws_sdk_sns::{
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 
-use crate::{alert::message::Message, clock, function::Timing, settings::Topic, shell};
+use crate::{clock, function::Timing, settings::Topic, shell};
+use cloudhsm_alerts_core::alert::message::Message;
 
 /// Why a message was not published.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]

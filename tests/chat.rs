@@ -1,8 +1,6 @@
 //! The chat function: the real program with `CHAT_TOPIC_ARN`, given what SNS gives it.
 
-mod common;
-
-use common::{Aws, Lambda, event, log_file, log_file_key};
+use cloudhsm_alerts_test_support::aws::{Aws, Lambda, event, log_file, log_file_key};
 use serde_json::{Value, json};
 
 /// What SNS hands to a function that subscribes to the alert topic.

@@ -1,13 +1,11 @@
 //! What goes wrong costs itself and nothing else of its batch, is named, and fails what has to be retried.
 
-mod common;
-#[path = "common/event_ids.rs"]
-mod event_ids;
-
 use std::process::Command;
 
-use common::{Aws, BUCKET, FOLDER, Lambda, QUEUE_ARN, call, gzip, notification, records, sqs};
-use event_ids::event_ids;
+use cloudhsm_alerts_test_support::aws::{
+    Aws, BUCKET, FOLDER, Lambda, QUEUE_ARN, call, gzip, notification, records, sqs,
+};
+use cloudhsm_alerts_test_support::event_ids::event_ids;
 use serde_json::{Value, json};
 
 fn key(name: &str) -> String {

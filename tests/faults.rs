@@ -4,8 +4,6 @@
 //!
 //! A schedule that breaks a promise prints the command that runs it again.
 
-mod stub;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write,
@@ -19,12 +17,12 @@ use cloudhsm_alerts::{
     function::{Context, Function, Timing},
     metrics::Metrics,
     rule_source::RuleSource,
-    rules::{RuleSet, watched::Watched},
     settings::Settings,
 };
+use cloudhsm_alerts_core::rules::{RuleSet, watched::Watched};
+use cloudhsm_alerts_test_support::stub::{Fault, Operation, Plan, Stub, call, plan::Random};
 use futures_util::{StreamExt, future::join_all, stream};
 use serde_json::{Value, json};
-use stub::{Fault, Operation, Plan, Stub, call, plan::Random};
 
 const TOPIC: &str = "arn:aws:sns:us-west-2:111122223333:alerts";
 const BUCKET: &str = "trail";

@@ -1,17 +1,15 @@
 //! The real program, killed in the middle of an invocation, or out of time, and invoked again; and what it
 //! says about itself in log and metrics.
 
-mod stub;
-
 use std::{collections::BTreeMap, time::Duration};
 
-use futures_util::future::join_all;
-use serde_json::{Value, json};
-use stub::{
+use cloudhsm_alerts_test_support::stub::{
     Fault, Operation, Plan, Stub,
     plan::Random,
     runtime::{Bootstrap, TRACE},
 };
+use futures_util::future::join_all;
+use serde_json::{Value, json};
 
 const TOPIC: &str = "arn:aws:sns:us-west-2:111122223333:alerts";
 const VARIABLES: [(&str, &str); 2] = [("ALERT_TOPIC_ARN", TOPIC), ("LEDGER_TABLE", "ledger")];
@@ -19,7 +17,7 @@ const FOLDER: &str = "AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23";
 
 /// A call with something in it that no log may hold.
 fn call(event_name: &str, event_id: &str) -> Value {
-    let mut call = stub::call(event_name, event_id);
+    let mut call = cloudhsm_alerts_test_support::stub::call(event_name, event_id);
     call["requestParameters"]["secret"] = "do-not-log-this".into();
     call
 }
@@ -121,7 +119,7 @@ async fn killed_at(operation: Operation, fault: Fault) {
 #[tokio::test]
 async fn what_does_not_fit_into_the_time_comes_back_and_the_rest_is_done() {
     let hang = |about: &str| {
-        let call = stub::Call {
+        let call = cloudhsm_alerts_test_support::stub::Call {
             operation: Operation::GetObject,
             about: format!("trail/{FOLDER}/{about}.json"),
             time: 0,

@@ -1,11 +1,7 @@
 //! The largest file CloudTrail sends, 50 MB compressed and 370 MB of JSON, inside the smallest function.
 
-mod common;
-#[path = "common/log_files.rs"]
-mod log_files;
-
-use common::{Aws, FOLDER, Lambda, notification};
-use log_files::LogFiles;
+use cloudhsm_alerts_test_support::aws::{Aws, FOLDER, Lambda, notification};
+use cloudhsm_alerts_test_support::log_files::LogFiles;
 use serde_json::json;
 
 #[test]

@@ -1,11 +1,11 @@
 //! Told once, by any number of instances of the function that share a table; and told all the same where the
 //! table is not what it should be.
 
-mod common;
-
 use aws_sdk_dynamodb::types::AttributeValue;
-use cloudhsm_alerts::{call_id::CallId, record::Record};
-use common::{Aws, BUCKET, FOLDER, Lambda, call, gzip, notification, records, sqs};
+use cloudhsm_alerts_core::{call_id::CallId, record::Record};
+use cloudhsm_alerts_test_support::aws::{
+    Aws, BUCKET, FOLDER, Lambda, call, gzip, notification, records, sqs,
+};
 use serde_json::{Value, json};
 
 fn key(name: &str) -> String {

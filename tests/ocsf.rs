@@ -1,15 +1,13 @@
 //! Every kind of finding against OCSF 1.5.0: no attribute that the schema does not have, none missing that
 //! it requires, each of the type it says. The facts are in `data/ocsf_1_5_0.json`.
 
-mod common;
-
-use cloudhsm_alerts::{
+use cloudhsm_alerts_core::{
     alert::{Alert, Source, accounts::Accounts, digest, message::Message, ocsf, operator},
     finding::Finding,
     record::Record,
     rules::{RuleSet, watched::Watched},
 };
-use common::{call, project};
+use cloudhsm_alerts_test_support::aws::{call, project};
 use jiff::{Timestamp, civil::Date};
 use serde_json::{Value, json};
 

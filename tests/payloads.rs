@@ -1,11 +1,9 @@
 //! Every payload in `events/`, through the real function, over real HTTP: the reply its sender wants, and
 //! what subscribers got.
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{
+use cloudhsm_alerts_test_support::aws::{
     Aws, Lambda, call, empty_key, event, log_file, log_file_key, project, records, second_key,
 };
 use serde_json::{Value, json};

@@ -1,15 +1,10 @@
 //! `RULES_URI`: rules from S3, changed, broken and mended while the function runs.
 
-mod common;
-
 use std::time::Duration;
 
-use cloudhsm_alerts::{
-    record::Record,
-    rule_source::{Look, RuleSource, Trouble},
-    rules::watched::Watched,
-};
-use common::{Aws, BUCKET, FOLDER, Lambda, call, gzip, records};
+use cloudhsm_alerts::rule_source::{Look, RuleSource, Trouble};
+use cloudhsm_alerts_core::{record::Record, rules::watched::Watched};
+use cloudhsm_alerts_test_support::aws::{Aws, BUCKET, FOLDER, Lambda, call, gzip, records};
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
@@ -121,7 +116,10 @@ fn broken_rules_at_the_start_stop_nothing_and_are_told_once() {
     assert_eq!(second["published"], json!(1), "{second}");
 
     let published = aws.published(&topic);
-    let events: Vec<String> = published.iter().map(common::Published::summary).collect();
+    let events: Vec<String> = published
+        .iter()
+        .map(cloudhsm_alerts_test_support::aws::Published::summary)
+        .collect();
     assert_eq!(
         events,
         [
@@ -172,7 +170,7 @@ fn rules_that_cannot_be_read_stop_nothing() {
     let events: Vec<String> = aws
         .published(&topic)
         .iter()
-        .map(common::Published::summary)
+        .map(cloudhsm_alerts_test_support::aws::Published::summary)
         .collect();
     assert_eq!(
         events,

@@ -1,10 +1,8 @@
 //! Variables of the AWS SDK that an operator may set beside this project's own: the function, which asks for them
 //! itself, does what they say.
 
-mod stub;
-
+use cloudhsm_alerts_test_support::stub::{Plan, Stub, runtime::Bootstrap};
 use serde_json::json;
-use stub::{Plan, Stub, runtime::Bootstrap};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpListener,
@@ -97,7 +95,8 @@ async fn fips_and_dual_stack_endpoints() {
 #[tokio::test]
 async fn an_endpoint_for_each_service() {
     let stub = Stub::start(Plan::quiet()).await;
-    let body = json!({"Records": [stub::call("DeleteBackup", "e1")]}).to_string();
+    let body = json!({"Records": [cloudhsm_alerts_test_support::stub::call("DeleteBackup", "e1")]})
+        .to_string();
     stub.world()
         .objects
         .insert(format!("trail/{KEY}"), body.into_bytes());

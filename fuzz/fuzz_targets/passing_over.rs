@@ -1,12 +1,12 @@
 //! A scan that passes over records which no rule can meet, and one that parses every record, told the same
-//! bytes: findings, counts, unreadable records and errors must be the same. `src/finding/tests/` holds
+//! bytes: findings, counts, unreadable records and errors must be the same. `crates/core/src/finding/tests/` holds
 //! them against each other in a bounded way.
 
 #![no_main]
 
 use std::sync::LazyLock;
 
-use cloudhsm_alerts::{
+use cloudhsm_alerts_core::{
     finding::{Counts, Finding, Scan},
     log_file::{LogFileError, Unreadable},
     rules::{RuleSet, watched::Watched},

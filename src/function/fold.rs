@@ -13,7 +13,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{packed::Likeness, run::Waiting};
-use crate::{alert::Repeats, record::Outcome};
+use cloudhsm_alerts_core::{alert::Repeats, record::Outcome};
 
 /// Calls in one alert: so many event IDs fit into a message several times over.
 const MOST_CALLS: usize = 1000;

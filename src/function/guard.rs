@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use crate::text::one_line;
+use cloudhsm_alerts_core::text::one_line;
 
 /// What the work gives, or what its panic said. The panic itself is on standard error by then, with its
 /// place in the code.

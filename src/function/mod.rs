@@ -27,7 +27,6 @@ use tracing::{Instrument, info_span};
 
 use crate::{
     clock::Clock,
-    json,
     ledger::Ledger,
     metrics::Metrics,
     outcome::{self, Failed, Failure},
@@ -37,6 +36,7 @@ use crate::{
     settings::Settings,
     sns::Publisher,
 };
+use cloudhsm_alerts_core::json;
 pub use context::Context;
 use run::Run;
 use timing::Deadline;

@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::{
+use cloudhsm_alerts_core::{
     alert::{Alert, Source, accounts::Accounts, resource},
     call_id::CallId,
     finding::Finding,

@@ -6,11 +6,11 @@
 //! E-mail and machines get all of them.
 
 use super::run::Run;
-use crate::{
+use crate::sns::PublishError;
+use cloudhsm_alerts_core::{
     alert::{Alert, message::Message},
     fingerprint::Fingerprint,
     record::Outcome,
-    sns::PublishError,
     text::hex,
 };
 

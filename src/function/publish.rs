@@ -15,15 +15,17 @@ use super::{
     run::{Run, Waiting},
 };
 use crate::{
-    alert::{Alert, backfill, digest, message::Message},
-    call_id::CallId,
     clock::{instant, later},
     ledger::{Claim, Turn},
     outcome::Failure,
     payload::BatchMode,
+    sns::PublishError,
+};
+use cloudhsm_alerts_core::{
+    alert::{Alert, backfill, digest, message::Message},
+    call_id::CallId,
     record::Outcome,
     severity::Severity,
-    sns::PublishError,
     text::one_line,
 };
 

@@ -15,15 +15,13 @@ use super::{
     packed::{Bases, Packed},
     timing::Deadline,
 };
-use crate::{
+use crate::{outcome::Failure, s3, settings::Settings};
+use cloudhsm_alerts_core::{
     alert::Source,
     finding::{Counts, Finding, Scan},
     log_file::Unreadable,
     object::ObjectRef,
-    outcome::Failure,
     rules::{Filtered, RuleSet},
-    s3,
-    settings::Settings,
 };
 
 /// Objects that are read at a time. Each takes a window of 64 KiB, at the most one record of 1 MiB, and what

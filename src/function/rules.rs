@@ -5,7 +5,8 @@ use std::{sync::PoisonError, time::Duration};
 use tracing::error;
 
 use super::run::Run;
-use crate::{alert::operator, payload::BatchMode, rule_source::Look};
+use crate::{payload::BatchMode, rule_source::Look};
+use cloudhsm_alerts_core::alert::operator;
 
 impl Run<'_> {
     /// Looks for changed rules. Trouble is counted each time and told once; it fails nothing, because alerting

@@ -19,16 +19,18 @@ use super::{
     timing::Deadline,
 };
 use crate::{
+    metrics::Measures,
+    outcome::{self, Counts, Failure},
+    payload::{BatchMode, Done, Item, Job, Unit},
+    sns::PublishError,
+};
+use cloudhsm_alerts_core::{
     alert::Source,
     call_id::CallId,
     finding::Finding,
-    metrics::Measures,
     object::{ObjectRef, Skip},
-    outcome::{self, Counts, Failure},
-    payload::{BatchMode, Done, Item, Job, Unit},
     record::Record,
     rules::RuleSet,
-    sns::PublishError,
     text::one_line,
 };
 

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque, hash_map::Entry};
 
-use crate::call_id::CallId;
+use cloudhsm_alerts_core::call_id::CallId;
 
 /// Calls remembered. At some 200 bytes each this is a few megabytes at the most.
 const CAPACITY: usize = 20_000;
@@ -58,7 +58,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Record;
+    use cloudhsm_alerts_core::record::Record;
 
     #[test]
     fn the_oldest_is_forgotten_first() {

@@ -29,11 +29,11 @@ use jiff::Timestamp;
 use tracing::error;
 
 use crate::{
-    call_id::CallId,
     clock::{self, Clock},
     function::Timing,
 };
 pub use budget::Turn;
+use cloudhsm_alerts_core::call_id::CallId;
 use memory::Memory;
 pub use table::{Claim, LedgerError, Table};
 
@@ -133,7 +133,7 @@ impl Ledger {
 
     /// Begins an invocation: it claims under a name of its own, and the table gets a new chance.
     pub fn begin(&mut self, request_id: &str) {
-        let request_id = crate::text::one_line(request_id, 64);
+        let request_id = cloudhsm_alerts_core::text::one_line(request_id, 64);
         self.owner = format!("{request_id}/{:016x}", clock::unique());
         self.trouble = Trouble::default();
     }

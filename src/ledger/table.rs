@@ -16,10 +16,9 @@ use aws_sdk_dynamodb::{
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::{
+use crate::{clock::later, shell};
+use cloudhsm_alerts_core::{
     call_id::CallId,
-    clock::later,
-    shell,
     text::{chain, one_line},
 };
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::text::one_line;
+use cloudhsm_alerts_core::text::one_line;
 
 /// Name of the user argument that holds the mode.
 pub const BATCH_MODE: &str = "cloudhsm-alerts";

@@ -17,14 +17,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::{
+pub use batch::{BATCH_MODE, BatchMode, DEFAULT_MAX_MESSAGES, Done, Job, MAX_MESSAGES};
+use cloudhsm_alerts_core::{
     json,
     object::{ObjectRef, Skip},
     record::{Record, not_a_record},
     redact::text_without_secrets,
     text::one_line,
 };
-pub use batch::{BATCH_MODE, BatchMode, DEFAULT_MAX_MESSAGES, Done, Job, MAX_MESSAGES};
 
 /// Wrappings within wrappings (a destination record in an SNS envelope in an SQS message …) are opened
 /// to this depth.

@@ -5,10 +5,8 @@ use aws_sdk_s3::Client;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{Files, ReadError, RuleFile, Stamp, is_rule_file, text, within_limits};
-use crate::{
-    object::ObjectRef,
-    s3::{self, FetchError, Listed},
-};
+use crate::s3::{self, FetchError, Listed};
+use cloudhsm_alerts_core::object::ObjectRef;
 
 /// Objects fetched at a time.
 const CONCURRENT: usize = 16;

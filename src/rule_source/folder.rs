@@ -9,7 +9,7 @@ use std::{
 use walkdir::WalkDir;
 
 use super::{Files, ReadError, is_rule_file, text, within_limits};
-use crate::text::one_line;
+use cloudhsm_alerts_core::text::one_line;
 
 /// Reads what has changed, takes the rest from what is known. A file may be named itself, too.
 pub(super) fn read(folder: &Path, known: &Files) -> Result<Files, ReadError> {

@@ -25,8 +25,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{
-    clock,
+use crate::clock;
+use cloudhsm_alerts_core::{
     rules::{RuleFile, RuleSet, problem::Problem, watched::Watched},
     text::one_line,
 };

@@ -1,0 +1,112 @@
+//! `rules list`: the rules in use, as a table or as JSON.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use cloudhsm_alerts::shell;
+use cloudhsm_alerts_core::text::one_line;
+use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use serde_json::{Value, json};
+
+use crate::{rule_files::AddedRules, terminal::print};
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    added: AddedRules,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// A line for each rule
+    Table,
+    /// One JSON object with a list of rules and one of filters
+    Json,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let set = arguments.added.load()?;
+    let text = match arguments.format {
+        Format::Table => table(&set),
+        Format::Json => format!("{:#}\n", as_json(&set)),
+    };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(set: &cloudhsm_alerts_core::rules::RuleSet) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(["LEVEL", "NAME", "WHAT", "ATT&CK"]);
+    for rule in set.rules() {
+        table.add_row([
+            rule.level.as_str().to_owned(),
+            one_line(&rule.name, 80),
+            one_line(&rule.title, 80),
+            rule.techniques.join(" "),
+        ]);
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    for filter in set.filters() {
+        let rules = if filter.rules.is_empty() {
+            "every rule".to_owned()
+        } else {
+            one_line(&filter.rules.join(", "), 200)
+        };
+        let until = filter.expires.map_or_else(String::new, |last| {
+            let word = if filter.is_expired(shell::today()) {
+                "EXPIRED on"
+            } else {
+                "until"
+            };
+            format!(", {word} {last}")
+        });
+        text.push_str(&format!(
+            "filter {} ({}): keeps calls back from {rules}{until}\n",
+            one_line(&filter.name, 80),
+            one_line(&filter.title, 80)
+        ));
+    }
+    text
+}
+
+fn as_json(set: &cloudhsm_alerts_core::rules::RuleSet) -> Value {
+    let rules: Vec<Value> = set
+        .rules()
+        .iter()
+        .map(|rule| {
+            json!({
+                "id": rule.id,
+                "name": rule.name,
+                "level": rule.level.as_str(),
+                "title": rule.title,
+                "description": rule.description().trim_end(),
+                "attack": rule.techniques,
+            })
+        })
+        .collect();
+    let filters: Vec<Value> = set
+        .filters()
+        .iter()
+        .map(|filter| {
+            json!({
+                "id": filter.id,
+                "name": filter.name,
+                "title": filter.title,
+                "rules": filter.rules,
+                "expires": filter.expires.map(|date| date.to_string()),
+                "expired": filter.is_expired(shell::today()),
+            })
+        })
+        .collect();
+    json!({ "rules": rules, "filters": filters })
+}

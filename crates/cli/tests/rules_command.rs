@@ -1,0 +1,314 @@
+//! `rules` and `explain`, as an author of rules uses them.
+
+use std::fs;
+
+use cloudhsm_alerts_test_support::aws::{call, gzip, project, records, run, shown};
+use serde_json::{Value, json};
+
+const RULE: &str = "title: A backup goes to another region
+id: 11111111-2222-4333-8444-555555555555
+name: my-copy
+status: test
+level: high
+logsource: {product: aws, service: cloudtrail}
+detection:
+  call:
+    eventSource: cloudhsm.amazonaws.com
+    eventName: CopyBackupToRegion
+  condition: call
+tests:
+  - meets: a copy
+    record: {eventSource: cloudhsm.amazonaws.com, eventName: CopyBackupToRegion}
+  - misses: a restored backup
+    record: {eventSource: cloudhsm.amazonaws.com, eventName: RestoreBackup}
+";
+
+const FILTER: &str = "title: Copies by the recovery exercise
+id: 99999999-2222-4333-8444-555555555555
+name: exercise
+logsource: {product: aws, service: cloudtrail}
+filter:
+  rules: any
+  selection:
+    userIdentity.userName: alice
+    eventName: CopyBackupToRegion
+  condition: not selection
+";
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn list_shows_what_is_in_use() {
+    let folder = folder(&[("rules/mine.yml", RULE), ("rules/filter.yml", FILTER)]);
+    let (code, out, err) = shown(&run(&["rules", "list", "--rules", "rules"], folder.path()));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(words(out.lines().next().unwrap()), "LEVEL NAME WHAT ATT&CK");
+    let mine = out.lines().find(|line| line.contains("my-copy")).unwrap();
+    assert_eq!(words(mine), "high my-copy A backup goes to another region");
+    assert!(out.ends_with(
+        "filter exercise (Copies by the recovery exercise): keeps calls back from every rule\n"
+    ));
+
+    let (_, out, _) = shown(&run(&["rules", "list", "--format", "json"], folder.path()));
+    let listed: Value = serde_json::from_str(&out).unwrap();
+    let deleted = listed["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|rule| rule["name"] == "hsm-backup-deleted")
+        .unwrap();
+    assert_eq!(
+        (&deleted["level"], &deleted["attack"]),
+        (&json!("critical"), &json!(["T1485", "T1490"]))
+    );
+}
+
+#[test]
+fn check_tells_all_problems_with_their_places_and_exits_by_them() {
+    let bad = RULE
+        .replace("id: 1", "id: 2")
+        .replace("my-copy", "bad")
+        .replacen("eventName: CopyBackupToRegion", "eventName: CopyBackup", 1);
+    let folder = folder(&[
+        ("rules/bad.yml", &bad),
+        ("rules/good.yml", RULE),
+        ("rules/LICENSE", "x"),
+        ("warned/w.yml", RULE.split("tests:").next().unwrap()),
+    ]);
+    let check = |arguments: &[&str]| {
+        shown(&run(
+            &[&["rules", "check"], arguments].concat(),
+            folder.path(),
+        ))
+    };
+    let (code, out, err) = check(&["rules"]);
+    assert_eq!(
+        out,
+        "rules/bad.yml:10: error: detection.call.eventName: cloudhsm.amazonaws.com has no operation \"CopyBackup\"\n    \
+         no record has it; see the API reference\n"
+    );
+    assert_eq!(
+        (code, err.as_str()),
+        (Some(1), "2 files checked: 1 error, 0 warnings\n")
+    );
+    let (code, _, err) = check(&["warned"]);
+    assert_eq!(
+        (code, err.as_str()),
+        (Some(0), "1 file checked: 0 errors, 1 warning\n")
+    );
+    assert_eq!(check(&["warned", "--strict"]).0, Some(1));
+    let (code, _, err) = check(&[]);
+    assert_eq!(code, Some(0));
+    assert!(
+        err.ends_with(" files checked: 0 errors, 0 warnings\n"),
+        "{err}"
+    );
+    assert_eq!(
+        check(&["nowhere"]),
+        (
+            Some(1),
+            String::new(),
+            "cloudhsm-alerts: nowhere: cannot be read: No such file or directory (os error 2)\n"
+                .into()
+        )
+    );
+    assert_eq!(check(&["--nonsense"]).0, Some(2));
+    // A file in another encoding is one problem; the others are looked at all the same.
+    fs::write(folder.path().join("rules/latin.yml"), b"# r\xe8gle\n").unwrap();
+    let (code, out, err) = check(&["rules"]);
+    assert_eq!(
+        (code, err.as_str()),
+        (Some(1), "3 files checked: 2 errors, 0 warnings\n")
+    );
+    assert!(
+        out.ends_with(
+            "rules/latin.yml:1: error: expected YAML in UTF-8, found a character that is none\n    save the file in UTF-8\n"
+        ),
+        "{out}"
+    );
+}
+
+#[test]
+fn test_runs_the_tests_and_writes_junit() {
+    let failing = RULE
+        .replace("id: 1", "id: 2")
+        .replace("my-copy", "failing")
+        .replace("eventName: RestoreBackup", "eventName: CopyBackupToRegion");
+    let folder = folder(&[("good/a.yml", RULE), ("bad/b.yml", &failing)]);
+    let (code, out, err) = shown(&run(&["rules", "test", "good"], folder.path()));
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (Some(0), "", "1 rule: 2 passed, 0 failed\n")
+    );
+    let (code, out, err) = shown(&run(
+        &["rules", "test", "good", "bad", "--junit", "junit.xml"],
+        folder.path(),
+    ));
+    assert_eq!(
+        out,
+        "bad/b.yml:15: FAILED: failing misses \"a restored backup\"\n    \
+         the rule meets it: call: eventSource is \"cloudhsm.amazonaws.com\"; call: eventName is \"CopyBackupToRegion\"\n"
+    );
+    assert_eq!(
+        (code, err.as_str()),
+        (Some(1), "2 rules: 3 passed, 1 failed\n")
+    );
+    let junit = fs::read_to_string(folder.path().join("junit.xml")).unwrap();
+    assert!(junit.contains("<testsuites name=\"cloudhsm-alerts rules\" tests=\"4\" skipped=\"0\" failures=\"1\" errors=\"0\">"), "{junit}");
+    assert!(junit.contains("<testcase name=\"misses a restored backup\" classname=\"failing\" file=\"bad/b.yml\" line=\"15\">"), "{junit}");
+}
+
+#[test]
+fn explain_says_what_is_met_and_what_keeps_the_others() {
+    let folder = folder(&[("rules/mine.yml", RULE), ("rules/filter.yml", FILTER)]);
+    fs::write(
+        folder.path().join("log.json.gz"),
+        gzip(&records(&[
+            call("DeleteHsm", "1"),
+            call("CopyBackupToRegion", "2"),
+        ])),
+    )
+    .unwrap();
+    let explain = |arguments: &[&str]| {
+        shown(&run(
+            &[&["explain", "log.json.gz"], arguments].concat(),
+            folder.path(),
+        ))
+    };
+    let (code, out, err) = explain(&["--event-id", "2", "--rules", "rules"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let head: Vec<&str> = out.lines().take(4).collect();
+    assert_eq!(
+        head[..3],
+        [
+            "CopyBackupToRegion of cloudhsm.amazonaws.com, SUCCEEDED",
+            "",
+            "MEETS"
+        ]
+    );
+    assert_eq!(
+        head[3],
+        "  high hsm-backup-copied-to-region, but the filter exercise keeps it back"
+    );
+    assert!(out.contains("\nDOES NOT MEET, nearest first\n"));
+    assert!(out.contains("\n  hsm-deleted\n      call: eventName is \"CopyBackupToRegion\", expected \"deletehsm\"\n"), "{out}");
+
+    let (_, out, _) = explain(&["--event-id", "1", "--rule", "hsm-deleted"]);
+    assert_eq!(
+        out,
+        "DeleteHsm of cloudhsm.amazonaws.com, SUCCEEDED\n\nMEETS\n  critical hsm-deleted\n      \
+         call: eventSource is \"cloudhsm.amazonaws.com\"\n      call: eventName is \"DeleteHsm\"\n      \
+         not excluded, classic: requestParameters.hsmArn is not in the record, expected it to be there\n"
+    );
+    for (arguments, expected) in [
+        (
+            vec!["--event-id", "3"],
+            "cloudhsm-alerts: log.json.gz: none of its 2 records (0 unreadable) has the eventID \"3\"\n",
+        ),
+        (
+            vec!["--event-id", "1", "--rule", "hsm-delet"],
+            "cloudhsm-alerts: there is no rule \"hsm-delet\"; did you mean hsm-deleted?\n",
+        ),
+    ] {
+        assert_eq!(
+            explain(&arguments),
+            (Some(1), String::new(), expected.to_owned())
+        );
+    }
+}
+
+#[test]
+fn scan_takes_added_rules_and_says_what_filters_kept_back() {
+    let folder = folder(&[("rules/filter.yml", FILTER), ("broken/x.yml", "title: [x")]);
+    fs::write(
+        folder.path().join("log.json"),
+        records(&[call("CopyBackupToRegion", "1"), call("DeleteHsm", "2")]),
+    )
+    .unwrap();
+    let (code, out, err) = shown(&run(
+        &["scan", "log.json", "--rules", "rules"],
+        folder.path(),
+    ));
+    assert_eq!((code, out.lines().count()), (Some(0), 2), "{out}");
+    assert!(out.starts_with("CRITICAL "));
+    let lines: Vec<&str> = err.lines().collect();
+    assert!(
+        lines[0].ends_with("2 calls met a rule, 1 told, 1 kept back by filters"),
+        "{err}"
+    );
+    assert_eq!(
+        lines[1],
+        "kept back: 1 call from the rule hsm-backup-copied-to-region, by the filter exercise"
+    );
+    let (code, out, err) = shown(&run(
+        &["scan", "log.json", "--rules", "broken"],
+        folder.path(),
+    ));
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(
+        err.starts_with("cloudhsm-alerts: broken/x.yml:1: expected YAML: "),
+        "{err}"
+    );
+}
+
+#[test]
+fn what_the_documents_show_works() {
+    for page in ["README.md", "docs/writing-rules.md"] {
+        let text = fs::read_to_string(project().join(page)).unwrap();
+        let whole: Vec<&str> = text
+            .split("```yaml\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap())
+            .filter(|block| block.starts_with("title:"))
+            .collect();
+        assert!(!whole.is_empty(), "{page}");
+        for (number, block) in whole.iter().enumerate() {
+            let folder = folder(&[("rules/shown.yml", block)]);
+            let (code, out, err) = shown(&run(&["rules", "check", "rules"], folder.path()));
+            assert_eq!(
+                (code, out.as_str()),
+                (Some(0), ""),
+                "{page}, block {number}: {err}"
+            );
+            let (code, out, _) = shown(&run(&["rules", "test", "rules"], folder.path()));
+            assert_eq!(
+                (code, out.as_str()),
+                (Some(0), ""),
+                "{page}, block {number}"
+            );
+        }
+        // And the table of placeholders names them all.
+        if page.starts_with("docs/") {
+            for (name, what, usual) in cloudhsm_alerts_core::rules::watched::described() {
+                let usual: Vec<String> = usual.iter().map(|usual| format!("`{usual}`")).collect();
+                let usual = if usual.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    usual.join(", ")
+                };
+                let row = format!("| `%{name}%` | {what} | {usual} |");
+                assert!(text.contains(&row), "{row}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_page_about_the_rules_is_current() {
+    let (code, out, _) = shown(&run(&["rules", "document"], project()));
+    assert_eq!(code, Some(0));
+    let page = fs::read_to_string(project().join("docs/rules.md")).unwrap();
+    assert!(
+        page == out,
+        "docs/rules.md is not what `make rules-page` writes"
+    );
+}

@@ -1,0 +1,24 @@
+//! The core: bytes of a CloudTrail log file in, findings and alerts out.
+//!
+//! ```text
+//! bytes ──log_file: inflate, split──▶ Record ──rules──▶ Finding ──▶ Alert
+//! ```
+//!
+//! Everything here is synchronous and deterministic: no network, no environment, no clock (a record brings its
+//! own time, and the caller passes today's date). Neither tokio nor an AWS crate is a dependency. The Lambda
+//! function and the command line are built around it.
+
+pub mod actor;
+pub mod alert;
+pub mod call_id;
+pub mod finding;
+pub mod fingerprint;
+pub mod json;
+pub mod links;
+pub mod log_file;
+pub mod object;
+pub mod record;
+pub mod redact;
+pub mod rules;
+pub mod severity;
+pub mod text;

@@ -11,7 +11,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use compact_records::SLACK;
+use record_scan::SLACK;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::LogFileError;

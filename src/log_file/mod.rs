@@ -5,7 +5,7 @@
 //! file: one window of inflated bytes and one record are held at a time.
 //!
 //! Whoever cares for some calls only says so by a [`Relevance`]. Then records of other calls are not parsed
-//! and not handed on, but only proved to be records (`compact-records`) and counted: what is read and what is
+//! and not handed on, but only proved to be records (`record-scan`) and counted: what is read and what is
 //! wrong with a file stay the same to the letter.
 //!
 //! What is wrong with a file costs as little as it can. A record that is no JSON object, or too large,
@@ -18,7 +18,7 @@ mod split;
 
 use std::{mem, ops::ControlFlow};
 
-use compact_records::{Compact, End};
+use record_scan::{Compact, End};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -264,7 +264,7 @@ impl Records<'_> {
         let (count, passed_over) = (&mut self.count, &mut self.passed_over);
         let recent = &mut self.recent;
         let mut failed = None;
-        let (next, end) = compact_records::scan(padded, at, length, last, &mut |compact| {
+        let (next, end) = record_scan::scan(padded, at, length, last, &mut |compact| {
             if is_relevant(recent, &compact) {
                 let offset = base + (compact.start - at) as u64;
                 match read(compact.bytes, *count) {

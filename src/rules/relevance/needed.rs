@@ -11,7 +11,7 @@
 
 use std::cell::OnceCell;
 
-use compact_records::members;
+use record_scan::members;
 use memchr::memmem::{self, Finder};
 use rsigma_parser::{DetectionItem, Modifier, SigmaString, SigmaValue, StringPart};
 

@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use compact_records::lower_plain;
+use record_scan::lower_plain;
 
 use super::{Answer, Relevance, needed::RecordText};
 

@@ -1,347 +1,373 @@
-//! JSON's grammar on sets of places: what may stand next to what, which brackets match, where names must be
-//! and have their colons. What breaks it is noted in [`Masks::bad`], at the byte where it shows.
+//! The two stages: from bytes to bitmasks, and from bitmasks to records. The crate's documentation describes both and
+//! works one block through them.
+//!
+//! A violation of JSON's grammar sets a bit in [`Masks::error`], at the byte that shows it.
 
 use crate::{
-    BATCH, MOST_ENDS, TOO_DEEP,
-    block::{BLOCK, EightSets, Rare, Way},
-    places::{Place, Places, look_at_name},
+    BATCH, MAX_RECORDS, TOO_DEEP,
+    block::{BLOCK, EscapeMasks, Kernel, Lanes},
+    positions::{MemberPosition, Positions, match_key},
     scalar::{is_escape, is_scalar},
 };
 
-/// Sets of one kind, block by block.
-type Sets = [u64; BATCH];
+/// One kind of bitmask for each block of a batch.
+type BatchMask = [u64; BATCH];
 
-/// The blocks of a batch, kind by kind, so that eight of a kind are combined at once.
+/// Bitmasks of single characters, wherever they stand: [`BlockMasks`](crate::block::BlockMasks) of a whole batch. Each
+/// kind has its own array, so that one vector holds the masks of eight consecutive blocks.
 #[derive(Default)]
 #[repr(align(64))]
-pub(super) struct Blocks {
-    quote: Sets,
-    open: Sets,
-    close: Sets,
-    colon: Sets,
-    comma: Sets,
-    curly: Sets,
-    mark: Sets,
-    /// The blocks that have something rare, the lowest bit for the first.
-    rare: u64,
+pub(super) struct RawMasks {
+    quote: BatchMask,
+    open: BatchMask,
+    close: BatchMask,
+    colon: BatchMask,
+    comma: BatchMask,
+    curly: BatchMask,
+    m_or_u: BatchMask,
+    /// One bit for each block, the lowest for the first: whether it has a backslash or a control character.
+    special: u64,
 }
 
-impl Blocks {
-    /// Takes the batch apart.
+impl RawMasks {
+    /// The first step of stage 1.
     #[inline(always)]
-    pub(super) fn take(&mut self, way: impl Way, raw: &[[u8; BLOCK]]) {
-        let mut rare = 0;
+    pub(super) fn classify(&mut self, kernel: impl Kernel, raw: &[[u8; BLOCK]]) {
+        let mut special = 0;
         for (index, raw) in raw.iter().take(BATCH).enumerate() {
-            let block = way.classify(raw);
+            let block = kernel.classify(raw);
             self.quote[index] = block.quote;
             self.open[index] = block.open;
             self.close[index] = block.close;
             self.colon[index] = block.colon;
             self.comma[index] = block.comma;
             self.curly[index] = block.curly;
-            self.mark[index] = block.mark;
-            rare |= u64::from(block.rare) << index;
+            self.m_or_u[index] = block.m_or_u;
+            special |= u64::from(block.has_special) << index;
         }
-        self.rare = rare;
+        self.special = special;
     }
 }
 
-/// What they mean: the sets of a batch, kind by kind, outside strings unless said otherwise.
+/// The result of stage 1: bitmasks of a batch. Structural characters and scalars inside strings are left out.
 #[derive(Default)]
 #[repr(align(64))]
 pub(super) struct Masks {
-    open: Sets,
-    close: Sets,
-    /// Those of the brackets that are `[` or `]`.
-    square: Sets,
-    comma: Sets,
-    colon: Sets,
-    /// All bytes of strings with their quotes.
-    string: Sets,
+    open: BatchMask,
+    close: BatchMask,
+    /// `[` and `]`, out of `open` and `close`.
+    square: BatchMask,
+    comma: BatchMask,
+    colon: BatchMask,
+    /// Strings with both their quotes.
+    string: BatchMask,
     /// Opening quotes.
-    begin: Sets,
-    /// First bytes of numbers and words.
-    scalar: Sets,
-    mark: Sets,
-    backslash: Sets,
-    /// Bytes that break the grammar, or that this scan does not understand.
-    pub(super) bad: Sets,
+    open_quote: BatchMask,
+    /// First bytes of scalars (numbers, `true`, `false`, `null`): simdjson's pseudo-structural characters.
+    scalar: BatchMask,
+    /// In strings, too.
+    m_or_u: BatchMask,
+    /// In strings, too.
+    backslash: BatchMask,
+    /// Bytes that violate the grammar or that the scanner does not support.
+    pub(super) error: BatchMask,
 }
 
-/// What [`Scan::structure`] has found in a batch.
-pub(super) struct Structure {
-    /// How many elements ended.
-    pub(super) ended: usize,
-    /// Something else than `,{` stands behind the last one; what follows was not looked at.
-    pub(super) behind: bool,
-    /// All that is bad, whatever the block.
-    pub(super) bad: u64,
+/// The result of stage 2.
+pub(super) struct BatchResult {
+    /// Number of records that end in the batch.
+    pub(super) records: usize,
+    /// Something other than `,{` follows the last of them; stage 2 has stopped there.
+    pub(super) after_record: bool,
+    /// [`Masks::error`] of all blocks, combined by OR: zero if there is no error.
+    pub(super) error: u64,
 }
 
-/// What goes over from one batch to the next for [`Scan::tokens`].
+/// What stage 1 carries from the last block of a batch to the first block of the next.
 #[derive(Clone, Copy)]
 struct Carry {
-    /// All ones inside a string.
+    /// All ones if the last block ends inside a string.
     in_string: u64,
-    /// Whether the first byte is escaped, as the lowest bit.
+    /// 1 if the next byte is escaped.
     escaped: u64,
-    /// The last block's sets. A value or a name must follow: behind `{`, `[`, a colon, a comma.
-    expecting: u64,
+    /// The last block's mask, and so are the next two.
+    value_prefix: u64,
     open: u64,
-    /// All bytes of numbers and words.
+    /// All bytes of scalars, not only the first.
     scalar: u64,
 }
 
-/// What goes over from one block to the next.
-pub(super) struct Scan {
-    /// Where the element starts.
+/// What is carried from one batch to the next.
+pub(super) struct Scanner {
+    /// Position of the record's `{`.
     pub(super) start: usize,
     carry: Carry,
-    /// A name must follow: behind `{`, or a comma that is in no list. Of the last byte, as the lowest bit, and so
-    /// is the next one.
-    name_expected: u64,
-    /// Inside a name, or behind its closing quote.
-    in_name: u64,
-    /// The whole set: opening quotes of names.
-    name_begin: u64,
-    /// The brackets that are open, the innermost lowest: 1 for `[`. The highest is that of `Records`.
+    /// 1 if the last byte is a [key prefix](Scanner::stage2).
+    key_prefix: u64,
+    /// 1 if the addition that finds the ends of keys carries out of the last block.
+    key_overflow: u64,
+    /// The last block's mask of the opening quotes of keys.
+    key_quote: u64,
+    /// Open brackets, one bit each: 0 for `{`, 1 for `[`, the innermost in the lowest bit. The highest bit set is the
+    /// `[` of `Records`.
     stack: u64,
-    pub(super) event_source: Place,
-    pub(super) event_name: Place,
-    pub(super) places: Places,
+    pub(super) event_source: MemberPosition,
+    pub(super) event_name: MemberPosition,
+    pub(super) positions: Positions,
 }
 
-impl Scan {
-    pub(super) fn new(from: usize) -> Scan {
-        Scan {
+impl Scanner {
+    pub(super) fn new(from: usize) -> Scanner {
+        Scanner {
             start: from,
             carry: Carry {
                 in_string: 0,
                 escaped: 0,
-                // As behind the `[` of `Records`.
-                expecting: 1 << 63,
+                // As after the `[` of `Records`.
+                value_prefix: 1 << 63,
                 open: 0,
                 scalar: 0,
             },
-            name_expected: 0,
-            in_name: 0,
-            name_begin: 0,
+            key_prefix: 0,
+            key_overflow: 0,
+            key_quote: 0,
             stack: 1,
-            event_source: Place::Nowhere,
-            event_name: Place::Nowhere,
-            places: Places::default(),
+            event_source: MemberPosition::Missing,
+            event_name: MemberPosition::Missing,
+            positions: Positions::default(),
         }
     }
 
-    /// Strings, and what may stand next to what.
+    /// Stage 1: finds strings, structural characters and scalars, and checks which token follows which. There is no
+    /// branch on the content of a block, except for escapes.
     #[inline(always)]
-    pub(super) fn tokens<W: Way>(
+    pub(super) fn stage1<W: Kernel>(
         &mut self,
-        way: W,
+        kernel: W,
         bytes: &[u8],
         at: usize,
         raw: &[[u8; BLOCK]],
-        blocks: &mut Blocks,
+        raw_masks: &mut RawMasks,
         masks: &mut Masks,
     ) {
-        masks.bad = [0; BATCH];
+        masks.error = [0; BATCH];
         masks.backslash = [0; BATCH];
-        if blocks.rare != 0 || self.carry.escaped != 0 {
-            self.carry.escaped = rare(self.carry.escaped, bytes, at, raw, blocks, masks);
+        if raw_masks.special != 0 || self.carry.escaped != 0 {
+            self.carry.escaped =
+                resolve_escapes(self.carry.escaped, bytes, at, raw, raw_masks, masks);
         }
-        // From an opening quote up to the closing one, which is not in it.
-        let mut inside = [0; BATCH];
-        for (quote, inside) in eights(&blocks.quote).iter().zip(eights_mut(&mut inside)) {
-            *inside = way.store(way.odd(way.load(quote)));
+        // The string mask: strings with their opening quotes, without their closing quotes.
+        let mut in_string = [0; BATCH];
+        for (quote, in_string) in lanes(&raw_masks.quote)
+            .iter()
+            .zip(lanes_mut(&mut in_string))
+        {
+            *in_string = kernel.store(kernel.prefix_xor(kernel.load(quote)));
         }
-        let mut in_string = self.carry.in_string;
-        for inside in &mut inside {
-            *inside ^= in_string;
-            in_string = (inside.cast_signed() >> 63).cast_unsigned();
+        // A block that starts inside a string has its mask inverted. The highest bit is copied to all bits, for the
+        // next block.
+        let mut carry = self.carry.in_string;
+        for in_string in &mut in_string {
+            *in_string ^= carry;
+            carry = (in_string.cast_signed() >> 63).cast_unsigned();
         }
-        let last_of = |set| way.load(&[0, 0, 0, 0, 0, 0, 0, set]);
-        let mut expecting_before = last_of(self.carry.expecting);
-        let mut open_before = last_of(self.carry.open);
-        let mut scalar_before = last_of(self.carry.scalar);
+        let in_last_lane = |mask| kernel.load(&[0, 0, 0, 0, 0, 0, 0, mask]);
+        let mut value_prefix_before = in_last_lane(self.carry.value_prefix);
+        let mut open_before = in_last_lane(self.carry.open);
+        let mut scalar_before = in_last_lane(self.carry.scalar);
         for eight in 0..BATCH / 8 {
-            let load = |sets: &Sets| way.load(&eights(sets)[eight]);
+            let load = |masks: &BatchMask| kernel.load(&lanes(masks)[eight]);
             let store =
-                |sets: &mut Sets, eight_sets| eights_mut(sets)[eight] = way.store(eight_sets);
-            let (inside, quote) = (load(&inside), load(&blocks.quote));
-            let string = way.or(inside, quote);
-            let begin = way.and(quote, inside);
-            let open = way.without(load(&blocks.open), string);
-            let close = way.without(load(&blocks.close), string);
-            let colon = way.without(load(&blocks.colon), string);
-            let comma = way.without(load(&blocks.comma), string);
-            let separator = way.or(colon, comma);
-            let brackets = way.or(open, close);
-            let all = way.or(string, way.or(brackets, separator));
-            let scalar = way.not(all);
-            let scalar_start = way.without(scalar, way.behind(scalar_before, scalar));
+                |masks: &mut BatchMask, vector| lanes_mut(masks)[eight] = kernel.store(vector);
+            let (in_string, quote) = (load(&in_string), load(&raw_masks.quote));
+            let string = kernel.or(in_string, quote);
+            let open_quote = kernel.and(quote, in_string);
+            let open = kernel.and_not(load(&raw_masks.open), string);
+            let close = kernel.and_not(load(&raw_masks.close), string);
+            let colon = kernel.and_not(load(&raw_masks.colon), string);
+            let comma = kernel.and_not(load(&raw_masks.comma), string);
+            let separator = kernel.or(colon, comma);
+            let brackets = kernel.or(open, close);
+            let not_scalar = kernel.or(string, kernel.or(brackets, separator));
+            // White space is taken for a scalar, and fails the check of scalars.
+            let scalar = kernel.not(not_scalar);
+            let scalar_start = kernel.and_not(scalar, kernel.follows(scalar_before, scalar));
             scalar_before = scalar;
 
-            // A value or a name stands behind `{`, `[`, a colon or a comma and nowhere else, and all other
-            // tokens stand behind a value or a name: but for the end of an empty object or list.
-            let expecting = way.or(separator, open);
-            let expected = way.behind(expecting_before, expecting);
-            expecting_before = expecting;
-            let starts = way.or(begin, way.or(open, scalar_start));
-            let tokens = way.or(starts, way.or(separator, close));
-            let opened = way.behind(open_before, open);
+            // A value or a key starts directly after `{`, `[`, a colon or a comma (a value prefix) and nowhere else.
+            // A colon, a comma or a closing bracket never follows these, except where it closes an empty object or
+            // array. So the two masks XORed below must be equal.
+            let value_prefix = kernel.or(separator, open);
+            let value_expected = kernel.follows(value_prefix_before, value_prefix);
+            value_prefix_before = value_prefix;
+            let starts = kernel.or(open_quote, kernel.or(open, scalar_start));
+            let tokens = kernel.or(starts, kernel.or(separator, close));
+            let after_open = kernel.follows(open_before, open);
             open_before = open;
-            let bad = way.without(
-                way.xor(way.and(tokens, expected), starts),
-                way.and(close, opened),
+            let error = kernel.and_not(
+                kernel.xor(kernel.and(tokens, value_expected), starts),
+                kernel.and(close, after_open),
             );
-            let bad = way.or(bad, load(&masks.bad));
+            let error = kernel.or(error, load(&masks.error));
 
             store(&mut masks.open, open);
             store(&mut masks.close, close);
             store(
                 &mut masks.square,
-                way.without(brackets, load(&blocks.curly)),
+                kernel.and_not(brackets, load(&raw_masks.curly)),
             );
             store(&mut masks.comma, comma);
             store(&mut masks.colon, colon);
             store(&mut masks.string, string);
-            store(&mut masks.begin, begin);
+            store(&mut masks.open_quote, open_quote);
             store(&mut masks.scalar, scalar_start);
-            store(&mut masks.mark, load(&blocks.mark));
-            store(&mut masks.bad, bad);
+            store(&mut masks.m_or_u, load(&raw_masks.m_or_u));
+            store(&mut masks.error, error);
         }
-        let last = |eight| way.store(eight)[7];
-        self.carry.in_string = in_string;
-        self.carry.expecting = last(expecting_before);
-        self.carry.open = last(open_before);
-        self.carry.scalar = last(scalar_before);
+        let last_lane = |vector| kernel.store(vector)[7];
+        self.carry.in_string = carry;
+        self.carry.value_prefix = last_lane(value_prefix_before);
+        self.carry.open = last_lane(open_before);
+        self.carry.scalar = last_lane(scalar_before);
     }
 
-    /// Brackets: that they match, where lists are, and where elements end. Names: that they stand where they
-    /// must, with a colon behind them, and which may be those looked for.
+    /// Stage 2: matches brackets, which shows where arrays are and where records end; finds the keys of objects, each
+    /// of which must be followed by a colon; queues scalars, and keys that may be `eventSource` or `eventName`, for
+    /// [`Scanner::check_positions`].
+    ///
+    /// A key prefix is a `{`, or a comma that stands in an object: a key must follow.
     #[inline(always)]
-    pub(super) fn structure(
+    pub(super) fn stage2(
         &mut self,
         bytes: &[u8],
         at: usize,
         count: usize,
         masks: &mut Masks,
-        ends: &mut [usize; MOST_ENDS],
-    ) -> Structure {
-        let mut found = Structure {
-            ended: 0,
-            behind: false,
-            bad: 0,
+        ends: &mut [usize; MAX_RECORDS],
+    ) -> BatchResult {
+        let mut found = BatchResult {
+            records: 0,
+            after_record: false,
+            error: 0,
         };
         let mut stack = self.stack;
-        let (mut expected_before, mut in_name, mut begin_before) =
-            (self.name_expected, self.in_name, self.name_begin);
+        let (mut key_prefix_before, mut key_overflow, mut key_quote_before) =
+            (self.key_prefix, self.key_overflow, self.key_quote);
         for index in 0..count.min(BATCH) {
             let (open, close, square) =
                 (masks.open[index], masks.close[index], masks.square[index]);
-            // Brackets that are open where the block begins, that of `Records` not counted.
-            let level = 63_u32.saturating_sub(stack.leading_zeros());
+            // Depth at the block's first byte: 1 in a record, outside its nested values.
+            let depth = 63_u32.saturating_sub(stack.leading_zeros());
             let closes = close.count_ones();
-            // Only `{` and `}` in an object, and no more `}` than objects: their order does not matter. A
-            // block of `}` alone has more than there may be.
+            // The common case: the block has no `[` or `]`, starts in an object and closes no array. Then only the
+            // numbers of `{` and `}` count, not their order. A record must not end in it either: one more bracket
+            // than the block closes must be `{`. For 64 closing brackets the mask is the whole stack, which is
+            // never 0.
             let innermost = u64::MAX >> 63_u32.saturating_sub(closes);
-            let in_list = if square | (stack & (innermost | TOO_DEEP)) == 0 {
-                // JSON has at most 16 `{` in a block, which stay in the number. More are bad, and what
-                // becomes of the stack no longer matters.
+            let in_array = if square | (stack & (innermost | TOO_DEEP)) == 0 {
+                // Valid JSON has at most 16 `{` in a block of this kind, and the stack's free bits hold these. More
+                // are an error found elsewhere, and then the stack is not used any more.
                 stack = stack.wrapping_shl(open.count_ones()).wrapping_shr(closes);
                 0
             } else {
-                nest(
+                walk_brackets(
                     &mut stack,
                     bytes,
                     at + index * BLOCK,
                     [open, close, square],
-                    &mut masks.bad[index],
+                    &mut masks.error[index],
                     ends,
                     &mut found,
                 )
             };
-            let (string, begin, scalar) =
-                (masks.string[index], masks.begin[index], masks.scalar[index]);
-            let name_expecting = (masks.comma[index] | open) & !in_list;
-            let name_expected = (name_expecting << 1) | expected_before;
-            expected_before = name_expecting >> 63;
-            let name_begin = begin & name_expected;
-            // Added to the string's ones, the name's first bit carries to the byte behind the string, where
-            // the colon must be, and a colon may be nowhere else. Other strings stay as they are.
-            let (sum, over) = string.overflowing_add(name_begin);
-            let (sum, over_too) = sum.overflowing_add(in_name);
-            in_name = u64::from(over | over_too);
-            let bad = masks.bad[index]
-                | ((open | scalar) & name_expected)
+            let (string, open_quote, scalar) = (
+                masks.string[index],
+                masks.open_quote[index],
+                masks.scalar[index],
+            );
+            let key_prefix = (masks.comma[index] | open) & !in_array;
+            let key_expected = (key_prefix << 1) | key_prefix_before;
+            key_prefix_before = key_prefix >> 63;
+            let key_quote = open_quote & key_expected;
+            // A string is a run of ones. Adding the bit of a key's opening quote to its run clears the run and
+            // carries to the byte after it, where the colon must be. Strings that are values stay as they are, so
+            // that no other bit outside strings is set, and no other colon is allowed.
+            let (sum, over) = string.overflowing_add(key_quote);
+            let (sum, over_carry) = sum.overflowing_add(key_overflow);
+            key_overflow = u64::from(over | over_carry);
+            let error = masks.error[index]
+                | ((open | scalar) & key_expected)
                 | ((sum & !string) ^ masks.colon[index])
-                // An escape in a name could spell one of those looked for.
+                // An escape in a key may stand for a letter of `eventName`. The scanner does not decode it.
                 | (masks.backslash[index] & string & !sum);
-            masks.bad[index] = bad;
-            found.bad |= bad;
+            masks.error[index] = error;
+            found.error |= error;
 
-            let mut marked = ((name_begin << 8) | (begin_before >> 56)) & masks.mark[index];
-            if marked != 0 {
-                marked = at_top_level(marked, open, close, level);
+            // The eighth letter of a key is at its opening quote plus 8.
+            let mut candidates =
+                ((key_quote << 8) | (key_quote_before >> 56)) & masks.m_or_u[index];
+            if candidates != 0 {
+                candidates = at_top_level(candidates, open, close, depth);
             }
-            begin_before = name_begin;
-            self.places.push(at + index * BLOCK, scalar | marked);
-            if found.behind {
+            key_quote_before = key_quote;
+            self.positions.push(at + index * BLOCK, scalar | candidates);
+            if found.after_record {
                 break;
             }
         }
         self.stack = stack;
-        (self.name_expected, self.in_name, self.name_begin) =
-            (expected_before, in_name, begin_before);
+        (self.key_prefix, self.key_overflow, self.key_quote) =
+            (key_prefix_before, key_overflow, key_quote_before);
         found
     }
 
-    /// Looks at the places before `end`. Returns whether all numbers and words are such.
+    /// Checks the queued positions before `end`. Returns whether all scalars are valid; keys are compared with
+    /// `eventSource` and `eventName`.
     #[inline(always)]
-    pub(super) fn settle(&mut self, bytes: &[u8], end: usize) -> bool {
-        let mut good = true;
+    pub(super) fn check_positions(&mut self, bytes: &[u8], end: usize) -> bool {
+        let mut valid = true;
         let (source, name) = (&mut self.event_source, &mut self.event_name);
-        self.places.take_before(end, |at| {
+        self.positions.drain_before(end, |at| {
             if matches!(bytes[at - 1], b':' | b',' | b'[') {
-                // All numbers and words, and no mark of a name that is looked for.
-                good &= is_scalar(&bytes[at..]);
+                // A scalar. In the keys that are searched for, the eighth letter follows a letter.
+                valid &= is_scalar(&bytes[at..]);
             } else {
-                look_at_name(bytes, at, source, name);
+                match_key(bytes, at, source, name);
             }
         });
-        good
+        valid
     }
 }
 
-/// Of some places in a block, those in the element itself and in no object or list within it: one bracket is
-/// open there.
+/// The candidates that are not in a nested object or array of the record: those at depth 1. `depth` is that of the
+/// block's first byte.
 #[inline(always)]
-fn at_top_level(mut places: u64, open: u64, close: u64, level: u32) -> u64 {
+fn at_top_level(mut candidates: u64, open: u64, close: u64, depth: u32) -> u64 {
     let mut kept = 0;
-    while places != 0 {
-        let place = places & places.wrapping_neg();
-        places ^= place;
-        let before = place - 1;
-        if level + (open & before).count_ones() == 1 + (close & before).count_ones() {
-            kept |= place;
+    while candidates != 0 {
+        let bit = candidates & candidates.wrapping_neg();
+        candidates ^= bit;
+        let before = bit - 1;
+        if depth + (open & before).count_ones() == 1 + (close & before).count_ones() {
+            kept |= bit;
         }
     }
     kept
 }
 
-/// The brackets of one block, one by one. Returns where lists are: the innermost bracket is `[`, and a bracket
-/// counts for the bytes from itself on.
+/// Pushes and pops the brackets of one block, one by one. Returns the mask of bytes whose innermost open bracket is
+/// `[`. An opening bracket counts as open at its own byte, a closing bracket does not.
 #[inline(always)]
-fn nest(
+fn walk_brackets(
     stack: &mut u64,
     bytes: &[u8],
     at: usize,
     [open, close, square]: [u64; 3],
-    bad: &mut u64,
-    ends: &mut [usize; MOST_ENDS],
-    found: &mut Structure,
+    error: &mut u64,
+    ends: &mut [usize; MAX_RECORDS],
+    found: &mut BatchResult,
 ) -> u64 {
-    let mut in_list = 0_u64.wrapping_sub(*stack & 1);
+    let mut in_array = 0_u64.wrapping_sub(*stack & 1);
     let mut brackets = open | close;
     while brackets != 0 {
         let bit = brackets.trailing_zeros();
@@ -351,70 +377,75 @@ fn nest(
         let from_here = u64::MAX << bit;
         if open & bracket != 0 {
             if *stack & TOO_DEEP != 0 || (*stack == 1 && square == 1) {
-                *bad |= bracket;
+                *error |= bracket;
                 break;
             }
             *stack = (*stack << 1) | square;
         } else {
             if *stack == 1 || *stack & 1 != square {
-                *bad |= bracket;
+                *error |= bracket;
                 break;
             }
             *stack >>= 1;
             if *stack == 1 {
                 let end = at + bit as usize + 1;
-                ends[found.ended] = end;
-                found.ended += 1;
+                ends[found.records] = end;
+                found.records += 1;
                 if bytes[end..end + 2] != *b",{" {
-                    found.behind = true;
-                    return in_list | from_here;
+                    found.after_record = true;
+                    return in_array | from_here;
                 }
             }
         }
-        in_list = (in_list & !from_here) | (0_u64.wrapping_sub(*stack & 1) & from_here);
+        in_array = (in_array & !from_here) | (0_u64.wrapping_sub(*stack & 1) & from_here);
     }
-    in_list
+    in_array
 }
 
-fn eights(sets: &Sets) -> &[EightSets] {
-    sets.as_chunks().0
+fn lanes(masks: &BatchMask) -> &[Lanes] {
+    masks.as_chunks().0
 }
 
-fn eights_mut(sets: &mut Sets) -> &mut [EightSets] {
-    sets.as_chunks_mut().0
+fn lanes_mut(masks: &mut BatchMask) -> &mut [Lanes] {
+    masks.as_chunks_mut().0
 }
 
-/// Takes escaped quotes out of the blocks, and finds what is bad about escapes and control characters. Returns
-/// whether the first byte behind the batch is escaped.
+/// Removes escaped quotes from the quote masks, and marks invalid escapes and control characters as errors. Returns 1
+/// if the first byte after the batch is escaped. Most batches do not come here.
 #[cold]
 #[inline(never)]
-fn rare(
+fn resolve_escapes(
     mut escaped_before: u64,
     bytes: &[u8],
     at: usize,
     raw: &[[u8; BLOCK]],
-    blocks: &mut Blocks,
+    raw_masks: &mut RawMasks,
     masks: &mut Masks,
 ) -> u64 {
     for (index, raw) in raw.iter().take(BATCH).enumerate() {
-        if (blocks.rare >> index) & 1 != 0 || escaped_before != 0 {
-            let rare = Rare::of(raw);
-            let escaped = escaped(rare.backslash, &mut escaped_before);
-            blocks.quote[index] &= !escaped;
-            masks.backslash[index] = rare.backslash;
-            masks.bad[index] = rare.control | bad_escapes(bytes, at + index * BLOCK, escaped);
+        if (raw_masks.special >> index) & 1 != 0 || escaped_before != 0 {
+            let special = EscapeMasks::of(raw);
+            let escaped = escaped(special.backslash, &mut escaped_before);
+            raw_masks.quote[index] &= !escaped;
+            masks.backslash[index] = special.backslash;
+            masks.error[index] =
+                special.control | invalid_escapes(bytes, at + index * BLOCK, escaped);
         }
     }
     escaped_before
 }
 
-/// The bytes that stand behind a backslash which is not itself escaped.
+/// Escaped characters: the bytes after a backslash that is not itself escaped. `carry` is 1 if the last block ends with
+/// such a backslash.
 #[inline(always)]
 fn escaped(backslash: u64, carry: &mut u64) -> u64 {
     const EVEN: u64 = 0x5555_5555_5555_5555;
     let backslash = backslash & !*carry;
     let follows = (backslash << 1) | *carry;
-    // A run of backslashes that starts at an odd place: added to it, the carry says where it ends.
+    // The first backslash of a run escapes the byte after it, which escapes nothing, and so on: in a run that starts at
+    // an even position the escaped bytes are at odd positions, and the other way round. Adding the first bit of a run
+    // that starts at an odd position clears this run in the sum, which selects the even positions for it. If the sum
+    // overflows, the run goes up to the end of the block and escapes the next byte.
     let odd_starts = backslash & !EVEN & !follows;
     let (sum, over) = odd_starts.overflowing_add(backslash);
     *carry = u64::from(over);
@@ -422,14 +453,102 @@ fn escaped(backslash: u64, carry: &mut u64) -> u64 {
 }
 
 #[cold]
-fn bad_escapes(bytes: &[u8], at: usize, mut escaped: u64) -> u64 {
-    let mut bad = 0;
+fn invalid_escapes(bytes: &[u8], at: usize, mut escaped: u64) -> u64 {
+    let mut invalid = 0;
     while escaped != 0 {
         let bit = escaped.trailing_zeros();
         if !is_escape(&bytes[at + bit as usize..]) {
-            bad |= 1 << bit;
+            invalid |= 1 << bit;
         }
         escaped &= escaped - 1;
     }
-    bad
+    invalid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::Portable;
+
+    /// The lines of the crate's documentation are what the two stages compute.
+    #[test]
+    fn the_worked_block_is_computed() {
+        let mut lines = include_str!("worked_block.md")
+            .lines()
+            .filter(|line| !line.starts_with("```"));
+        let text = lines.next().unwrap().trim_start();
+        let documented: Vec<_> = lines
+            .map(|line| {
+                let (name, bits) = line.split_once(' ').unwrap();
+                (name, bits.trim_start())
+            })
+            .collect();
+
+        let mut padded = text.as_bytes().to_vec();
+        assert_eq!(padded.len(), BLOCK);
+        padded.resize(BLOCK + crate::PADDING, 0);
+        let (raw, _) = padded[..BLOCK].as_chunks::<BLOCK>();
+        let (mut scanner, mut raw_masks, mut masks) =
+            (Scanner::new(0), RawMasks::default(), Masks::default());
+        raw_masks.classify(Portable, raw);
+        scanner.stage1(Portable, &padded, 0, raw, &mut raw_masks, &mut masks);
+        let found = scanner.stage2(&padded, 0, 1, &mut masks, &mut [0; MAX_RECORDS]);
+        assert_eq!((found.error, found.records), (0, 0));
+
+        let (mut stack, mut error) = (1, 0);
+        let in_array = walk_brackets(
+            &mut stack,
+            &padded,
+            0,
+            [masks.open[0], masks.close[0], masks.square[0]],
+            &mut error,
+            &mut [0; MAX_RECORDS],
+            &mut BatchResult {
+                records: 0,
+                after_record: false,
+                error: 0,
+            },
+        );
+        let quote = Portable.load(&lanes(&raw_masks.quote)[0]);
+        let in_string = Portable.store(Portable.prefix_xor(quote));
+        let string = masks.string[0];
+        let value_prefix = masks.open[0] | masks.comma[0] | masks.colon[0];
+        let key_quote = scanner.key_quote;
+        let candidate = (key_quote << 8) & masks.m_or_u[0];
+        assert_eq!(
+            at_top_level(candidate, masks.open[0], masks.close[0], 0),
+            candidate
+        );
+        let computed = [
+            ("backslash", masks.backslash[0]),
+            ("escaped", escaped(masks.backslash[0], &mut 0)),
+            ("quote", raw_masks.quote[0]),
+            ("in_string", in_string[0]),
+            ("string", string),
+            ("open", masks.open[0]),
+            ("close", masks.close[0]),
+            ("comma", masks.comma[0]),
+            ("colon", masks.colon[0]),
+            ("scalar", masks.scalar[0]),
+            ("value_prefix", value_prefix),
+            ("value_expected", (value_prefix << 1) | 1),
+            (
+                "value_start",
+                masks.open_quote[0] | masks.open[0] | masks.scalar[0],
+            ),
+            ("in_array", in_array),
+            ("key_prefix", (masks.comma[0] | masks.open[0]) & !in_array),
+            ("key_quote", key_quote),
+            ("key_end", (string + key_quote) & !string),
+            ("candidate", candidate),
+        ];
+        let computed = computed.map(|(name, mask)| {
+            let bits = (0..BLOCK).map(|bit| if (mask >> bit) & 1 == 1 { '1' } else { '.' });
+            (name, bits.collect::<String>())
+        });
+        for ((name, bits), documented) in computed.iter().zip(&documented) {
+            assert_eq!((*name, &**bits), *documented);
+        }
+        assert_eq!(computed.len(), documented.len());
+    }
 }

@@ -97,7 +97,7 @@ fn run(stage: &str, file: &[u8], rules: &RuleSet) -> u64 {
     match stage {
         "nothing" => file.len() as u64,
         "inflate" => inflate(file),
-        // No rule at all: every record is proved to be one and passed over.
+        // No rule at all: every record is validated and skipped.
         "split" => read(LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, &none), file),
         // And looked up in what the rules can meet; what they can is parsed.
         "look up" => read(
@@ -160,7 +160,7 @@ fn read(mut log_file: LogFile<'_>, file: &[u8]) -> u64 {
         log_file.push(chunk, &mut sink).unwrap();
     }
     log_file.finish(&mut sink).unwrap();
-    records + log_file.passed_over()
+    records + log_file.skipped_records()
 }
 
 fn scan(mut scan: Scan<'_>, file: &[u8]) -> u64 {

@@ -156,10 +156,10 @@ impl<'r> Scan<'r> {
 
     /// Counts so far. Records that no rule can meet count as looked at.
     pub fn counts(&self) -> Counts {
-        let passed_over = self.log_file.passed_over();
+        let skipped = self.log_file.skipped_records();
         let mut counts = self.tally.counts.clone();
-        counts.records += passed_over;
-        counts.evaluated += passed_over;
+        counts.records += skipped;
+        counts.evaluated += skipped;
         counts
     }
 

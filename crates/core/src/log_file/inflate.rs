@@ -11,8 +11,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use compact_records::SLACK;
 use flate2::{Decompress, FlushDecompress, Status};
+use record_scan::PADDING;
 
 use super::LogFileError;
 
@@ -28,7 +28,7 @@ static WINDOWS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// What is handed on: a window with `length` bytes behind its [`ROOM`], and whether they are the last. Behind them
-/// stand at least [`SLACK`] more, which are zeros behind the last bytes. Whoever wants to keep the window leaves
+/// stand at least [`PADDING`] more, which are zeros behind the last bytes. Whoever wants to keep the window leaves
 /// another one in its place.
 pub(super) struct Piece<W> {
     pub(super) window: W,
@@ -64,7 +64,7 @@ pub(super) fn window() -> Vec<u8> {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .pop()
-        .unwrap_or_else(|| vec![0; ROOM + WINDOW + SLACK])
+        .unwrap_or_else(|| vec![0; ROOM + WINDOW + PADDING])
 }
 
 /// The window is used no more.
@@ -208,7 +208,7 @@ impl Inflate {
         sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         let length = std::mem::take(&mut self.filled);
-        self.window[ROOM + length..][..SLACK].fill(0);
+        self.window[ROOM + length..][..PADDING].fill(0);
         sink(Piece {
             window: &mut self.window,
             length,

@@ -4,9 +4,9 @@
 //! knows where the bytes come from or what a record means for anybody. Memory does not grow with the
 //! file: one window of inflated bytes and one record are held at a time.
 //!
-//! Whoever cares for some calls only says so by a [`Relevance`]. Then records of other calls are not parsed
-//! and not handed on, but only proved to be records (`compact-records`) and counted: what is read and what is
-//! wrong with a file stay the same to the letter.
+//! A caller that needs some calls only passes a [`Relevance`]. Then records of other calls are skipped: validated
+//! and counted (`record-scan`), but not parsed and not handed on. Counts and errors of a file are the same with and
+//! without it.
 //!
 //! What is wrong with a file costs as little as it can. A record that is no JSON object, or too large,
 //! costs that record ([`Unreadable`]); the file goes on. A syntax error, a truncation or corrupt gzip
@@ -18,7 +18,7 @@ mod split;
 
 use std::{mem, ops::ControlFlow};
 
-use compact_records::{Compact, End};
+use record_scan::{End, ScannedRecord};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -113,7 +113,7 @@ pub struct LogFile<'r> {
 struct Records<'r> {
     splitter: Splitter,
     count: u64,
-    passed_over: u64,
+    skipped_records: u64,
     /// `None`: every record is parsed.
     recent: Option<Recent<'r>>,
     /// The beginning of a record whose end is still to come.
@@ -128,14 +128,14 @@ impl<'r> LogFile<'r> {
             records: Records {
                 splitter: Splitter::new(),
                 count: 0,
-                passed_over: 0,
+                skipped_records: 0,
                 recent: None,
                 unfinished: Vec::new(),
             },
         }
     }
 
-    /// A reader that passes over records which are not relevant.
+    /// A reader that skips records which are not relevant.
     pub fn of_relevant(max_uncompressed: u64, relevance: &'r Relevance) -> LogFile<'r> {
         let mut file = LogFile::new(max_uncompressed);
         // Where everything is relevant, looking first would only take time.
@@ -171,8 +171,8 @@ impl<'r> LogFile<'r> {
     }
 
     /// Records that were not parsed, because they are not relevant.
-    pub fn passed_over(&self) -> u64 {
-        self.records.passed_over
+    pub fn skipped_records(&self) -> u64 {
+        self.records.skipped_records
     }
 
     /// Bytes of the object so far, as stored.
@@ -186,7 +186,7 @@ impl<'r> LogFile<'r> {
     }
 }
 
-/// The two ways out of a push: the splitter's word, or that of the JSON parser.
+/// Why a push ends early: an error of the splitter, or of the JSON parser.
 enum Stop {
     Split(SplitError),
     Json { offset: u64, message: String },
@@ -242,9 +242,9 @@ impl Records<'_> {
         let mut at = 0;
         while at < length {
             if self.recent.is_some() && self.splitter.expects_element() && padded[at] == b'{' {
-                let (next, end) = self.pass_over((padded, at, length, last), sink)?;
+                let (next, end) = self.scan_records((padded, at, length, last), sink)?;
                 at = next;
-                if end == End::More && !last {
+                if end == End::Incomplete && !last {
                     return Ok(at);
                 }
             }
@@ -253,21 +253,20 @@ impl Records<'_> {
         Ok(length)
     }
 
-    /// Goes over compact elements from the piece's `at` on, parsing the relevant ones. Returns where it
-    /// ended.
-    fn pass_over(
+    /// Scans records from the piece's `at` on and parses the relevant ones. Returns the position where the scan ended.
+    fn scan_records(
         &mut self,
         (padded, at, length, last): (&[u8], usize, usize, bool),
         sink: &mut impl FnMut(Entry),
     ) -> Result<(usize, End), LogFileError> {
         let base = self.splitter.offset();
-        let (count, passed_over) = (&mut self.count, &mut self.passed_over);
+        let (count, skipped_records) = (&mut self.count, &mut self.skipped_records);
         let recent = &mut self.recent;
         let mut failed = None;
-        let (next, end) = compact_records::scan(padded, at, length, last, &mut |compact| {
-            if is_relevant(recent, &compact) {
-                let offset = base + (compact.start - at) as u64;
-                match read(compact.bytes, *count) {
+        let (next, end) = record_scan::scan(padded, at, length, last, &mut |record| {
+            if is_relevant(recent, &record) {
+                let offset = base + (record.start - at) as u64;
+                match read(record.bytes, *count) {
                     Ok(entry) => sink(entry.map_err(|reason| Unreadable {
                         index: *count,
                         offset,
@@ -279,7 +278,7 @@ impl Records<'_> {
                     }
                 }
             } else {
-                *passed_over += 1;
+                *skipped_records += 1;
             }
             *count += 1;
             ControlFlow::Continue(())
@@ -287,11 +286,12 @@ impl Records<'_> {
         if let Some((offset, message)) = failed {
             return Err(self.syntax(offset, message));
         }
-        self.splitter.elements_passed(next - at, end == End::Behind);
+        self.splitter
+            .elements_passed(next - at, end == End::AfterRecord);
         Ok((next, end))
     }
 
-    /// Lets the splitter take bytes, up to the next element that may be compact.
+    /// Gives bytes to the splitter, up to the next record that may be scanned.
     fn split(&mut self, bytes: &[u8], sink: &mut impl FnMut(Entry)) -> Result<usize, LogFileError> {
         let count = &mut self.count;
         let pause = self.recent.is_some();
@@ -335,11 +335,11 @@ impl Records<'_> {
     }
 }
 
-/// A record that does not say clearly which call it is of is relevant.
+/// A record whose `eventSource` or `eventName` the scanner did not find is relevant.
 #[inline(always)]
-fn is_relevant(recent: &mut Option<Recent<'_>>, compact: &Compact<'_>) -> bool {
-    match (recent, compact.event_source, compact.event_name) {
-        (Some(recent), Some(source), Some(name)) => recent.includes(source, name, compact.bytes),
+fn is_relevant(recent: &mut Option<Recent<'_>>, record: &ScannedRecord<'_>) -> bool {
+    match (recent, record.event_source, record.event_name) {
+        (Some(recent), Some(source), Some(name)) => recent.includes(source, name, record.bytes),
         _ => true,
     }
 }

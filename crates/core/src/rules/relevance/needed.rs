@@ -11,8 +11,8 @@
 
 use std::cell::OnceCell;
 
-use compact_records::members;
 use memchr::memmem::{self, Finder};
+use record_scan::top_level_members;
 use rsigma_parser::{DetectionItem, Modifier, SigmaString, SigmaValue, StringPart};
 
 use crate::record::{is_error, is_omittable};
@@ -100,7 +100,7 @@ impl<'t> RecordText<'t> {
         };
         let all = self.members.get_or_init(|| {
             let mut all = Vec::new();
-            members(self.written, &mut |name, first| all.push((name, first)));
+            top_level_members(self.written, &mut |name, first| all.push((name, first)));
             all
         });
         let mut found = all

@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use compact_records::lower_plain;
+use record_scan::lowercase_ascii;
 
 use super::{Answer, Relevance, needed::RecordText};
 
@@ -76,7 +76,7 @@ fn has_needed(answer: &Answer, record: &[u8], lower: &mut Vec<u8>) -> bool {
         Answer::No => false,
         Answer::Yes => true,
         Answer::WithText(alternatives) => {
-            if !lower_plain(record, lower) {
+            if !lowercase_ascii(record, lower) {
                 return true;
             }
             let text = RecordText::of(record, lower);

@@ -475,7 +475,7 @@ fn parsed_rules_are_the_same_rules() {
 /// Each record that a rule's tests say something of, as CloudTrail writes it: a scan that passes over records
 /// says the same.
 #[test]
-fn the_records_of_the_tests_are_not_passed_over_where_a_rule_meets_them() {
+fn the_records_of_the_tests_are_not_skipped_where_a_rule_matches_them() {
     let rules = RuleSet::builtin(&Watched::default()).unwrap();
     let mut met = 0;
     for tested in cases::run(&builtin_files(), &Watched::default()).unwrap() {

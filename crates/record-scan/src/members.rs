@@ -1,10 +1,10 @@
-//! The members of a record's top level, for whoever asks whether one is there.
+//! The members of a record's top level.
 
 use memchr::memchr2;
 
-/// Calls `sink` with the name, as written, and the first byte of the value of each member of a JSON object's top
-/// level. Of bytes that are no JSON object it tells anything, or nothing.
-pub fn members<'r>(object: &'r [u8], sink: &mut impl FnMut(&'r [u8], u8)) {
+/// Calls `sink` for each member of a JSON object's top level with its key, as written, and the first byte of its value.
+/// The result for bytes that are not a JSON object is unspecified.
+pub fn top_level_members<'r>(object: &'r [u8], sink: &mut impl FnMut(&'r [u8], u8)) {
     let (mut at, mut depth) = (0, 0_usize);
     while let Some(byte) = object.get(at) {
         match byte {
@@ -17,9 +17,9 @@ pub fn members<'r>(object: &'r [u8], sink: &mut impl FnMut(&'r [u8], u8)) {
                 };
                 at = end;
                 if depth == 1
-                    && let Some(colon) = next(object, end + 1)
+                    && let Some(colon) = skip_white_space(object, end + 1)
                     && object[colon] == b':'
-                    && let Some(value) = next(object, colon + 1)
+                    && let Some(value) = skip_white_space(object, colon + 1)
                 {
                     sink(&object[start..end], object[value]);
                     at = colon;
@@ -31,7 +31,7 @@ pub fn members<'r>(object: &'r [u8], sink: &mut impl FnMut(&'r [u8], u8)) {
     }
 }
 
-/// The place of the quotation mark that ends the string whose text starts here.
+/// Position of the quote that ends the string whose content starts at `at`.
 fn end_of_string(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
@@ -42,13 +42,13 @@ fn end_of_string(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// The next place that holds no white space.
-fn next(bytes: &[u8], from: usize) -> Option<usize> {
+/// Position of the next byte that is not white space.
+fn skip_white_space(bytes: &[u8], from: usize) -> Option<usize> {
     let rest = bytes.get(from..)?;
-    let white = rest
+    let length = rest
         .iter()
         .position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))?;
-    Some(from + white)
+    Some(from + length)
 }
 
 #[cfg(test)]
@@ -60,8 +60,8 @@ mod tests {
 
     fn read(object: &[u8]) -> Vec<(String, u8)> {
         let mut found = Vec::new();
-        members(object, &mut |name, first| {
-            found.push((String::from_utf8_lossy(name).into_owned(), first));
+        top_level_members(object, &mut |key, first| {
+            found.push((String::from_utf8_lossy(key).into_owned(), first));
         });
         found
     }
@@ -85,7 +85,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_top_level_is_told(values in prop::collection::vec(value(), 0..6), wide in any::<bool>()) {
+        fn every_top_level_member_is_found(values in prop::collection::vec(value(), 0..6), wide in any::<bool>()) {
             let object: Value = values
                 .into_iter()
                 .enumerate()
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_stands_twice_is_told_twice() {
+    fn a_duplicate_key_is_found_twice() {
         let object = br#"{"a":null,"b":{"a":1},"a":"x"}"#;
         let expected = [("a", b'n'), ("b", b'{'), ("a", b'"')];
         assert_eq!(

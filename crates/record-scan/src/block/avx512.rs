@@ -1,4 +1,4 @@
-//! The way for AVX-512, which makes a set with one comparison.
+//! AVX-512. One comparison of 64 bytes makes a bitmask.
 
 use std::arch::x86_64::__m512i;
 
@@ -7,19 +7,19 @@ use pulp::{
     x86::V4,
 };
 
-use super::{BLOCK, Block, EightSets, Way};
+use super::{BLOCK, BlockMasks, Kernel, Lanes};
 
-impl Way for V4 {
-    type Eight = __m512i;
+impl Kernel for V4 {
+    type Vector = __m512i;
 
     #[inline(always)]
-    fn load(self, sets: &EightSets) -> __m512i {
-        pod_read_unaligned(bytes_of(sets))
+    fn load(self, lanes: &Lanes) -> __m512i {
+        pod_read_unaligned(bytes_of(lanes))
     }
 
     #[inline(always)]
-    fn store(self, sets: __m512i) -> EightSets {
-        cast(sets)
+    fn store(self, a: __m512i) -> Lanes {
+        cast(a)
     }
 
     #[inline(always)]
@@ -28,7 +28,7 @@ impl Way for V4 {
     }
 
     #[inline(always)]
-    fn without(self, a: __m512i, b: __m512i) -> __m512i {
+    fn and_not(self, a: __m512i, b: __m512i) -> __m512i {
         self.avx512f._mm512_andnot_si512(b, a)
     }
 
@@ -43,42 +43,42 @@ impl Way for V4 {
     }
 
     #[inline(always)]
-    fn later(self, a: __m512i, places: u8) -> __m512i {
-        let places = self.avx512f._mm512_set1_epi64(places.into());
-        self.avx512f._mm512_sllv_epi64(a, places)
+    fn shift_left(self, a: __m512i, bits: u8) -> __m512i {
+        let bits = self.avx512f._mm512_set1_epi64(bits.into());
+        self.avx512f._mm512_sllv_epi64(a, bits)
     }
 
     #[inline(always)]
-    fn last(self, a: __m512i) -> __m512i {
+    fn top_bit(self, a: __m512i) -> __m512i {
         self.avx512f._mm512_srli_epi64::<63>(a)
     }
 
     #[inline(always)]
-    fn one_before(self, before: __m512i, a: __m512i) -> __m512i {
+    fn prev_lane(self, before: __m512i, a: __m512i) -> __m512i {
         self.avx512f._mm512_alignr_epi64::<7>(a, before)
     }
 
     #[inline(always)]
-    fn classify(self, bytes: &[u8; BLOCK]) -> Block {
+    fn classify(self, bytes: &[u8; BLOCK]) -> BlockMasks {
         let all: __m512i = pod_read_unaligned(bytes);
         let bit = self.avx512f._mm512_set1_epi8(0x20);
-        let lowered = self.avx512f._mm512_or_si512(all, bit);
+        let lower = self.avx512f._mm512_or_si512(all, bit);
         let control = self.avx512bw._mm512_cmplt_epu8_mask(all, bit);
-        Block {
-            quote: equal(self, all, b'"'),
-            open: equal(self, lowered, b'{'),
-            close: equal(self, lowered, b'}'),
-            colon: equal(self, all, b':'),
-            comma: equal(self, all, b','),
+        BlockMasks {
+            quote: eq_bitmask(self, all, b'"'),
+            open: eq_bitmask(self, lower, b'{'),
+            close: eq_bitmask(self, lower, b'}'),
+            colon: eq_bitmask(self, all, b':'),
+            comma: eq_bitmask(self, all, b','),
             curly: self.avx512bw._mm512_test_epi8_mask(all, bit),
-            mark: equal(self, lowered, b'm') | equal(self, lowered, b'u'),
-            rare: (equal(self, all, b'\\') | control) != 0,
+            m_or_u: eq_bitmask(self, lower, b'm') | eq_bitmask(self, lower, b'u'),
+            has_special: (eq_bitmask(self, all, b'\\') | control) != 0,
         }
     }
 }
 
 #[inline(always)]
-fn equal(v4: V4, all: __m512i, byte: u8) -> u64 {
+fn eq_bitmask(v4: V4, all: __m512i, byte: u8) -> u64 {
     let byte = v4.avx512f._mm512_set1_epi8(byte.cast_signed());
     v4.avx512bw._mm512_cmpeq_epi8_mask(all, byte)
 }

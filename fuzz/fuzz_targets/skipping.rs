@@ -1,6 +1,6 @@
-//! A scan that passes over records which no rule can meet, and one that parses every record, told the same
-//! bytes: findings, counts, unreadable records and errors must be the same. `crates/core/src/finding/tests/` holds
-//! them against each other in a bounded way.
+//! Two scans get the same bytes: one skips the records that no rule can match, one parses every record. Findings,
+//! counts, unreadable records and errors must be the same. The property test in `crates/core/src/finding/tests/` does this for a
+//! bounded number of cases.
 
 #![no_main]
 
@@ -20,14 +20,14 @@ static RULES: LazyLock<RuleSet> = LazyLock::new(|| {
 
 const TODAY: Date = Date::constant(2026, 11, 23);
 
-type Told = (
+type Scanned = (
     Vec<Finding>,
     Counts,
     Vec<Unreadable>,
     Result<(), LogFileError>,
 );
 
-fn told(mut scan: Scan<'_>, bytes: &[u8], chunk: usize) -> Told {
+fn run(mut scan: Scan<'_>, bytes: &[u8], chunk: usize) -> Scanned {
     let mut findings = Vec::new();
     let mut sink = |finding| findings.push(finding);
     let end = bytes
@@ -38,14 +38,14 @@ fn told(mut scan: Scan<'_>, bytes: &[u8], chunk: usize) -> Told {
     (findings, counts, unreadable, end)
 }
 
-// The first byte says in how large chunks the rest arrives.
+// The first byte is the size of the chunks in which the rest arrives.
 fuzz_target!(|bytes: &[u8]| {
     let Some((&first, bytes)) = bytes.split_first() else {
         return;
     };
     let chunk = 1 + usize::from(first) * 16;
     assert_eq!(
-        told(Scan::new(&RULES, TODAY), bytes, chunk),
-        told(Scan::of_every_record(&RULES, TODAY), bytes, chunk)
+        run(Scan::new(&RULES, TODAY), bytes, chunk),
+        run(Scan::of_every_record(&RULES, TODAY), bytes, chunk)
     );
 });

@@ -1,31 +1,30 @@
-//! The parts of JSON whose grammar is inside a word: numbers, `true`, `false`, `null`, and escapes in
-//! strings. Each function looks at the beginning of the bytes and says whether JSON allows it; what it
-//! is not sure of, it denies.
+//! Scalars (numbers, `true`, `false`, `null`) and escapes: the parts of JSON's grammar that bitmasks do not check. Each
+//! function looks at the beginning of the bytes, and rejects what it does not support.
 
-/// How many bytes a word may have here: JSON has no limit, but no number of CloudTrail's comes near.
-pub(super) const LONGEST: usize = 64;
+/// Maximum length of a scalar and the byte after it. JSON has no limit, and CloudTrail's numbers are far shorter.
+pub(super) const MAX_SCALAR: usize = 64;
 
-/// Whether there is a number or a word, with the end of a value directly behind it.
+/// Whether the bytes start with a scalar, followed directly by a comma or a closing bracket.
 #[inline(always)]
 pub(super) fn is_scalar(bytes: &[u8]) -> bool {
     const TRUE: [u8; 4] = *b"true";
     const FALS: [u8; 4] = *b"fals";
     const NULL: [u8; 4] = *b"null";
-    let Some(bytes) = bytes.first_chunk::<LONGEST>() else {
+    let Some(bytes) = bytes.first_chunk::<MAX_SCALAR>() else {
         return false;
     };
-    let word = [bytes[0], bytes[1], bytes[2], bytes[3]];
-    let is_false = word == FALS && bytes[4] == b'e';
-    let length = if word == TRUE || word == NULL || is_false {
+    let start = [bytes[0], bytes[1], bytes[2], bytes[3]];
+    let is_false = start == FALS && bytes[4] == b'e';
+    let length = if start == TRUE || start == NULL || is_false {
         Some(4 + usize::from(is_false))
     } else {
-        number(bytes)
+        number_length(bytes)
     };
     length.is_some_and(|length| matches!(bytes.get(length), Some(b',' | b'}' | b']')))
 }
 
-/// The length of the number.
-fn number(bytes: &[u8]) -> Option<usize> {
+/// The length of the number that the bytes start with.
+fn number_length(bytes: &[u8]) -> Option<usize> {
     let digits = |from: usize| {
         let count = bytes
             .get(from..)?
@@ -51,7 +50,7 @@ fn number(bytes: &[u8]) -> Option<usize> {
     Some(at)
 }
 
-/// Whether what follows a backslash is an escape. Half a surrogate pair is one: it is mended when read.
+/// Whether the bytes after a backslash are an escape. Half a surrogate pair is accepted; the parser replaces it.
 pub(super) fn is_escape(bytes: &[u8]) -> bool {
     match bytes.first() {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => true,
@@ -70,13 +69,13 @@ mod tests {
 
     fn padded(text: &str) -> Vec<u8> {
         let mut bytes = text.as_bytes().to_vec();
-        bytes.resize(LONGEST + text.len(), 0);
+        bytes.resize(MAX_SCALAR + text.len(), 0);
         bytes
     }
 
     proptest! {
         #[test]
-        fn a_scalar_is_what_serde_json_takes_for_one(text in "(true|false|null|-?[0-9.eE+-]{0,8}|[a-z0-9.]{0,6})[,}\\]x]") {
+        fn scalars_are_those_of_serde_json(text in "(true|false|null|-?[0-9.eE+-]{0,8}|[a-z0-9.]{0,6})[,}\\]x]") {
             let expected = !text.ends_with('x')
                 && matches!(
                     serde_json::from_str(&text[..text.len() - 1]),
@@ -87,9 +86,9 @@ mod tests {
         }
 
         #[test]
-        fn an_escape_is_what_serde_json_takes_for_one(text in "[a-z/\\\\]|u[0-9a-gA-G]{0,4}|.") {
+        fn escapes_are_those_of_serde_json(text in "[a-z/\\\\]|u[0-9a-gA-G]{0,4}|.") {
             let whole = serde_json::from_str::<String>(&format!("\"\\{text}xxxx\""));
-            // Half a surrogate pair is none for serde_json.
+            // serde_json rejects half a surrogate pair.
             let is_half = u16::from_str_radix(text.get(1..).unwrap_or_default(), 16)
                 .is_ok_and(|unit| text.len() == 5 && (0xd800..0xe000).contains(&unit));
             prop_assert_eq!(is_escape(&padded(&format!("{text}xxxx"))), whole.is_ok() || is_half);

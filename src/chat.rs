@@ -1,31 +1,36 @@
-//! Alerts for a chat channel: the second work of the same program, where `CHAT_TOPIC_ARN` is set.
+//! The chat function: the same program, if `CHAT_TOPIC_ARN` is set.
 //!
-//! Amazon Q Developer in chat applications shows a message only in a form of its own. So the chat function
-//! subscribes to the alert topic, gets each alert as the finding that every machine gets, and publishes it
-//! again in that form to a topic that the channels show. It is apart from the function that reads log
-//! files: whatever happens here, e-mail and SMS have gone out.
+//! Amazon Q Developer in chat applications shows only messages in its own format. So the chat function is subscribed
+//! to the alert topic, gets each alert as a finding, and publishes it in that format to another topic, which the
+//! channels show. It is separate from the function that reads log files, so a failure here affects neither e-mail nor
+//! SMS.
 //!
 //! Source: Amazon Q Developer in chat applications Administrator Guide, "Custom notifications".
 
 use serde_json::{Value, json};
 
 use crate::{
-    function::Timing,
-    outcome::{self, Failed, Failure},
+    failure::Failure,
     payload::PayloadError,
+    reply::{self, Failed},
     settings::Topic,
     sns::Publisher,
+    timing::Timing,
 };
-use cloudhsm_alerts_core::{alert::message::Message, json, text::one_line};
+use cloudhsm_alerts_core::{
+    alert::message::{Message, Parts},
+    json,
+    text::one_line,
+};
 
-/// Longest title and description, in characters; chat programs cut what is much longer.
+/// Longest title and description, in characters; chat programs truncate longer ones.
 const MAX_TITLE: usize = 200;
 const MAX_DESCRIPTION: usize = 2000;
-/// Characters of what to do now. Every built-in rule's text fits; what does not is in the e-mail.
+/// Most characters of the response. That of every built-in rule fits; a longer one is in the e-mail.
 const MAX_STEPS: usize = 4000;
 const MORE: &str = "There is more to do: see the e-mail.";
 
-/// The chat function, with what it keeps between invocations.
+/// The chat function.
 #[derive(Debug)]
 pub struct Chat {
     publisher: tokio::sync::Mutex<Publisher>,
@@ -39,11 +44,10 @@ impl Chat {
         }
     }
 
-    /// Handles one invocation by SNS: each of its messages is published in the channels' form.
+    /// Handles one invocation by SNS: publishes each of its messages in the channels' format.
     ///
     /// # Errors
-    /// Something else than SNS's event with a finding, or a message that could not be published. All others
-    /// were published.
+    /// The payload is not an SNS event with findings, or a message could not be published. All others were published.
     pub async fn handle_text(&self, payload: &str) -> Result<Value, Failed> {
         let mut published = 0_u64;
         let mut failures = Vec::new();
@@ -72,7 +76,7 @@ impl Chat {
         for failure in &failures {
             tracing::error!(error_type = failure.error_type(), "{failure}");
         }
-        Err(outcome::failed(&failures))
+        Err(reply::failed(&failures))
     }
 }
 
@@ -157,16 +161,17 @@ fn message(finding: &Value) -> Message {
             "additionalContext": {"event_id": plain(text(finding, "/finding_info/uid"), 256)},
         },
     });
-    Message {
+    let parts = Parts {
         subject: "cloudhsm-alerts".into(),
-        finding: cloudhsm_alerts_core::text::json(&notification),
+        finding: notification,
         email: None,
         sms: None,
         attributes: Vec::new(),
-    }
+    };
+    Message::compose(parts, None)
 }
 
-/// What to do now, line by line. No line is cut, because half a command is another command.
+/// The response, line by line. No line is truncated, because half a command is another command.
 fn steps(text: &str) -> Vec<String> {
     let mut steps = Vec::new();
     let mut length = 0;
@@ -182,8 +187,8 @@ fn steps(text: &str) -> Vec<String> {
     steps
 }
 
-/// A line of what to do; commands, which are set in by four spaces, as code, to be pasted as they are: they
-/// are the rule's, and the record's values in them are such as no shell and no markup takes amiss.
+/// A line of the response. Commands, which are indented by four spaces, become code, so that they can be pasted: they
+/// are the rule's, and the record's values in them are safe for a shell and for markup.
 fn step(line: &str) -> String {
     match line.strip_prefix("    ") {
         Some(command) if command.contains('`') => format!("```{}```", command.trim()),
@@ -192,8 +197,8 @@ fn step(line: &str) -> String {
     }
 }
 
-/// Text on one line in which nothing is a mention (`<!channel>`), a link (`[text](address)`, `<address>`) or
-/// the end of code: whoever made the call chose some of it.
+/// Text on one line without mentions (`<!channel>`), links (`[text](address)`, `<address>`) and ends of code: the
+/// caller chose some of it.
 fn plain(text: &str, limit: usize) -> String {
     one_line(text, limit)
         .chars()
@@ -203,7 +208,7 @@ fn plain(text: &str, limit: usize) -> String {
             '[' => '(',
             ']' => ')',
             '`' => '\'',
-            // Of an at sign before a word, chat programs make a mention.
+            // An at sign before a word is a mention.
             '@' => '\u{ff20}',
             c => c,
         })
@@ -220,7 +225,7 @@ mod tests {
     };
 
     fn shown(finding: &Value) -> Value {
-        let body: Value = serde_json::from_str(&message(finding).body()).unwrap();
+        let body: Value = serde_json::from_str(&message(finding).body).unwrap();
         serde_json::from_str(body["default"].as_str().unwrap()).unwrap()
     }
 

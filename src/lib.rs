@@ -13,14 +13,21 @@
 
 pub mod chat;
 pub mod clock;
+pub mod context;
+pub mod counts;
+pub mod failure;
 pub mod function;
+mod instance;
+mod invocation;
 pub mod ledger;
 pub mod metrics;
-pub mod outcome;
+mod panics;
 pub mod payload;
+pub mod reply;
 pub mod rule_source;
 pub mod s3;
 pub mod sdk;
 pub mod settings;
 pub mod shell;
 pub mod sns;
+pub mod timing;

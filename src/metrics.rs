@@ -1,5 +1,6 @@
-//! Metrics: one line of CloudWatch's embedded metric format for each invocation, on standard output, where
-//! CloudWatch Logs takes the values out of it.
+//! Metrics: one line of CloudWatch's embedded metric format for each invocation, on standard output, from which
+//! CloudWatch Logs extracts the values. Each is here because an alarm, the dashboard or one of the two sums of
+//! [`Counts`] uses it; every custom metric costs money.
 //!
 //! Source: Amazon CloudWatch User Guide, "Specification: Embedded metric format". A line holds at most 100
 //! values of one metric, and at most 100 metrics.
@@ -7,30 +8,23 @@
 use std::{
     fmt,
     io::Write,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, PoisonError},
 };
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::{function::Context, outcome::Counts};
+use crate::{context::Context, counts::Counts};
 
 /// CloudWatch's namespace of all of them.
 pub const NAMESPACE: &str = "CloudHsmAlerts";
 /// Values of one metric in one line.
 const MOST_VALUES: usize = 100;
 
-/// What an invocation measured beside its counts.
+/// Measurements of an invocation, beside its counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Measures {
-    /// Bytes of the log files as stored.
-    pub compressed: u64,
-    /// Bytes of their JSON.
-    pub uncompressed: u64,
-    /// Log files read when they were delivered: no backfill's, and none that had failed before.
+    /// Log files read when they were delivered: not those of a job, and none that had failed before.
     pub live_objects: u64,
     /// Messages published.
     pub messages: u64,
@@ -43,7 +37,6 @@ pub struct Measures {
 /// The metrics of one function.
 pub struct Metrics {
     function_name: String,
-    is_cold: AtomicBool,
     out: Mutex<Box<dyn Write + Send>>,
 }
 
@@ -68,7 +61,6 @@ impl Metrics {
     ) -> Metrics {
         Metrics {
             function_name: function_name.into(),
-            is_cold: true.into(),
             out: Mutex::new(Box::new(out)),
         }
     }
@@ -81,10 +73,9 @@ impl Metrics {
         counts: &Counts,
         measures: &Measures,
     ) {
-        let is_cold = self.is_cold.swap(false, Ordering::Relaxed);
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        for line in self.lines(now, context, counts, measures, is_cold) {
-            // A log that cannot be written to leaves nobody to tell.
+        for line in self.lines(now, context, counts, measures) {
+            // If the log cannot be written, the error cannot be reported either.
             let _ = writeln!(out, "{line}");
         }
     }
@@ -95,33 +86,25 @@ impl Metrics {
         context: &Context,
         counts: &Counts,
         measures: &Measures,
-        is_cold: bool,
     ) -> Vec<Value> {
-        let skipped: u64 = counts.skipped.values().sum();
         let sums = [
-            ("Objects", "Count", counts.objects),
             ("LiveObjects", "Count", measures.live_objects),
-            ("Skipped", "Count", skipped),
             ("Records", "Count", counts.records),
             ("Evaluated", "Count", counts.evaluated),
             ("Unreadable", "Count", counts.unreadable),
             ("Matched", "Count", counts.matched),
             ("Published", "Count", counts.published),
-            ("Digested", "Count", counts.digested),
-            ("Folded", "Count", counts.folded),
-            ("Filtered", "Count", counts.filtered),
-            ("BelowMinimum", "Count", counts.below_minimum),
-            ("AlreadyTold", "Count", counts.already_told),
+            ("Summarized", "Count", counts.summarized),
+            ("Grouped", "Count", counts.grouped),
+            ("Suppressed", "Count", counts.suppressed),
+            ("BelowMinSeverity", "Count", counts.below_min_severity),
+            ("Duplicates", "Count", counts.duplicates),
             ("Failed", "Count", counts.failed),
             ("OnlyCounted", "Count", counts.only_counted),
             ("Failures", "Count", measures.failures),
-            ("Messages", "Count", measures.messages),
-            ("LedgerTrouble", "Count", counts.ledger_trouble),
-            ("RuleLoadTrouble", "Count", counts.rules_trouble),
-            ("SumsBroken", "Count", u64::from(!counts.sums_hold())),
-            ("ColdStart", "Count", u64::from(is_cold)),
-            ("CompressedBytes", "Bytes", measures.compressed),
-            ("UncompressedBytes", "Bytes", measures.uncompressed),
+            ("LedgerErrors", "Count", counts.ledger_errors),
+            ("RuleLoadErrors", "Count", counts.rule_load_errors),
+            ("CountMismatch", "Count", u64::from(!counts.sums_hold())),
         ];
         let mut chunks = measures.latencies_millis.chunks(MOST_VALUES);
         let mut first: Vec<(&str, &str, Value)> = sums
@@ -180,9 +163,9 @@ mod tests {
         let counts = Counts {
             objects: 2,
             matched: 201,
-            digested: 201,
-            ledger_trouble: 3,
-            rules_trouble: 1,
+            summarized: 201,
+            ledger_errors: 3,
+            rule_load_errors: 1,
             ..Counts::default()
         };
         let measures = Measures {
@@ -196,7 +179,7 @@ mod tests {
             deadline: None,
         };
         let now = Timestamp::from_millisecond(1_764_000_000_123).unwrap();
-        let lines = Metrics::new("f").lines(now, &context, &counts, &measures, true);
+        let lines = Metrics::new("f").lines(now, &context, &counts, &measures);
         assert_eq!(lines.len(), 3);
         for line in &lines {
             let directive = &line["_aws"]["CloudWatchMetrics"][0];
@@ -215,26 +198,25 @@ mod tests {
                 assert!(!value.is_null(), "{metric}");
             }
         }
-        let told: usize = lines
+        let latencies: usize = lines
             .iter()
             .map(|line| line["AlertLatency"].as_array().unwrap().len())
             .sum();
-        assert_eq!(told, 201);
+        assert_eq!(latencies, 201);
         assert_eq!(
             [
                 &lines[0]["Matched"],
-                &lines[0]["LedgerTrouble"],
-                &lines[0]["RuleLoadTrouble"],
-                &lines[0]["SumsBroken"],
-                &lines[0]["ColdStart"]
+                &lines[0]["LedgerErrors"],
+                &lines[0]["RuleLoadErrors"],
+                &lines[0]["CountMismatch"]
             ],
-            [&json!(201), &json!(3), &json!(1), &json!(0), &json!(1)]
+            [&json!(201), &json!(3), &json!(1), &json!(0)]
         );
         assert_eq!(lines[1].get("Matched"), None);
     }
 
     #[test]
-    fn sums_that_do_not_add_up_are_told() {
+    fn sums_that_do_not_add_up_are_a_metric() {
         let context = Context {
             request_id: "r".into(),
             trace_id: None,
@@ -265,15 +247,14 @@ mod tests {
             (
                 Counts {
                     matched: 2,
-                    already_told: 1,
+                    duplicates: 1,
                     ..Counts::default()
                 },
                 1,
             ),
         ] {
-            let lines =
-                Metrics::new("f").lines(now, &context, &counts, &Measures::default(), false);
-            assert_eq!(lines[0]["SumsBroken"], json!(broken), "{counts:?}");
+            let lines = Metrics::new("f").lines(now, &context, &counts, &Measures::default());
+            assert_eq!(lines[0]["CountMismatch"], json!(broken), "{counts:?}");
         }
     }
 }

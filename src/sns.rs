@@ -1,8 +1,8 @@
-//! Messages, published to the alert topic, each in its turn.
+//! Publishing one message to an SNS topic, and the pace of one instance.
 //!
-//! Publish, not PublishBatch: a batch is up to ten messages in one instant, and ten a second is where SNS
-//! switches e-mail off. One message in each interval leaves nothing for a batch to gain, and keeps the time
-//! in which a crash would repeat an alert to that of one message.
+//! Publish, not PublishBatch: SNS suspends an e-mail subscription above ten messages a second, and a batch is up to
+//! ten messages at once. At one message in each interval a batch gains nothing, and after a crash at most one
+//! message is repeated.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use aws_sdk_sns::{
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 
-use crate::{clock, function::Timing, settings::Topic, shell};
+use crate::{clock, settings::Topic, shell, timing::Timing};
 use cloudhsm_alerts_core::alert::message::Message;
 
 /// Why a message was not published.
@@ -44,7 +44,7 @@ pub enum PublishError {
     #[error("SNS is throttled ({0}); ask for a higher quota if that lasts")]
     Throttled(String),
     /// Anything else: a broken connection, a service error. A retry can mend it.
-    #[error("SNS did not take it: {0}")]
+    #[error("SNS did not accept it: {0}")]
     Unavailable(String),
 }
 
@@ -61,7 +61,7 @@ impl PublishError {
         }
     }
 
-    /// Whether the same message may go out later without anybody mending anything.
+    /// Whether a retry may succeed although nobody fixes anything.
     pub fn is_temporary(&self) -> bool {
         matches!(
             self,
@@ -109,7 +109,7 @@ impl Pace {
 impl Publisher {
     /// A publisher for as long as the function's instance lives; SNS is called in the topic's region.
     pub fn new(sdk: &SdkConfig, topic: Topic, timing: &Timing) -> Publisher {
-        // Well within the time that a claim is good for, so that nobody takes it over meanwhile.
+        // Well within the time that a claim is valid, so that no other invocation takes it over meanwhile.
         let timeouts = TimeoutConfig::builder()
             .operation_attempt_timeout(timing.publish_attempt)
             .operation_timeout(timing.publish_operation)
@@ -144,7 +144,7 @@ impl Publisher {
             .publish()
             .topic_arn(&self.topic.arn)
             .subject(&message.subject)
-            .message(message.body())
+            .message(&message.body)
             .message_structure("json");
         for (name, value) in &message.attributes {
             let attribute = MessageAttributeValue::builder()

@@ -183,7 +183,7 @@ fn what_cannot_be_published_fails_what_it_belongs_to() {
     aws.topic("gone");
     let reply = lambda.invoke(&notification(&[&key("sound")]));
     assert_eq!(
-        (&reply["published"], &reply["already_told"]),
+        (&reply["published"], &reply["duplicates"]),
         (&json!(2), &json!(0))
     );
     assert_eq!(aws.published(&topic).len(), 2);
@@ -231,7 +231,7 @@ fn what_is_no_record_costs_itself_and_is_not_left_to_the_log() {
     assert_eq!(
         reply["errorMessage"],
         format!(
-            "log file s3://{BUCKET}/{}: record 0 (byte 12) cannot be read: expected a JSON object, found a number, and 1 more; all else of the file was done",
+            "log file s3://{BUCKET}/{}: record 0 (byte 12) cannot be read: expected a JSON object, found a number, and 1 more; the rest of the file was processed",
             key("mixed")
         )
     );
@@ -328,7 +328,7 @@ fn a_record_without_an_event_id_is_told_once() {
     for told in [1, 0] {
         let reply = lambda.invoke(&notification(&[&key("nameless")]));
         assert_eq!(
-            (&reply["published"], &reply["already_told"]),
+            (&reply["published"], &reply["duplicates"]),
             (&json!(told), &json!(1 - told))
         );
     }
@@ -359,7 +359,7 @@ fn a_storm_becomes_digests_and_nothing_is_dropped() {
     );
     let reply = lambda.invoke(&notification(&[&key("storm")]));
     assert_eq!(
-        (&reply["matched"], &reply["published"], &reply["digested"]),
+        (&reply["matched"], &reply["published"], &reply["summarized"]),
         (&json!(400), &json!(3), &json!(397))
     );
 
@@ -404,7 +404,7 @@ fn refused_calls_do_not_bury_the_one_that_worked() {
     let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic), ("MAX_ALERTS", "1")]);
     let reply = lambda.invoke(&notification(&[&key("probing")]));
     assert_eq!(
-        (&reply["published"], &reply["digested"]),
+        (&reply["published"], &reply["summarized"]),
         (&json!(1), &json!(31)),
         "{reply}"
     );

@@ -13,11 +13,8 @@ use std::{
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use cloudhsm_alerts::{
-    clock::Clock,
-    function::{Context, Function, Timing},
-    metrics::Metrics,
-    rule_source::RuleSource,
-    settings::Settings,
+    clock::Clock, context::Context, function::Function, metrics::Metrics, rule_source::RuleSource,
+    settings::Settings, timing::Timing,
 };
 use cloudhsm_alerts_core::rules::{RuleSet, watched::Watched};
 use cloudhsm_alerts_test_support::stub::{Fault, Operation, Plan, Stub, call, plan::Random};
@@ -446,7 +443,7 @@ impl Trial<'_> {
             ));
         }
         let total: usize = told.values().sum();
-        let counted = sums["Published"] + sums["Digested"] + sums["Folded"];
+        let counted = sums["Published"] + sums["Summarized"] + sums["Grouped"];
         if self.kills == 0 && !unheard && counted != total as u64 {
             return Err(format!("{total} told, and counted {sums:?}"));
         }
@@ -462,11 +459,11 @@ impl Trial<'_> {
             let count = |name: &str| line[name].as_u64().expect("a count");
             let outcomes = [
                 "Published",
-                "Digested",
-                "Folded",
-                "Filtered",
-                "BelowMinimum",
-                "AlreadyTold",
+                "Summarized",
+                "Grouped",
+                "Suppressed",
+                "BelowMinSeverity",
+                "Duplicates",
                 "Failed",
             ];
             if count("Records") != count("Evaluated") + count("Unreadable")
@@ -478,7 +475,7 @@ impl Trial<'_> {
                 *sums.entry(name.into()).or_default() += count(name);
             }
         }
-        for name in ["Published", "Digested", "Folded"] {
+        for name in ["Published", "Summarized", "Grouped"] {
             sums.entry(name.into()).or_default();
         }
         Ok(sums)

@@ -190,7 +190,7 @@ async fn a_storm_that_does_not_fit_into_the_time_goes_on_at_the_next_try() {
     // What it had claimed and not told is free again at once.
     let reply = bootstrap.invoke(&payload).await;
     assert_eq!(
-        (&reply["already_told"], &reply["failed"]),
+        (&reply["duplicates"], &reply["failed"]),
         (&json!(first), &json!(0)),
         "{reply}"
     );
@@ -238,10 +238,10 @@ async fn log_metrics_and_trace_say_what_was_done_and_no_secret() {
                 ("Evaluated", 3),
                 ("Matched", 2),
                 ("Published", 2),
-                ("AlreadyTold", 0),
+                ("Duplicates", 0),
                 ("ColdStart", 1),
                 ("Messages", 2),
-                ("LedgerTrouble", 0),
+                ("LedgerErrors", 0),
             ],
         ),
         (
@@ -251,10 +251,10 @@ async fn log_metrics_and_trace_say_what_was_done_and_no_secret() {
                 ("Evaluated", 3),
                 ("Matched", 2),
                 ("Published", 0),
-                ("AlreadyTold", 2),
+                ("Duplicates", 2),
                 ("ColdStart", 0),
                 ("Messages", 0),
-                ("LedgerTrouble", 0),
+                ("LedgerErrors", 0),
             ],
         ),
     ] {
@@ -382,14 +382,14 @@ async fn a_table_that_may_not_be_used_in_one_way_is_used_in_the_others() {
         let mut bootstrap = Bootstrap::start(&stub.endpoint, &VARIABLES).await;
         let reply = bootstrap.invoke(&notification(&["one"])).await;
         assert_eq!(
-            (&reply["published"], &reply["ledger_trouble"]),
+            (&reply["published"], &reply["ledger_errors"]),
             (&json!(2), &json!(trouble)),
             "{operation:?}: {reply}"
         );
         stub.plan(Plan::quiet());
         let mut another = Bootstrap::start(&stub.endpoint, &VARIABLES).await;
         let reply = another.invoke(&notification(&["one"])).await;
-        assert_eq!(reply["already_told"], 2, "{operation:?}: {reply}");
+        assert_eq!(reply["duplicates"], 2, "{operation:?}: {reply}");
     }
 }
 
@@ -445,8 +445,8 @@ async fn a_storm_of_5_000_calls_is_told_whole_critical_first_within_the_limits()
         (
             &reply["matched"],
             &reply["published"],
-            &reply["digested"],
-            reply.get("ledger_trouble")
+            &reply["summarized"],
+            reply.get("ledger_errors")
         ),
         (&json!(5000), &json!(10), &json!(4990), None),
         "{reply}"
@@ -502,7 +502,7 @@ async fn denied_calls_do_not_crowd_out_the_one_that_worked() {
         put(&stub, "storm", &calls);
         let mut bootstrap = Bootstrap::start(&stub.endpoint, &VARIABLES).await;
         let reply = bootstrap.invoke(&notification(&["storm"])).await;
-        let sent: usize = ["published", "digested", "folded"]
+        let sent: usize = ["published", "summarized", "grouped"]
             .iter()
             .map(|count| reply[count].as_u64().unwrap_or_default() as usize)
             .sum();
@@ -569,7 +569,7 @@ async fn single_messages_go_round_by_rule() {
     let mut bootstrap = Bootstrap::start(&stub.endpoint, &VARIABLES).await;
     let reply = bootstrap.invoke(&notification(&["storm"])).await;
     assert_eq!(
-        (&reply["matched"], &reply["published"], &reply["digested"]),
+        (&reply["matched"], &reply["published"], &reply["summarized"]),
         (&json!(42), &json!(10), &json!(32)),
         "{reply}"
     );

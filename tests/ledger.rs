@@ -24,7 +24,7 @@ fn start(aws: &Aws, topic: &str, table: &str) -> Lambda {
 
 /// Published, told before, failed, and ledger trouble.
 fn told(reply: &Value) -> [u64; 4] {
-    ["published", "already_told", "failed", "ledger_trouble"]
+    ["published", "duplicates", "failed", "ledger_errors"]
         .map(|name| reply[name].as_u64().unwrap_or_default())
 }
 
@@ -259,7 +259,7 @@ fn a_claim_of_another_holds_until_it_expires() {
         reply,
         json!({
             "errorType": "Ledger.Claimed",
-            "errorMessage": "alert for event held: another invocation has claimed it and not yet published it; a retry finds it told, or tells it",
+            "errorMessage": "alert for event held: another invocation has claimed it and not yet published it; a retry finds it published, or publishes it",
         })
     );
     let batch = |task: &str| {
@@ -352,7 +352,7 @@ fn refused_calls_page_once_an_hour_for_each_caller_and_event_name() {
             .collect();
         aws.put(&key(&file.to_string()), records(&calls));
         let reply = instances[file % 2].invoke(&notification(&[&key(&file.to_string())]));
-        assert_eq!(reply["ledger_trouble"].as_u64(), None, "{reply}");
+        assert_eq!(reply["ledger_errors"].as_u64(), None, "{reply}");
     }
     let all = aws.published(&topic);
     assert_eq!(pages(&aws).len(), 1, "of {}", all.len());

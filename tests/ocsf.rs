@@ -2,7 +2,13 @@
 //! it requires, each of the type it says. The facts are in `data/ocsf_1_5_0.json`.
 
 use cloudhsm_alerts_core::{
-    alert::{Alert, Source, accounts::Accounts, digest, message::Message, ocsf, operator},
+    alert::{
+        Alert, Source,
+        accounts::Accounts,
+        compose::{self, Delivery},
+        message::Message,
+        ocsf, operator, summary,
+    },
     finding::Finding,
     record::Record,
     rules::{RuleSet, watched::Watched},
@@ -173,14 +179,19 @@ fn every_kind_of_finding_is_valid() {
         .iter()
         .flat_map(|alert| [ocsf::finding(alert, true), ocsf::finding(alert, false)])
         .collect();
-    for (message, _) in digest::digests(alerts.clone()) {
-        findings.push(default_of(&message));
-    }
+    let about = |alerts: &[Alert]| {
+        default_of(&compose::message(alerts, Delivery::Backfill).expect("there are alerts"))
+    };
+    findings.extend(
+        summary::split(alerts.clone())
+            .iter()
+            .map(|alerts| about(alerts)),
+    );
     findings.extend(
         alerts
             .iter()
             .take(3)
-            .map(|alert| default_of(&Message::of(alert))),
+            .map(|alert| about(std::slice::from_ref(alert))),
     );
     let problem = "rules/x.yml:3: level: is missing".to_owned();
     let about_rules = operator::rules_not_loaded("rules", &[problem], 94, Timestamp::UNIX_EPOCH);
@@ -193,7 +204,7 @@ fn every_kind_of_finding_is_valid() {
 }
 
 fn default_of(message: &Message) -> Value {
-    let body: Value = serde_json::from_str(&message.body()).unwrap();
+    let body: Value = serde_json::from_str(&message.body).unwrap();
     serde_json::from_str(body["default"].as_str().unwrap()).unwrap()
 }
 

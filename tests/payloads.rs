@@ -23,8 +23,8 @@ fn counts(objects: u64, skipped: Value, records: u64, matched: u64, published: u
     json!({
         "objects": objects, "skipped": skipped,
         "records": records, "evaluated": records, "unreadable": 0,
-        "matched": matched, "published": published, "digested": 0, "filtered": 0,
-        "below_minimum": matched - published, "already_told": 0, "failed": 0,
+        "matched": matched, "published": published, "summarized": 0, "suppressed": 0,
+        "below_min_severity": matched - published, "duplicates": 0, "failed": 0,
     })
 }
 

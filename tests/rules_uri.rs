@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloudhsm_alerts::rule_source::{Look, RuleSource, Trouble};
+use cloudhsm_alerts::rule_source::{Refresh, RuleLoadError, RuleSource};
 use cloudhsm_alerts_core::{record::Record, rules::watched::Watched};
 use cloudhsm_alerts_test_support::aws::{Aws, BUCKET, FOLDER, Lambda, call, gzip, records};
 use jiff::civil::Date;
@@ -18,7 +18,7 @@ detection:
     eventSource: cloudhsm.amazonaws.com
     eventName: [TagResource, UntagResource]
   condition: call
-response: Look at {requestParameters.resourceId|the resource}.
+response: Refresh at {requestParameters.resourceId|the resource}.
 ";
 
 const FILTER: &str = "title: The deployment role
@@ -83,11 +83,14 @@ fn added_rules_tell_and_filters_keep_back_and_are_counted() {
         ]
     );
     assert_eq!(
-        (&reply["matched"], &reply["published"], &reply["filtered"]),
+        (&reply["matched"], &reply["published"], &reply["suppressed"]),
         (&json!(3), &json!(2), &json!(1)),
         "{reply}"
     );
-    assert_eq!(reply["filtered_by"], json!({"hsm-created": {"deploys": 1}}));
+    assert_eq!(
+        reply["suppressed_by"],
+        json!({"hsm-created": {"deploys": 1}})
+    );
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn broken_rules_at_the_start_stop_nothing_and_are_told_once() {
     let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic), ("RULES_URI", &uri)]);
     let first = lambda.invoke(&notification(&key("a")));
     assert_eq!(
-        (&first["published"], &first["rules_trouble"]),
+        (&first["published"], &first["rule_load_errors"]),
         (&json!(1), &json!(1)),
         "{first}"
     );
@@ -163,7 +166,7 @@ fn rules_that_cannot_be_read_stop_nothing() {
     );
     let reply = lambda.invoke(&notification(&key("a")));
     assert_eq!(
-        (&reply["published"], &reply["rules_trouble"]),
+        (&reply["published"], &reply["rule_load_errors"]),
         (&json!(1), &json!(1)),
         "{reply}"
     );
@@ -200,21 +203,21 @@ fn a_rule_set_is_changed_broken_and_mended_while_it_is_in_use() {
         Watched::default(),
         aws.s3(),
     )
-    .looking_every(Duration::ZERO);
+    .refreshed_every(Duration::ZERO);
     let refresh = || aws.block_on(source.refresh());
 
     // Nothing there yet: the built-in rules, and no trouble.
-    assert_eq!(refresh(), Ok(Look::Good));
+    assert_eq!(refresh(), Ok(Refresh::InUse));
     assert_eq!(met(&source, "TagResource"), ["hsm-resource-tagged"]);
     // Added, changed.
     aws.put("rules/mine.yml", RULE.into());
-    assert_eq!(refresh(), Ok(Look::Good));
+    assert_eq!(refresh(), Ok(Refresh::InUse));
     assert_eq!(
         met(&source, "TagResource"),
         ["my-tags", "hsm-resource-tagged"]
     );
     aws.put("rules/mine.yml", RULE.replace("my-tags", "our-tags").into());
-    assert_eq!(refresh(), Ok(Look::Good));
+    assert_eq!(refresh(), Ok(Refresh::InUse));
     assert_eq!(
         met(&source, "TagResource"),
         ["our-tags", "hsm-resource-tagged"]
@@ -225,7 +228,7 @@ fn a_rule_set_is_changed_broken_and_mended_while_it_is_in_use() {
         RULE.replace("condition: call", "condition: coll").into(),
     );
     for _ in 0..2 {
-        let Err(Trouble::Broken(problems)) = refresh() else {
+        let Err(RuleLoadError::Broken(problems)) = refresh() else {
             panic!("broken rules are trouble")
         };
         assert_eq!(
@@ -241,12 +244,12 @@ fn a_rule_set_is_changed_broken_and_mended_while_it_is_in_use() {
     }
     // Mended, and gone again.
     aws.put("rules/mine.yml", RULE.into());
-    assert_eq!(refresh(), Ok(Look::Good));
+    assert_eq!(refresh(), Ok(Refresh::InUse));
     assert_eq!(
         met(&source, "TagResource"),
         ["my-tags", "hsm-resource-tagged"]
     );
     aws.delete("rules/mine.yml");
-    assert_eq!(refresh(), Ok(Look::Good));
+    assert_eq!(refresh(), Ok(Refresh::InUse));
     assert_eq!(met(&source, "TagResource"), ["hsm-resource-tagged"]);
 }

@@ -4,7 +4,8 @@ use std::{process::ExitCode, sync::Arc};
 
 use cloudhsm_alerts::{
     chat::Chat,
-    function::{Context, Function},
+    context::Context,
+    function::Function,
     metrics::Metrics,
     sdk,
     settings::{Settings, Topic},

@@ -1,12 +1,11 @@
 //! The budget: how many messages a second all instances of the function may publish together.
 //!
-//! SNS suspends an e-mail subscription that gets more than ten messages a second, whoever publishes them.
-//! One item of the ledger's table holds the time of the next free turn. Who wants to publish moves it on by
-//! the interval between two messages and waits for the turn it got; so turns never bunch up, and how far
-//! the next one lies ahead says how crowded it is.
+//! SNS suspends an e-mail subscription that gets more than ten messages a second from all publishers together. One
+//! item of the ledger's table holds the time of the next free turn. To publish, an instance moves it on by the
+//! interval between two messages and waits for the turn that it got. So turns are evenly spaced, and the time until
+//! the next free one is a measure of the backlog.
 //!
-//! And the allowance of a backfill's job: how many messages its instances may publish together. One item
-//! of the table counts them.
+//! The same goes for a backfill job: one item of the table counts the messages that its instances have published.
 
 use std::time::Duration;
 
@@ -98,7 +97,7 @@ const JOB_LASTS: Duration = Duration::from_secs(90 * 24 * 3600);
 impl Table {
     /// Counts one more message under `key`, unless there were `most` already; whether it did.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
-    pub(super) async fn allowance(
+    pub(super) async fn take_job_message(
         &self,
         key: &str,
         now: Timestamp,

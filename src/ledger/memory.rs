@@ -1,20 +1,19 @@
-//! What one instance of the function remembers by itself: the calls it told, or saw told.
+//! The ledger's memory: the calls that this instance of the function has alerted, or found alerted.
 //!
-//! It spares the table a question for calls that are met again, and where there is no table it is the whole
-//! ledger.
+//! It saves requests to the table for calls that are found again. Without a table it is the whole ledger.
 
 use std::collections::{HashMap, HashSet, VecDeque, hash_map::Entry};
 
 use cloudhsm_alerts_core::call_id::CallId;
 
-/// Calls remembered. At some 200 bytes each this is a few megabytes at the most.
+/// Most calls remembered. At some 200 bytes each they take a few megabytes.
 const CAPACITY: usize = 20_000;
 
-/// The calls told, the oldest forgotten first.
+/// The calls that were alerted. The oldest are forgotten first.
 #[derive(Debug, Default)]
 pub struct Memory {
-    told: HashSet<CallId>,
-    /// How many of these calls stand under each event ID: more than one, where a record was made up.
+    alerted: HashSet<CallId>,
+    /// How many of these calls have each event ID: more than one if a record was made up.
     event_ids: HashMap<String, usize>,
     order: VecDeque<CallId>,
 }
@@ -22,7 +21,7 @@ pub struct Memory {
 impl Memory {
     /// Whether an alert for this call was published.
     pub fn contains(&self, call: &CallId) -> bool {
-        self.told.contains(call)
+        self.alerted.contains(call)
     }
 
     /// Whether an alert was published for a call under this event ID, be it this one or another.
@@ -30,9 +29,9 @@ impl Memory {
         self.event_ids.contains_key(event_id)
     }
 
-    /// Notes that an alert for this call was published.
+    /// Adds a call whose alert was published.
     pub fn insert(&mut self, call: &CallId) {
-        if self.told.insert(call.clone()) {
+        if self.alerted.insert(call.clone()) {
             self.order.push_back(call.clone());
             *self
                 .event_ids
@@ -41,7 +40,7 @@ impl Memory {
         }
         while self.order.len() > CAPACITY {
             if let Some(oldest) = self.order.pop_front() {
-                self.told.remove(&oldest);
+                self.alerted.remove(&oldest);
                 if let Entry::Occupied(mut count) =
                     self.event_ids.entry(oldest.event_id().to_owned())
                 {

@@ -1,13 +1,12 @@
 //! Deduplication: calls that were already alerted, by their identity ([`CallId`]).
 //!
-//! CloudTrail delivers a record again, S3 notifies again, two trails write the same call into two files,
-//! and Lambda repeats a failed invocation; a person is told once. An alert is claimed, published, then noted
-//! as sent. Who dies in between leaves a claim that expires, and the next one tells the call again: twice
-//! rather than not at all.
+//! CloudTrail delivers a record again, S3 notifies again, two trails write the same call into two files, and Lambda
+//! retries a failed invocation; a person is alerted once. A call is claimed, its alert is published, then the call is
+//! marked as sent. An invocation that dies in between leaves a claim that expires, and the call is alerted again:
+//! twice rather than never.
 //!
-//! With a table ([`table`]) this holds across all instances of the function; without one, within an
-//! instance ([`memory`]). The table's failure never keeps an alert back: what it does not answer for is
-//! published, and counted as ledger trouble.
+//! With a table ([`table`]) this holds across all instances of the function; without one, within an instance
+//! ([`memory`]). If the table fails, alerts are published all the same, and the failure is counted.
 
 pub mod budget;
 pub mod memory;
@@ -30,19 +29,19 @@ use tracing::error;
 
 use crate::{
     clock::{self, Clock},
-    function::Timing,
+    timing::Timing,
 };
 pub use budget::Turn;
 use cloudhsm_alerts_core::call_id::CallId;
 use memory::Memory;
 pub use table::{Claim, LedgerError, Table};
 
-/// Requests to the table at a time. Conditional writes cannot be batched but as transactions, which cost
-/// double and fail together.
+/// Concurrent requests to the table. Conditional writes can be batched only as transactions, which cost double and
+/// fail together.
 const CONCURRENT: usize = 32;
-/// When failures in a row weigh so much, no more such requests are made in the invocation: an alert must
-/// not wait again and again for a table that is down.
-const ENOUGH: u32 = 8;
+/// Sum of the weights of failures in a row at which a circuit breaker opens: an alert must not wait again and again
+/// for a table that is down.
+const MAX_FAILURES: u32 = 8;
 
 /// The ledger of one instance of the function.
 #[derive(Debug)]
@@ -50,51 +49,51 @@ pub struct Ledger {
     memory: Memory,
     table: Option<Table>,
     clock: Clock,
-    /// Who claims: one attempt at one invocation. Lambda repeats a failed invocation under the same request
-    /// id, perhaps while the first attempt still runs, so that id alone will not do.
+    /// The owner of claims: one attempt at one invocation. Lambda retries a failed invocation with the same request
+    /// ID, perhaps while the first attempt still runs, so that ID alone is not enough.
     owner: String,
-    trouble: Trouble,
-    /// Until when a kind of refused call pages nobody, as far as this instance knows.
+    errors: Errors,
+    /// Until when a kind of refused call does not page, as far as this instance knows.
     paged_until: HashMap<String, Timestamp>,
 }
 
-/// What went wrong with the table in this invocation. A role may be allowed one kind of request and not
-/// another, so each kind is given up by itself.
+/// Failed requests to the table in this invocation. A role may be allowed one kind of request and not another, so
+/// each kind has its own circuit breaker.
 #[derive(Debug, Default)]
-struct Trouble {
-    claims: Fuse,
-    notes: Fuse,
-    turns: Fuse,
-    pages: Fuse,
+struct Errors {
+    claims: CircuitBreaker,
+    marks: CircuitBreaker,
+    turns: CircuitBreaker,
+    pages: CircuitBreaker,
     by_type: Mutex<BTreeMap<&'static str, u64>>,
 }
 
-/// Whether one kind of request is still made.
+/// Circuit breaker for one kind of request.
 #[derive(Debug, Default)]
-struct Fuse {
-    in_a_row: AtomicU32,
-    is_out: AtomicBool,
+struct CircuitBreaker {
+    failures: AtomicU32,
+    is_open: AtomicBool,
 }
 
-impl Fuse {
+impl CircuitBreaker {
     fn succeeded(&self) {
-        self.in_a_row.store(0, Ordering::Relaxed);
+        self.failures.store(0, Ordering::Relaxed);
     }
 
     fn failed(&self, error: &LedgerError) {
-        // A throttled table still answers; one that does not answer takes seconds each time.
+        // A throttled table responds at once; a table that does not respond costs seconds each time.
         let weight = match error {
             LedgerError::Throttled(_) | LedgerError::NotALedger(_) => 1,
             LedgerError::Unavailable(_) => 3,
-            LedgerError::Denied(_) | LedgerError::TableNotFound(_) => ENOUGH,
+            LedgerError::Denied(_) | LedgerError::TableNotFound(_) => MAX_FAILURES,
         };
-        if self.in_a_row.fetch_add(weight, Ordering::Relaxed) + weight >= ENOUGH {
-            self.is_out.store(true, Ordering::Relaxed);
+        if self.failures.fetch_add(weight, Ordering::Relaxed) + weight >= MAX_FAILURES {
+            self.is_open.store(true, Ordering::Relaxed);
         }
     }
 }
 
-impl Trouble {
+impl Errors {
     fn by_type(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
         self.by_type.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -106,10 +105,10 @@ fn page_key(kind: &str) -> String {
 }
 
 impl Ledger {
-    /// A ledger that remembers in this instance, and in the table where one is named.
+    /// A ledger in the memory of this instance, and in the table where one is named.
     pub fn new(sdk: &SdkConfig, table: Option<&str>, timing: &Timing, clock: Clock) -> Ledger {
         let table = table.map(|name| {
-            // The table is asked while an alert waits: it gets little time.
+            // An alert waits for each request, so the timeouts are short.
             let timeouts = TimeoutConfig::builder()
                 .connect_timeout(timing.ledger_attempt)
                 .operation_attempt_timeout(timing.ledger_attempt)
@@ -126,16 +125,16 @@ impl Ledger {
             table,
             clock,
             owner: String::new(),
-            trouble: Trouble::default(),
+            errors: Errors::default(),
             paged_until: HashMap::new(),
         }
     }
 
-    /// Begins an invocation: it claims under a name of its own, and the table gets a new chance.
+    /// Begins an invocation: its claims get an owner of their own, and the circuit breakers close.
     pub fn begin(&mut self, request_id: &str) {
         let request_id = cloudhsm_alerts_core::text::one_line(request_id, 64);
         self.owner = format!("{request_id}/{:016x}", clock::unique());
-        self.trouble = Trouble::default();
+        self.errors = Errors::default();
     }
 
     /// Whether this instance knows that an alert for this call was published.
@@ -153,12 +152,13 @@ impl Ledger {
         self.table.is_some()
     }
 
-    /// How often the table failed in this invocation.
-    pub fn trouble(&self) -> u64 {
-        self.trouble.by_type().values().sum()
+    /// Failed requests to the table in this invocation.
+    pub fn errors(&self) -> u64 {
+        self.errors.by_type().values().sum()
     }
 
-    /// Claims calls, in their order. What the table does not answer for is ours: better told twice.
+    /// Claims calls; one claim for each, in their order. If the table does not respond, the call is ours: alerting it
+    /// twice is better than never.
     pub async fn claim(&mut self, calls: &[&CallId]) -> Vec<Claim> {
         let this = &*self;
         let claims: Vec<Claim> = stream::iter(calls)
@@ -167,7 +167,7 @@ impl Ledger {
             .collect()
             .await;
         for (call, claim) in calls.iter().zip(&claims) {
-            if *claim == Claim::Told {
+            if *claim == Claim::Alerted {
                 self.memory.insert(call);
             }
         }
@@ -176,29 +176,30 @@ impl Ledger {
 
     async fn claim_one(&self, call: &CallId) -> Claim {
         if self.memory.contains(call) {
-            return Claim::Told;
+            return Claim::Alerted;
         }
-        let fuse = &self.trouble.claims;
-        let Some(table) = self.table_behind(fuse) else {
+        let breaker = &self.errors.claims;
+        let Some(table) = self.table_unless_open(breaker) else {
             return Claim::Ours;
         };
         let claim = table.claim(call, &self.owner, self.clock.now()).await;
-        self.answer(fuse, claim).unwrap_or(Claim::Ours)
+        self.response(breaker, claim).unwrap_or(Claim::Ours)
     }
 
-    /// Notes that calls were told. Gives those that the table did not take: another instance may tell them
-    /// again.
-    pub async fn sent(&mut self, calls: &[&CallId]) -> Vec<CallId> {
+    /// Marks calls as sent. Gives those that could not be marked in the table: another instance may alert them again.
+    pub async fn mark_sent(&mut self, calls: &[&CallId]) -> Vec<CallId> {
         for call in calls {
             self.memory.insert(call);
         }
         let this = &*self;
         stream::iter(calls)
             .map(|call| async move {
-                let fuse = &this.trouble.notes;
-                let table = this.table_behind(fuse)?;
-                let sent = table.sent(call, &this.owner, this.clock.now()).await;
-                this.answer(fuse, sent).is_none().then(|| (*call).clone())
+                let breaker = &this.errors.marks;
+                let table = this.table_unless_open(breaker)?;
+                let sent = table.mark_sent(call, &this.owner, this.clock.now()).await;
+                this.response(breaker, sent)
+                    .is_none()
+                    .then(|| (*call).clone())
             })
             .buffered(CONCURRENT)
             .filter_map(std::future::ready)
@@ -206,45 +207,45 @@ impl Ledger {
             .await
     }
 
-    /// Gives claims back for calls that could not be told.
+    /// Releases the claims on calls that could not be alerted.
     pub async fn release(&mut self, calls: &[&CallId]) {
         let this = &*self;
         stream::iter(calls)
             .for_each_concurrent(CONCURRENT, |call| async move {
-                let fuse = &this.trouble.notes;
-                if let Some(table) = this.table_behind(fuse) {
-                    this.answer(fuse, table.release(call, &this.owner).await);
+                let breaker = &this.errors.marks;
+                if let Some(table) = this.table_unless_open(breaker) {
+                    this.response(breaker, table.release(call, &this.owner).await);
                 }
             })
             .await;
     }
 
-    /// A turn to publish to `topic` that all instances share, not after `latest`; `None` where there is no
-    /// table, or none that answers.
+    /// A turn to publish to `topic`, shared by all instances, not after `latest`; `None` if there is no table, or it
+    /// does not respond.
     pub async fn turn(
         &mut self,
         topic: &str,
         interval: Duration,
         latest: Timestamp,
     ) -> Option<Turn> {
-        let fuse = &self.trouble.turns;
-        let table = self.table_behind(fuse)?;
+        let breaker = &self.errors.turns;
+        let table = self.table_unless_open(breaker)?;
         let key = format!("cloudhsm-alerts turns {topic}");
         let turn = table.turn(&key, self.clock.now(), interval, latest).await;
-        self.answer(fuse, turn)
+        self.response(breaker, turn)
     }
 
-    /// Whether a backfill's job may send one more message, of `most` in all; `None` where there is no table, or
-    /// none that answers.
-    pub async fn allowance(&mut self, job: &str, most: u64) -> Option<bool> {
-        let fuse = &self.trouble.turns;
-        let table = self.table_behind(fuse)?;
+    /// Whether a backfill job may publish one more message, of `limit` in all; `None` if there is no table, or it does
+    /// not respond.
+    pub async fn take_job_message(&mut self, job: &str, limit: u64) -> Option<bool> {
+        let breaker = &self.errors.turns;
+        let table = self.table_unless_open(breaker)?;
         let key = format!("cloudhsm-alerts messages of job {job}");
-        let may = table.allowance(&key, self.clock.now(), most).await;
-        self.answer(fuse, may)
+        let may = table.take_job_message(&key, self.clock.now(), limit).await;
+        self.response(breaker, may)
     }
 
-    /// Takes the pages for some kinds of refused calls; gives those that were free.
+    /// Takes the pages of this hour for some kinds of refused calls; gives the kinds that had not paged yet.
     pub async fn take_pages(&mut self, kinds: Vec<String>) -> Vec<String> {
         let now = self.clock.now();
         self.paged_until.retain(|_, until| *until > now);
@@ -254,12 +255,12 @@ impl Ledger {
                 if this.paged_until.contains_key(&kind) {
                     return None;
                 }
-                let fuse = &this.trouble.pages;
-                let is_free = match this.table_behind(fuse) {
-                    Some(table) => this.answer(fuse, table.page(&page_key(&kind), now).await),
+                let breaker = &this.errors.pages;
+                let is_free = match this.table_unless_open(breaker) {
+                    Some(table) => this.response(breaker, table.page(&page_key(&kind), now).await),
                     None => None,
                 };
-                // Where the table does not answer, this instance knows of none: better a page too many.
+                // If the table does not respond, the call pages: one page too many is better than none.
                 is_free.unwrap_or(true).then_some(kind)
             })
             .buffered(CONCURRENT)
@@ -272,7 +273,7 @@ impl Ledger {
         taken
     }
 
-    /// Gives pages back: the message was not published.
+    /// Gives pages back, because their message was not published.
     pub async fn release_pages(&mut self, kinds: Vec<String>) {
         for kind in &kinds {
             self.paged_until.remove(kind);
@@ -280,32 +281,32 @@ impl Ledger {
         let this = &*self;
         stream::iter(&kinds)
             .for_each_concurrent(CONCURRENT, |kind| async move {
-                let fuse = &this.trouble.pages;
-                if let Some(table) = this.table_behind(fuse) {
-                    this.answer(fuse, table.release_page(&page_key(kind)).await);
+                let breaker = &this.errors.pages;
+                if let Some(table) = this.table_unless_open(breaker) {
+                    this.response(breaker, table.release_page(&page_key(kind)).await);
                 }
             })
             .await;
     }
 
-    fn table_behind(&self, fuse: &Fuse) -> Option<&Table> {
+    fn table_unless_open(&self, breaker: &CircuitBreaker) -> Option<&Table> {
         self.table
             .as_ref()
-            .filter(|_| !fuse.is_out.load(Ordering::Relaxed))
+            .filter(|_| !breaker.is_open.load(Ordering::Relaxed))
     }
 
-    /// The answer, with failure counted. Each kind of it is said once an invocation: a storm of alerts must
-    /// not become a storm of lines.
-    fn answer<T>(&self, fuse: &Fuse, answer: Result<T, LedgerError>) -> Option<T> {
-        let error = match answer {
-            Ok(answer) => {
-                fuse.succeeded();
-                return Some(answer);
+    /// The response; a failure is counted. Each type is logged once in an invocation: a storm of alerts must not flood
+    /// the log.
+    fn response<T>(&self, breaker: &CircuitBreaker, response: Result<T, LedgerError>) -> Option<T> {
+        let error = match response {
+            Ok(response) => {
+                breaker.succeeded();
+                return Some(response);
             }
             Err(error) => error,
         };
-        fuse.failed(&error);
-        let mut by_type = self.trouble.by_type();
+        breaker.failed(&error);
+        let mut by_type = self.errors.by_type();
         let count = by_type.entry(error.error_type()).or_default();
         *count += 1;
         if *count == 1 {
@@ -313,7 +314,7 @@ impl Ledger {
             error!(
                 error_type = error.error_type(),
                 table,
-                "ledger table: {error}; alerts go out all the same, and calls may be told more than once"
+                "ledger table: {error}; alerts are published all the same, and calls may be alerted more than once"
             );
         }
         None

@@ -1,7 +1,7 @@
 //! Pages: when people were last woken for a call that was refused.
 //!
 //! Anyone can make calls that are denied, and an account may send SMS for one dollar a month unless AWS lifts
-//! that. One item of the table for each kind of call holds until when it pages nobody again.
+//! that. One item of the table for each kind of call holds the time until which it does not page again.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::table::{LedgerError, Table, ledger_error, millis, seconds, text};
 use crate::clock::later;
 
-/// How long a refused call of one kind pages nobody after it did.
+/// How long a kind of refused call does not page after it did.
 pub(super) const PAUSE: Duration = Duration::from_secs(3600);
 
 impl Table {

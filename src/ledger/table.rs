@@ -1,4 +1,4 @@
-//! The table: a DynamoDB table in which all instances of the function see who was told what.
+//! The ledger's table: a DynamoDB table in which all instances of the function see which calls were alerted.
 //!
 //! One item a call, its key `id` the call's identity. It is either `claimed`, by an invocation that is about to
 //! publish, until `claimed_until`; or `sent`. Every change is one conditional write, so that of any number
@@ -22,9 +22,9 @@ use cloudhsm_alerts_core::{
     text::{chain, one_line},
 };
 
-/// How long a call that was told is remembered. CloudTrail tries to deliver a log file for 30 days.
+/// How long a call that was alerted is remembered. CloudTrail tries to deliver a log file for 30 days.
 const REMEMBERED: Duration = Duration::from_secs(40 * 24 * 3600);
-/// How long a claim that nobody came back to is kept.
+/// How long an abandoned claim is kept.
 const CLAIM_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// A claim that expires later than this from now was written by a clock that is wrong. It does not hold.
 const NO_CLAIM_LASTS: Duration = Duration::from_secs(15 * 60);
@@ -51,7 +51,7 @@ pub enum LedgerError {
     #[error("it is throttled ({0}); expected on-demand capacity, or more of it")]
     Throttled(String),
     /// Anything else: a broken connection, a service error.
-    #[error("it does not answer ({0})")]
+    #[error("it does not respond ({0})")]
     Unavailable(String),
 }
 
@@ -73,8 +73,8 @@ impl LedgerError {
 pub enum Claim {
     /// This invocation is the one to tell it.
     Ours,
-    /// It was told.
-    Told,
+    /// The call was alerted.
+    Alerted,
     /// Another invocation is about to tell it, or died while it was.
     Held,
 }
@@ -105,8 +105,8 @@ impl Table {
         &self.name
     }
 
-    /// Claims a call for `owner`. Free for the taking are a call that nobody claimed, one that `owner` has
-    /// claimed already (a request whose answer was lost is sent again), and one whose claim has expired.
+    /// Claims a call for `owner`, if it is not claimed, or its claim has expired, or `owner` has claimed it already (a
+    /// request whose response was lost is sent again).
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub(super) async fn claim(
         &self,
@@ -150,7 +150,7 @@ impl Table {
             None => self.status(call).await?,
         };
         match status.as_ref().and_then(|status| status.as_s().ok()) {
-            Some(status) if status == "sent" => Ok(Claim::Told),
+            Some(status) if status == "sent" => Ok(Claim::Alerted),
             Some(status) if status == "claimed" => Ok(Claim::Held),
             _ => Err(LedgerError::NotALedger(format!(
                 "the item with id {:?} has no status \"claimed\" or \"sent\"",
@@ -173,14 +173,14 @@ impl Table {
             .item;
         Ok(match item {
             Some(item) => item.get("status").cloned(),
-            // Given back in between: whoever asks again gets it.
+            // Released in the meantime: the next attempt to claim it succeeds.
             None => Some(text("claimed")),
         })
     }
 
-    /// Notes that a call was told; whoever had claimed it, it was.
+    /// Marks a call as sent, whichever owner had claimed it.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
-    pub(super) async fn sent(
+    pub(super) async fn mark_sent(
         &self,
         call: &CallId,
         owner: &str,

@@ -1,6 +1,6 @@
-//! What a job of S3 Batch Operations is for, as its user arguments say, and what one log file of it came to,
-//! as the job's report says. Without any arguments, its log files are told like those that arrive now: that
-//! is what a job made by hand means.
+//! Jobs of S3 Batch Operations: the mode of a job, from its user arguments, and the result of one log file, in the
+//! job's report. Without arguments, the log files of a job are alerted like those that arrive now: a job that was
+//! made by hand has none.
 
 use std::fmt;
 
@@ -12,29 +12,29 @@ use cloudhsm_alerts_core::text::one_line;
 pub const BATCH_MODE: &str = "cloudhsm-alerts";
 /// Name of the user argument that holds how many messages about the past the job may send.
 pub const MAX_MESSAGES: &str = "cloudhsm-alerts-max-messages";
-/// How many that are where it does not say: more in one morning than anybody reads.
+/// The default of that: more than anybody reads in one morning.
 pub const DEFAULT_MAX_MESSAGES: u64 = 100;
 
-/// A job.
+/// One job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Job {
-    /// S3's name for it; all instances that work for it share its allowance.
+    /// S3's ID of the job; all instances that work on it share its limit of messages.
     pub id: String,
-    /// What it is for.
+    /// Its mode.
     pub mode: BatchMode,
-    /// Messages about the past that it may send in all.
+    /// Most messages about old calls that it may publish.
     pub max_messages: u64,
 }
 
-/// What the function is to do with what a job's log files hold.
+/// What the function does with the calls in a job's log files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BatchMode {
-    /// Tell it like any other.
+    /// Alert them like any other.
     #[default]
     Live,
-    /// Tell it, marked as a backfill, but for what happened just now.
+    /// Alert them, marked as a backfill unless they are recent.
     Backfill,
-    /// Count it, and tell nobody.
+    /// Count them only.
     DryRun,
 }
 
@@ -50,7 +50,7 @@ impl BatchMode {
 }
 
 impl Job {
-    /// From a payload. A value that is not known is an error: who mistypes `dry-run` must not wake anybody.
+    /// From a payload. An unknown value is an error: a mistyped `dry-run` must not wake anybody.
     pub(super) fn of(payload: &Value) -> Result<Job, String> {
         let argument = |name: &str| payload.pointer("/job/userArguments")?.get(name);
         let modes = [BatchMode::Live, BatchMode::Backfill, BatchMode::DryRun];
@@ -87,23 +87,26 @@ impl Job {
     }
 }
 
-/// What a log file of a job came to, and the words for it in the job's report.
+/// The result of one log file of a job, as it is in the job's report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Done {
-    /// Records in it.
+pub struct FileResult {
+    /// Its records.
     pub records: u64,
-    /// Those that met a rule.
+    /// Records that matched a rule.
     pub matched: u64,
-    /// Calls that a dry run left to be told.
-    pub to_tell: u64,
-    /// Calls that were not told, because the job had sent all its messages.
-    pub untold: u64,
+    /// Calls that a dry run counted.
+    pub to_alert: u64,
+    /// Calls that were not alerted, because the job had published all its messages.
+    pub not_alerted: u64,
 }
 
-impl fmt::Display for Done {
+impl fmt::Display for FileResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} records, {} matched", self.records, self.matched)?;
-        for (calls, what) in [(self.to_tell, "to tell"), (self.untold, "not told")] {
+        for (calls, what) in [
+            (self.to_alert, "to alert"),
+            (self.not_alerted, "not alerted"),
+        ] {
             if calls > 0 {
                 write!(f, ", {calls} {what}")?;
             }
@@ -112,17 +115,17 @@ impl fmt::Display for Done {
     }
 }
 
-impl Done {
-    /// From what [`fmt::Display`] makes of it; `None` for other words.
-    pub fn parse(text: &str) -> Option<Done> {
-        let mut done = Done::default();
+impl FileResult {
+    /// Parses the output of [`fmt::Display`]; `None` for other texts.
+    pub fn parse(text: &str) -> Option<FileResult> {
+        let mut done = FileResult::default();
         for part in text.split(", ") {
             let (count, what) = part.split_once(' ')?;
             let place = match what {
                 "records" => &mut done.records,
                 "matched" => &mut done.matched,
-                "to tell" => &mut done.to_tell,
-                "not told" => &mut done.untold,
+                "to alert" => &mut done.to_alert,
+                "not alerted" => &mut done.not_alerted,
                 _ => return None,
             };
             *place = count.parse().ok()?;
@@ -138,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jobs_arguments_say_what_it_is_for() {
+    fn the_arguments_of_a_job_are_its_mode() {
         let job = |mode, max_messages| {
             Ok(Job {
                 id: "x".into(),
@@ -183,24 +186,24 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_a_report_can_be_read_again() {
+    fn a_result_in_a_report_can_be_parsed() {
         for (done, text) in [
-            (Done::default(), "0 records, 0 matched"),
+            (FileResult::default(), "0 records, 0 matched"),
             (
-                Done {
+                FileResult {
                     records: 9,
                     matched: 7,
-                    to_tell: 5,
-                    untold: 2,
+                    to_alert: 5,
+                    not_alerted: 2,
                 },
-                "9 records, 7 matched, 5 to tell, 2 not told",
+                "9 records, 7 matched, 5 to alert, 2 not alerted",
             ),
         ] {
             assert_eq!(done.to_string(), text);
-            assert_eq!(Done::parse(text), Some(done));
+            assert_eq!(FileResult::parse(text), Some(done));
         }
         for text in ["", "skipped: empty", "9 records, many matched"] {
-            assert_eq!(Done::parse(text), None, "{text}");
+            assert_eq!(FileResult::parse(text), None, "{text}");
         }
     }
 }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-pub use batch::{BATCH_MODE, BatchMode, DEFAULT_MAX_MESSAGES, Done, Job, MAX_MESSAGES};
+pub use batch::{BATCH_MODE, BatchMode, DEFAULT_MAX_MESSAGES, FileResult, Job, MAX_MESSAGES};
 use cloudhsm_alerts_core::{
     json,
     object::{ObjectRef, Skip},

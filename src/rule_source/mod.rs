@@ -1,9 +1,8 @@
-//! Where rules come from beside those built in: `RULES_URI`, a folder or a prefix in S3.
+//! The source of additional rules: `RULES_URI`, a folder or a prefix in S3.
 //!
-//! The set in use is one value that changes as a whole. A set with a broken file, or one that cannot be
-//! read, never takes its place: what was good stays, and the trouble is handed out to be told. Whether
-//! something has changed is asked after an invocation's alerts are out, at most once a minute, so that no
-//! alert ever waits for it.
+//! The rules in use are one value that changes as a whole. A set with a broken file, or one that cannot be read, is
+//! never used: the previous set stays, and the caller gets the error. Changes are looked for after an invocation's
+//! alerts are published, at most once a minute, so that no alert waits for it.
 
 mod bucket;
 mod folder;
@@ -31,16 +30,16 @@ use cloudhsm_alerts_core::{
     text::one_line,
 };
 
-/// Between two looks for changes.
+/// The shortest time between two refreshes.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// A look that takes longer than this is given up; the next one tries again.
-const PATIENCE: Duration = Duration::from_secs(8);
-/// Files of one set. SigmaHQ has a hundred for CloudTrail.
+/// Timeout of a refresh; the next one tries again.
+const TIMEOUT: Duration = Duration::from_secs(8);
+/// Most files of one set. SigmaHQ has a hundred for CloudTrail.
 const MAX_FILES: usize = 2000;
-/// Bytes of one file.
+/// Largest file, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
-/// Problems told of one set; the first says enough to begin with.
-const PROBLEMS_TOLD: usize = 5;
+/// Most problems of one set that are reported; the rest is counted.
+const MAX_REPORTED: usize = 5;
 
 /// The value of `RULES_URI`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,54 +107,54 @@ pub struct ReadError {
     pub at: String,
     /// What was found, and what was expected.
     pub message: String,
-    /// Whether another look may succeed without anybody mending anything.
+    /// Whether a retry may succeed although nobody fixes anything.
     pub is_temporary: bool,
 }
 
-/// What a look for changed rules came to, where nothing is wrong.
+/// The result of a refresh without errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// The last one was less than a minute ago, or there is nowhere to look.
-    NotTaken,
-    /// The rules found there are in use.
-    Good,
+pub enum Refresh {
+    /// The last refresh was less than a minute ago, or there is no `RULES_URI`.
+    NotDue,
+    /// The rules of `RULES_URI` are in use.
+    InUse,
 }
 
-/// Rule files that are not in use, and why.
+/// Why the rules of `RULES_URI` are not in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trouble {
+pub enum RuleLoadError {
     /// They could not be read.
     Unreadable(ReadError),
     /// Some of them cannot be used.
     Broken(Vec<Problem>),
 }
 
-impl Trouble {
+impl RuleLoadError {
     /// The stable name in logs and metrics.
     pub fn error_type(&self) -> &'static str {
         match self {
-            Trouble::Unreadable(_) => "Rules.Unreadable",
-            Trouble::Broken(_) => "Rules.Broken",
+            RuleLoadError::Unreadable(_) => "Rules.Unreadable",
+            RuleLoadError::Broken(_) => "Rules.Broken",
         }
     }
 
-    /// Whether another look may succeed without anybody mending anything.
+    /// Whether a retry may succeed although nobody fixes anything.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Trouble::Unreadable(error) if error.is_temporary)
+        matches!(self, RuleLoadError::Unreadable(error) if error.is_temporary)
     }
 
     /// One line for each file and what is wrong with it.
     pub fn lines(&self) -> Vec<String> {
         match self {
-            Trouble::Unreadable(error) => vec![error.to_string()],
-            Trouble::Broken(problems) => {
+            RuleLoadError::Unreadable(error) => vec![error.to_string()],
+            RuleLoadError::Broken(problems) => {
                 let mut lines: Vec<String> = problems
                     .iter()
-                    .take(PROBLEMS_TOLD)
+                    .take(MAX_REPORTED)
                     .map(ToString::to_string)
                     .collect();
-                if problems.len() > PROBLEMS_TOLD {
-                    lines.push(format!("and {} more", problems.len() - PROBLEMS_TOLD));
+                if problems.len() > MAX_REPORTED {
+                    lines.push(format!("and {} more", problems.len() - MAX_REPORTED));
                 }
                 lines
             }
@@ -163,13 +162,13 @@ impl Trouble {
     }
 }
 
-/// What tells one version of a file from another: an object's ETag, a file's time and size.
+/// Identifies a version of a file: an object's ETag, or a file's time and size.
 type Stamp = String;
 
 /// Rule files by name, each with its stamp.
 type Files = BTreeMap<String, (Stamp, RuleFile)>;
 
-/// The rules in use, and the place to look for others.
+/// The rules in use, and the source of others.
 #[derive(Debug)]
 pub struct RuleSource {
     uri: Option<RulesUri>,
@@ -177,25 +176,25 @@ pub struct RuleSource {
     client: Client,
     interval: Duration,
     builtin: Builtin,
-    /// What has taken the place of the built-in ones.
+    /// The rules that replaced the built-in ones.
     current: RwLock<Option<Arc<RuleSet>>>,
     seen: Mutex<Seen>,
 }
 
-/// The built-in rules, put together on a thread of their own while clients are made and work is asked for: whoever
-/// needs the rules first waits for what is left to do.
+/// The built-in rules, loaded on another thread while the clients are made and the first invocation is awaited. The
+/// first use waits until they are loaded.
 type Builtin = LazyLock<Arc<RuleSet>, Box<dyn FnOnce() -> Arc<RuleSet> + Send>>;
 
 fn builtin(watched: &Watched) -> Builtin {
     let watched = watched.clone();
-    let put_together = move || RuleSet::builtin(&watched);
-    // Where there can be no thread, they are put together when they are needed.
-    let thread = thread::Builder::new().spawn(put_together.clone());
+    let load = move || RuleSet::builtin(&watched);
+    // If no thread can be started, they are loaded on first use.
+    let thread = thread::Builder::new().spawn(load.clone());
     LazyLock::new(Box::new(move || {
         let rules = thread
             .ok()
             .and_then(|thread| thread.join().ok())
-            .unwrap_or_else(put_together);
+            .unwrap_or_else(load);
         match rules {
             Ok(rules) => Arc::new(rules),
             // The tests compile the same rules, and the names of watched things are escaped in them.
@@ -204,18 +203,18 @@ fn builtin(watched: &Watched) -> Builtin {
     }))
 }
 
-/// What the last look has found.
+/// The result of the last refresh.
 #[derive(Debug, Default)]
 struct Seen {
     at: Option<Instant>,
     files: Files,
-    /// What kept the files of the last look from being used.
-    trouble: Option<Trouble>,
+    /// Why these files are not in use.
+    error: Option<RuleLoadError>,
 }
 
 impl RuleSource {
-    /// The built-in rules, with the place to look for more. Nothing is read yet, and the rules are still being
-    /// put together.
+    /// The built-in rules, with the source of more. Nothing has been read yet, and the built-in rules are still being
+    /// loaded.
     pub fn new(uri: Option<RulesUri>, watched: Watched, client: Client) -> RuleSource {
         RuleSource {
             uri,
@@ -228,7 +227,7 @@ impl RuleSource {
         }
     }
 
-    /// Rules that were made before, and nowhere to look for more.
+    /// Rules that exist already, without a source of more.
     pub fn fixed(rules: Arc<RuleSet>, client: Client) -> RuleSource {
         RuleSource {
             uri: None,
@@ -241,14 +240,14 @@ impl RuleSource {
         }
     }
 
-    /// The same source, looking for changes no sooner than so long after the last look.
+    /// The same source with another shortest time between two refreshes.
     #[must_use]
-    pub fn looking_every(mut self, interval: Duration) -> RuleSource {
+    pub fn refreshed_every(mut self, interval: Duration) -> RuleSource {
         self.interval = interval;
         self
     }
 
-    /// Where more rules are looked for.
+    /// Where more rules come from.
     pub fn uri(&self) -> Option<&RulesUri> {
         self.uri.as_ref()
     }
@@ -259,25 +258,24 @@ impl RuleSource {
         Arc::clone(current.as_ref().unwrap_or_else(|| &self.builtin))
     }
 
-    /// Looks for changed rules, unless that was done within the last minute, and takes them into use as a
-    /// whole. `Err`: what keeps the files found from being used; the set that was in use stays.
+    /// Loads changed rules, unless that was done within the last minute, and uses them as a whole.
     ///
     /// # Errors
-    /// As long as the files are in trouble, each look says so.
-    pub async fn refresh(&self) -> Result<Look, Trouble> {
+    /// Why the files cannot be used; the previous rules stay in use. The error is repeated until it is fixed.
+    pub async fn refresh(&self) -> Result<Refresh, RuleLoadError> {
         let Some(uri) = &self.uri else {
-            return Ok(Look::NotTaken);
+            return Ok(Refresh::NotDue);
         };
         let mut seen = self.seen.lock().await;
         if seen.at.is_some_and(|at| at.elapsed() < self.interval) {
-            return Ok(Look::NotTaken);
+            return Ok(Refresh::NotDue);
         }
-        let found = timeout(PATIENCE, self.read(uri, &seen.files))
+        let found = timeout(TIMEOUT, self.read(uri, &seen.files))
             .await
             .unwrap_or_else(|_| {
                 Err(ReadError {
                     at: uri.to_string(),
-                    message: format!("could not be read within {} seconds", PATIENCE.as_secs()),
+                    message: format!("could not be read within {} seconds", TIMEOUT.as_secs()),
                     is_temporary: true,
                 })
             });
@@ -285,27 +283,27 @@ impl RuleSource {
         let files = match found {
             Ok(files) => files,
             Err(error) => {
-                // The next look reads all of it again.
-                seen.trouble = Some(Trouble::Unreadable(error.clone()));
-                return Err(Trouble::Unreadable(error));
+                // The next refresh reads everything again.
+                seen.error = Some(RuleLoadError::Unreadable(error.clone()));
+                return Err(RuleLoadError::Unreadable(error));
             }
         };
         let is_known = stamps(&files).eq(stamps(&seen.files));
-        if is_known && !matches!(seen.trouble, Some(Trouble::Unreadable(_))) {
-            return seen.trouble.clone().map_or(Ok(Look::Good), Err);
+        if is_known && !matches!(seen.error, Some(RuleLoadError::Unreadable(_))) {
+            return seen.error.clone().map_or(Ok(Refresh::InUse), Err);
         }
         let texts: Vec<RuleFile> = files.values().map(|(_, file)| file.clone()).collect();
         seen.files = files;
         match RuleSet::with(&texts, &self.watched) {
             Ok(set) => {
                 tracing::info!(uri = %uri, files = texts.len(), rules = set.len(), filters = set.filters().len(), "rules loaded");
-                seen.trouble = None;
+                seen.error = None;
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(set));
-                Ok(Look::Good)
+                Ok(Refresh::InUse)
             }
             Err(problems) => {
-                seen.trouble = Some(Trouble::Broken(problems.clone()));
-                Err(Trouble::Broken(problems))
+                seen.error = Some(RuleLoadError::Broken(problems.clone()));
+                Err(RuleLoadError::Broken(problems))
             }
         }
     }

@@ -5,10 +5,7 @@ use std::{fs, io::Read, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use cloudhsm_alerts::{
-    function::{Context, Function},
-    outcome::Failed,
-    settings::Settings,
-    shell,
+    context::Context, function::Function, reply::Failed, settings::Settings, shell,
 };
 use cloudhsm_alerts_core::text::one_line;
 use serde_json::{Value, json};

@@ -12,7 +12,7 @@ pub fn event_ids(finding: &Value) -> Vec<String> {
             .collect()
     };
     match finding["evidences"].as_array() {
-        Some(evidences) if finding["unmapped"]["digest"] == true => evidences
+        Some(evidences) if finding["unmapped"]["summary"] == true => evidences
             .iter()
             .flat_map(|evidence| with_repeats(&evidence["uid"], &evidence["data"]))
             .collect(),

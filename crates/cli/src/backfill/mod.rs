@@ -78,7 +78,7 @@ pub struct Arguments {
     /// The function only counts what it would tell; nobody is told
     #[arg(long)]
     dry_run: bool,
-    /// Messages about the past that the job may send in all; what is beyond stays untold, and is counted
+    /// Messages about the past that the job may send in all; what is beyond stays not_alerted, and is counted
     #[arg(long, value_name = "COUNT", default_value_t = DEFAULT_MAX_MESSAGES)]
     max_messages: u64,
     /// Create the job
@@ -205,7 +205,7 @@ async fn follow(
         );
     }
     let is_good =
-        ended.succeeded && report.failures == 0 && report.done.untold == 0 && missing == 0;
+        ended.succeeded && report.failures == 0 && report.done.not_alerted == 0 && missing == 0;
     Ok(if is_good {
         ExitCode::SUCCESS
     } else {

@@ -2,7 +2,7 @@
 
 use aws_sdk_s3::Client;
 use cloudhsm_alerts::{
-    payload::{BatchMode, Done},
+    payload::{BatchMode, FileResult},
     s3,
 };
 use cloudhsm_alerts_core::text::one_line;
@@ -18,7 +18,7 @@ const NAMED: usize = 20;
 pub struct Report {
     pub files: u64,
     /// Of all log files together.
-    pub done: Done,
+    pub done: FileResult,
     /// Log files with calls that are left to be told: so many messages they will be, or a few more.
     pub messages: u64,
     pub failures: u64,
@@ -72,12 +72,15 @@ impl Report {
             self.files += 1;
             if field(3).eq_ignore_ascii_case("succeeded") {
                 // Anything else than a log file that was read says why not: skipped, or empty.
-                let done = answer.split("; ").find_map(Done::parse).unwrap_or_default();
+                let done = answer
+                    .split("; ")
+                    .find_map(FileResult::parse)
+                    .unwrap_or_default();
                 self.done.records += done.records;
                 self.done.matched += done.matched;
-                self.done.to_tell += done.to_tell;
-                self.done.untold += done.untold;
-                self.messages += u64::from(done.to_tell > 0);
+                self.done.to_alert += done.to_alert;
+                self.done.not_alerted += done.not_alerted;
+                self.messages += u64::from(done.to_alert > 0);
                 continue;
             }
             self.failures += 1;
@@ -102,15 +105,15 @@ impl Report {
         if mode == BatchMode::DryRun {
             text.push_str(&format!(
                 "; nobody was told. To tell, unless it was told before: {}, in about {}",
-                count(self.done.to_tell, "call"),
+                count(self.done.to_alert, "call"),
                 count(self.messages, "message"),
             ));
         }
-        if self.done.untold > 0 {
+        if self.done.not_alerted > 0 {
             text.push_str(&format!(
                 "\n{} not told, because the job had sent all its messages: another job, with a larger \
                  --max-messages or fewer days, tells them",
-                count(self.done.untold, "call"),
+                count(self.done.not_alerted, "call"),
             ));
         }
         let failures = u64::try_from(counted).unwrap_or(0).max(self.failures);

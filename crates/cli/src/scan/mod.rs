@@ -16,7 +16,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use cloudhsm_alerts::{outcome::Counts, shell};
+use cloudhsm_alerts::{counts::Counts, shell};
 use cloudhsm_alerts_core::{
     alert::{Alert, Source, accounts::Accounts, email, ocsf, sms},
     call_id::CallId,
@@ -191,9 +191,9 @@ impl<'a, W: Write> Session<'a, W> {
     }
 
     fn take(&mut self, finding: Finding, source: &Source) -> io::Result<()> {
-        self.report.counts.note_filtered(&finding.filtered);
+        self.report.counts.add_suppressed(&finding.filtered);
         if finding.is_filtered() {
-            self.report.counts.filtered += 1;
+            self.report.counts.suppressed += 1;
             return Ok(());
         }
         if finding.severity() < self.arguments.min_severity {
@@ -306,8 +306,8 @@ impl Report {
                 format!("{} recorded more than once", self.already_told),
             ),
             (
-                self.counts.filtered,
-                format!("{} kept back by filters", self.counts.filtered),
+                self.counts.suppressed,
+                format!("{} kept back by filters", self.counts.suppressed),
             ),
             (
                 self.unreadable,
@@ -323,7 +323,7 @@ impl Report {
             }
         }
         eprintln!("{line}");
-        for (rule, filters) in &self.counts.filtered_by {
+        for (rule, filters) in &self.counts.suppressed_by {
             for (filter, count) in filters {
                 eprintln!(
                     "kept back: {} from the rule {}, by the filter {}",

@@ -1,12 +1,11 @@
 //! An alert: what a person, or a machine, is told of one call.
 //!
 //! [`Alert::new`] takes out of a finding all that any message needs, with secrets gone and sizes
-//! bounded; the rooms below write it down: [`email`], [`sms`], [`ocsf`], [`digest`] for several calls
-//! in one message, and [`message`], which makes of them what SNS is given.
+//! bounded. The texts are written by [`email`], [`sms`] and [`ocsf`], those of several calls by [`summary`];
+//! [`compose`] makes of them the [`message`] that SNS gets.
 
 pub mod accounts;
-pub mod backfill;
-pub mod digest;
+pub mod compose;
 pub mod email;
 pub mod message;
 pub mod ocsf;
@@ -14,6 +13,7 @@ pub mod operator;
 pub mod resource;
 pub mod sharing;
 pub mod sms;
+pub mod summary;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 

@@ -1,20 +1,20 @@
-//! The operator alert: a word to whoever runs this function, about the function itself.
+//! The operational notice: a message about the function itself.
 //!
-//! It goes to the same topic as the alerts about calls, because that is where people are known to listen,
-//! with attributes of its own so that a filter policy can tell the two apart.
+//! It goes to the same topic as the alerts about calls, because people are known to be subscribed to that. Its
+//! `event_name` and `actor_type` attributes distinguish it for a filter policy.
 
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    message::{Attribute, Message},
+    message::{Attribute, Message, Parts},
     ocsf,
     sms::gsm7,
 };
-use crate::{severity::Severity, text};
+use crate::severity::Severity;
 
-/// Rules that could not be taken into use: where they were looked for, and what is wrong with which file, a
-/// line each.
+/// The notice that the rules of `uri` could not be loaded. `problems` has one line for each error, with its file;
+/// `in_use` is the number of rules that stay in use.
 pub fn rules_not_loaded(uri: &str, problems: &[String], in_use: usize, now: Timestamp) -> Message {
     let subject = "cloudhsm-alerts: rules were NOT loaded, the previous ones stay in use";
     let mut email = format!(
@@ -24,7 +24,7 @@ pub fn rules_not_loaded(uri: &str, problems: &[String], in_use: usize, now: Time
         email.push_str(&format!("  {problem}\n"));
     }
     email.push_str(
-        "\nWHAT TO DO NOW\n  Put right what is named above. The function looks again after its next log file, a minute later at the earliest.\n  Before putting rules there, check them:\n      cloudhsm-alerts rules check FOLDER\n",
+        "\nWHAT TO DO NOW\n  Fix the errors above. The function loads the rules again after its next log file, a minute later at the earliest.\n  Check rules before you put them there:\n      cloudhsm-alerts rules check FOLDER\n",
     );
     let first = problems.first().map_or("", String::as_str);
     let sentence = format!(
@@ -38,16 +38,16 @@ pub fn rules_not_loaded(uri: &str, problems: &[String], in_use: usize, now: Time
         &sentence,
     );
     finding["cloud"] = json!({ "provider": "AWS" });
-    finding["remediation"] = json!({ "desc": "Mend or remove the files named; check rules with `cloudhsm-alerts rules check` before deploying them." });
+    finding["remediation"] = json!({ "desc": "Fix or remove the files named; check rules with `cloudhsm-alerts rules check` before deploying them." });
     finding["unmapped"] = json!({ "rules_uri": uri, "problems": problems });
     let sms = gsm7(
         &format!("cloudhsm-alerts: rules NOT loaded, previous ones stay. {first}"),
         super::sms::MAX_SMS,
     );
     let attribute = |value: &str| Attribute::One(value.to_owned());
-    Message {
+    let parts = Parts {
         subject: subject.to_owned(),
-        finding: text::json(&finding),
+        finding,
         email: Some(email),
         sms: Some(sms),
         attributes: vec![
@@ -56,5 +56,6 @@ pub fn rules_not_loaded(uri: &str, problems: &[String], in_use: usize, now: Time
             ("outcome", attribute("failed")),
             ("actor_type", attribute("cloudhsm-alerts")),
         ],
-    }
+    };
+    Message::compose(parts, None)
 }

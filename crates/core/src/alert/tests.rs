@@ -12,7 +12,7 @@ use crate::{
 
 const DAY: jiff::civil::Date = jiff::civil::Date::constant(2026, 11, 25);
 
-fn alert_of(record: Value) -> Alert {
+pub(super) fn alert_of(record: Value) -> Alert {
     let Value::Object(fields) = record else {
         unreachable!("the tests give objects")
     };
@@ -27,7 +27,7 @@ fn alert_of(record: Value) -> Alert {
     Alert::new(finding, &source, &accounts)
 }
 
-fn delete_backup() -> Value {
+pub(super) fn delete_backup() -> Value {
     json!({
         "eventVersion": "1.11",
         "userIdentity": {
@@ -55,9 +55,13 @@ fn delete_backup() -> Value {
     })
 }
 
+fn message_about(alerts: &[Alert]) -> Message {
+    compose::message(alerts, compose::Delivery::Page).expect("there are alerts")
+}
+
 fn texts(alert: &Alert) -> (Message, Value) {
-    let message = Message::of(alert);
-    let body = serde_json::from_str(&message.body()).unwrap();
+    let message = message_about(std::slice::from_ref(alert));
+    let body = serde_json::from_str(&message.body).unwrap();
     (message, body)
 }
 
@@ -184,7 +188,7 @@ fn subjects_sms_and_attributes() {
     };
     let bare = json!({"eventSource": "cloudhsm.amazonaws.com", "eventName": "DeleteBackup"});
     let attributes = |alert: &Alert| {
-        Message::of(alert)
+        message_about(std::slice::from_ref(alert))
             .attributes
             .iter()
             .map(|(name, value)| format!("{name}={}", value.value()))
@@ -344,7 +348,7 @@ fn whom_a_policy_lets_in_is_told_and_nothing_else_of_it() {
         ocsf::finding(&alert, true)["unmapped"]["shared_with"],
         json!(["999988887777"])
     );
-    assert!(!format!("{:?}", Message::of(&alert)).contains("S3CRET"));
+    assert!(!format!("{:?}", message_about(std::slice::from_ref(&alert))).contains("S3CRET"));
 }
 
 #[test]
@@ -457,7 +461,7 @@ fn a_record_too_large_for_a_message_is_left_out_and_said_to_be() {
 }
 
 #[test]
-fn a_digest_has_every_call_and_fits() {
+fn a_summary_has_every_call_and_fits() {
     let alerts: Vec<Alert> = (0..1500)
         .map(|n| {
             let mut record = delete_backup();
@@ -472,17 +476,18 @@ fn a_digest_has_every_call_and_fits() {
             alert_of_cheap(record)
         })
         .collect();
-    let digests = digest::digests(alerts);
-    assert!(digests.len() > 1);
+    let summaries = summary::split(alerts);
+    assert!(summaries.len() > 1);
     let mut ids = Vec::new();
     let mut severities = Vec::new();
-    for (message, alerts) in &digests {
+    for alerts in &summaries {
+        let message = message_about(alerts);
         assert!(
             message.bytes() <= message::MAX_BYTES,
             "{} bytes",
             message.bytes()
         );
-        let body: Value = serde_json::from_str(&message.body()).unwrap();
+        let body: Value = serde_json::from_str(&message.body).unwrap();
         let finding: Value = serde_json::from_str(body["default"].as_str().unwrap()).unwrap();
         let evidences = finding["evidences"].as_array().unwrap();
         assert_eq!(finding["count"], alerts.len());
@@ -563,17 +568,17 @@ proptest! {
                 "policy": {"Statement": {"Principal": (0..filler).map(|n| format!("arn:aws:iam::{n:012}:root")).collect::<Vec<_>>()}}},
         });
         let alert = alert_of_cheap(record);
-        for message in std::iter::once(Message::of(&alert)).chain(digest::digests(vec![alert.clone(); 3]).into_iter().map(|(m, _)| m)) {
+        for message in std::iter::once(message_about(std::slice::from_ref(&alert))).chain(summary::split(vec![alert.clone(); 3]).iter().map(|alerts| message_about(alerts))) {
             prop_assert!(message.bytes() <= message::MAX_BYTES);
             prop_assert!(message.subject.len() < 100 && !message.subject.is_empty());
             prop_assert!(message.subject.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{:?}", message.subject);
             prop_assert!(message.subject.starts_with(|c: char| c.is_ascii_alphanumeric()));
-            let body: Value = serde_json::from_str(&message.body()).unwrap();
+            let body: Value = serde_json::from_str(&message.body).unwrap();
             let sms = body["sms"].as_str().unwrap();
             prop_assert!(sms.len() <= 140 && sms.chars().all(is_gsm7), "{:?}", sms);
             let email = body["email"].as_str().unwrap();
             prop_assert!(email.chars().all(|c| c == '\n' || is_shown(c)));
-            prop_assert!(message.body().chars().all(is_shown));
+            prop_assert!(message.body.chars().all(is_shown));
             prop_assert!(!email.is_empty());
             let finding: Value = serde_json::from_str(body["default"].as_str().unwrap()).unwrap();
             prop_assert_eq!(&finding["class_uid"], 2004);

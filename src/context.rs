@@ -1,4 +1,4 @@
-//! What Lambda says about an invocation beside its payload.
+//! The Lambda context of one invocation: request ID, trace ID, deadline.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 
-/// The invocation's own data.
+/// The context.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Context {
-    /// Lambda's request id; the same when it repeats a failed asynchronous invocation.
+    /// Lambda's request ID; the same when Lambda retries a failed asynchronous invocation.
     pub request_id: String,
-    /// The X-Ray trace id, where there is one.
+    /// The X-Ray trace ID, where there is one.
     pub trace_id: Option<String>,
-    /// When Lambda ends the invocation; `None`: never.
+    /// When Lambda ends the invocation; `None`: there is no limit.
     pub deadline: Option<Timestamp>,
 }
 
 impl Context {
-    /// What is left of the invocation.
-    pub(super) fn left(&self, clock: &Clock) -> Option<Duration> {
+    /// The time left.
+    pub(crate) fn left(&self, clock: &Clock) -> Option<Duration> {
         self.deadline.map(|deadline| {
             Duration::try_from(deadline.duration_since(clock.now())).unwrap_or_default()
         })
@@ -31,7 +31,7 @@ impl From<&lambda_runtime::Context> for Context {
         Context {
             request_id: context.request_id.clone(),
             trace_id: context.xray_trace_id.clone(),
-            // Emulators that know no deadline send 0.
+            // Emulators without a deadline send 0.
             deadline: i64::try_from(context.deadline)
                 .ok()
                 .filter(|millis| *millis > 0)

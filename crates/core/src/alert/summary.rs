@@ -1,31 +1,32 @@
-//! A digest: several calls in one message, when there are more of them than single messages may be
-//! sent. SNS switches an e-mail subscription off above ten messages a second; a storm of alerts must not
+//! A summary: several calls in one message, where there are more of them than messages of their own may be sent.
+//! SNS suspends an e-mail subscription that gets more than ten messages a second; a storm of alerts must not
 //! end the alerting.
 //!
-//! Every call is in it by its event ID, with the first command of what to do about it. Calls are ordered by
-//! severity, outcome, rule and actor, so that those that belong together stand together.
+//! Here are the texts of a summary and the decision which calls share one. A summary names every call by its event
+//! ID, with the first command of its response. Calls are ordered by severity, outcome, rule and actor, so that
+//! similar calls stand together.
 
 use std::{cmp::Reverse, fmt::Write};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::{Alert, email, ocsf, sms};
 use crate::{
-    alert::{Alert, email, message::Message, ocsf, sms},
     record::Outcome,
     severity::Severity,
     text::{ascii, one_line},
 };
 
-/// Bytes of one digest's finding and e-mail together before they are put into the message, so that the
-/// escapes of two layers of JSON stay within SNS's limit.
-const BUDGET: usize = 90 * 1024;
-/// At most so many calls share a digest, so that its attributes, one value for each, stay small.
-const MOST: usize = 50;
+/// Largest sum of the sizes of one summary's finding and e-mail, in bytes, before they are put into the message:
+/// the escapes of two layers of JSON then stay within SNS's limit.
+const MAX_PARTS: usize = 90 * 1024;
+/// Most alerts in one summary, so that its attributes, one value for each, stay small.
+const MAX_CALLS: usize = 50;
 
-/// As few digests as hold all these alerts, the most severe first, and of those the calls that succeeded:
-/// nobody must bury a call that worked under refused ones.
-pub fn digests(mut alerts: Vec<Alert>) -> Vec<(Message, Vec<Alert>)> {
+/// Distributes alerts over as few messages as hold them, the most severe first, and of equals those whose call
+/// succeeded, so that refused calls do not bury one that worked. A group of one alert needs no summary.
+pub fn split(mut alerts: Vec<Alert>) -> Vec<Vec<Alert>> {
     alerts.sort_by(|a, b| order(a).cmp(&order(b)));
     let mut groups: Vec<Vec<Alert>> = Vec::new();
     let mut size = 0;
@@ -37,7 +38,7 @@ pub fn digests(mut alerts: Vec<Alert>) -> Vec<(Message, Vec<Alert>)> {
             if group.last().is_none_or(|last| kind(last) != kind(&alert)) {
                 more += heading(&alert).len();
             }
-            group.len() < MOST && size + more <= BUDGET
+            group.len() < MAX_CALLS && size + more <= MAX_PARTS
         });
         match groups.last_mut().filter(|_| fits) {
             Some(group) => {
@@ -51,13 +52,6 @@ pub fn digests(mut alerts: Vec<Alert>) -> Vec<(Message, Vec<Alert>)> {
         }
     }
     groups
-        .into_iter()
-        .map(|group| match group.as_slice() {
-            // One call needs no digest: its own message says more.
-            [alone] => (Message::of(alone), group),
-            several => (Message::of_digest(several), group),
-        })
-        .collect()
 }
 
 type Order<'a> = (
@@ -83,7 +77,7 @@ fn kind(alert: &Alert) -> (Outcome, &str) {
     (alert.outcome, alert.title())
 }
 
-/// Which calls, how many of each, and what became of them, in a subject: those that succeeded first.
+/// The subject: how many calls of which event name and outcome, those that succeeded first.
 pub(super) fn subject(alerts: &[Alert]) -> String {
     let Some(first) = alerts.first() else {
         return String::new();
@@ -101,9 +95,9 @@ fn count(alerts: &[Alert]) -> usize {
     alerts.iter().map(Alert::count).sum()
 }
 
-/// `1 DeleteBackup SUCCEEDED, 257 DeleteBackup DENIED`, those that succeeded first, as many as fit into so many
+/// `1 DeleteBackup SUCCEEDED, 257 DeleteBackup DENIED`, those that succeeded first, as many as fit into `limit`
 /// characters of ASCII; then how many kinds are left.
-fn kinds(alerts: &[Alert], room: usize) -> String {
+fn kinds(alerts: &[Alert], limit: usize) -> String {
     let mut kinds: Vec<(Outcome, &str, usize)> = Vec::new();
     for alert in alerts {
         let known = kinds
@@ -114,7 +108,6 @@ fn kinds(alerts: &[Alert], room: usize) -> String {
             None => kinds.push((alert.outcome, &alert.event_name, alert.count())),
         }
     }
-    // What did something comes before what was only tried.
     kinds.sort_by_key(|(outcome, ..)| *outcome);
     let mut text = String::new();
     for (place, (outcome, name, count)) in kinds.iter().enumerate() {
@@ -123,7 +116,7 @@ fn kinds(alerts: &[Alert], room: usize) -> String {
         let left = kinds.len() - place;
         let more = |left: usize| format!(", +{left} more");
         let reserved = if left > 1 { more(left - 1).len() } else { 0 };
-        if place > 0 && text.len() + comma.len() + kind.len() + reserved > room {
+        if place > 0 && text.len() + comma.len() + kind.len() + reserved > limit {
             text.push_str(&more(left));
             break;
         }
@@ -146,7 +139,7 @@ pub(super) fn email_text(alerts: &[Alert]) -> String {
             mail.push_str(&heading(alert));
         }
         mail.push_str(&call(alert));
-        // A command that is the same for call after call is told once.
+        // A command that is the same for consecutive calls is printed once.
         let command = alert.first_command();
         if last.is_none_or(|last| last.first_command() != command) {
             mail.push_str(&command.map_or_else(String::new, command_line));
@@ -156,7 +149,7 @@ pub(super) fn email_text(alerts: &[Alert]) -> String {
     mail
 }
 
-/// `25 calls, 1 SUCCEEDED, 24 DENIED`: the figure that decides whether to get up.
+/// `25 calls, 1 SUCCEEDED, 24 DENIED`: whether any call succeeded decides how urgent the message is.
 fn tally(alerts: &[Alert]) -> String {
     let mut text = format!("{} calls", count(alerts));
     for outcome in [Outcome::Success, Outcome::Denied, Outcome::Failed] {
@@ -173,7 +166,7 @@ fn tally(alerts: &[Alert]) -> String {
     text
 }
 
-/// What calls of one kind have in common: the title, and what to do, told of the first of them.
+/// What calls of one kind have in common: the title and the response, rendered for the first of them.
 fn heading(alert: &Alert) -> String {
     let mut text = format!(
         "\n{}: {}\n  What to do, for the first of them; for the others likewise:\n",
@@ -187,7 +180,7 @@ fn heading(alert: &Alert) -> String {
     text
 }
 
-/// A line of a rule's own text with its indent, which tells commands from prose.
+/// A line of a rule's text with its indent, which distinguishes commands from prose.
 fn one_line_indented(line: &str) -> String {
     let indent = line.len() - line.trim_start().len();
     format!("{:indent$}{}", "", ocsf::clip(line.trim(), 300))
@@ -195,9 +188,9 @@ fn one_line_indented(line: &str) -> String {
 
 /// One call.
 fn call(alert: &Alert) -> String {
-    let thing = alert
+    let resource = alert
         .main_resource()
-        .map_or_else(String::new, |thing| format!(" on {}", thing.label()));
+        .map_or_else(String::new, |resource| format!(" on {}", resource.label()));
     let notes: String = [alert.omission(), alert.sharing.summary()]
         .into_iter()
         .flatten()
@@ -208,7 +201,7 @@ fn call(alert: &Alert) -> String {
         more => format!(" and {more} more, which are in the JSON"),
     };
     format!(
-        "  {} by {}: {}{thing} {}{} in {}, {}, event ID {}{more}{notes}\n",
+        "  {} by {}: {}{resource} {}{} in {}, {}, event ID {}{more}{notes}\n",
         alert.time_label(),
         alert.actor.short,
         one_line(&alert.event_name, 64),
@@ -265,7 +258,7 @@ pub(super) fn finding(alerts: &[Alert]) -> Value {
     finding["unmapped"] = json!({
         "object": ocsf::clip(&first.source.address(), 4096),
         "outcome": ocsf::joint_outcome(alerts).as_str(),
-        "digest": true,
+        "summary": true,
     });
     ocsf::pruned(finding)
 }

@@ -1,8 +1,8 @@
-//! A finding while it waits: its record as text, which takes a fifth of the memory of the tree that it is
-//! parsed into. So the calls of a storm can all wait until the most severe of them is known.
+//! A pending call: a finding in a compact form, while it waits in the queue.
 //!
-//! A storm is mostly one call, made again and again: of records in one log file with the same event name,
-//! the first is kept whole, and of the others only the members that differ from it.
+//! Its record is kept as JSON text, which takes a fifth of the memory of the parsed value. So all calls of a storm
+//! can wait until the most severe of them is known. A storm mostly repeats one call: of the records in one log file
+//! with the same event name, the first is kept whole, and of the others only the members that differ from it.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -19,36 +19,36 @@ use cloudhsm_alerts_core::{
     severity::Severity,
 };
 
-/// Event names of one log file whose records are kept as differences.
-const MOST_BASES: usize = 64;
+/// Most event names of one log file whose records are kept as differences.
+const MAX_BASES: usize = 64;
 
-/// What calls have in common, as a fingerprint.
-pub(super) type Likeness = [u8; 16];
+/// A fingerprint that calls share if they belong together.
+pub(super) type GroupKey = [u8; 16];
 
-/// One finding, and what its order among others depends on.
-pub(super) struct Packed {
+/// One call, with what its order among others depends on.
+pub(super) struct PendingCall {
     pub(super) call_id: CallId,
     pub(super) severity: Severity,
     pub(super) outcome: Outcome,
     pub(super) time: Option<Timestamp>,
-    /// Calls of one caller, event name, account, region and outcome, which match the same rules, are alike.
-    pub(super) alike: Likeness,
-    /// And if they are about the same resources, they are the same call made again; those that succeeded only
-    /// if their parameters are the same, too, because these say what was done.
-    pub(super) same: Likeness,
+    /// Shared by calls of one caller, event name, account, region and outcome that match the same rules.
+    pub(super) kind: GroupKey,
+    /// Shared by calls of one kind about the same resources. Calls that succeeded must have the same parameters,
+    /// too, because these decide what was done.
+    pub(super) repeat: GroupKey,
     source: Arc<Source>,
-    /// The finding without the content of its record,
+    /// The finding, with an empty record.
     finding: Finding,
-    /// which is here.
-    record: Text,
+    /// The content of the record.
+    record: RecordText,
 }
 
 /// A record.
-enum Text {
+enum RecordText {
     /// As JSON.
     Whole(Arc<str>),
-    /// As what differs from another one: a list of an object with the members that are new or other, and a list
-    /// with the names of those that are missing.
+    /// As the difference from another record: a JSON list of an object with the members that are new or changed, and
+    /// a list with the names of those that are missing.
     Changed { base: Arc<str>, changes: Box<str> },
 }
 
@@ -57,25 +57,25 @@ enum Text {
 pub(super) struct Bases(HashMap<String, (Map<String, Value>, Arc<str>)>);
 
 impl Bases {
-    fn pack(&mut self, record: Record) -> Text {
+    fn pack(&mut self, record: Record) -> RecordText {
         let whole = |record: &Record| Arc::from(record.value().to_string());
         let Value::Object(fields) = record.value() else {
-            return Text::Whole(whole(&record));
+            return RecordText::Whole(whole(&record));
         };
         if let Some((base, text)) = self.0.get(record.event_name()) {
-            return Text::Changed {
+            return RecordText::Changed {
                 base: Arc::clone(text),
                 changes: changes(base, fields).to_string().into(),
             };
         }
         let text = whole(&record);
-        if self.0.len() < MOST_BASES {
+        if self.0.len() < MAX_BASES {
             self.0.insert(
                 record.event_name().to_owned(),
                 (fields.clone(), Arc::clone(&text)),
             );
         }
-        Text::Whole(text)
+        RecordText::Whole(text)
     }
 }
 
@@ -93,17 +93,17 @@ fn changes(base: &Map<String, Value>, fields: &Map<String, Value>) -> Value {
     Value::Array(vec![Value::Object(others), Value::Array(missing)])
 }
 
-impl Text {
-    /// What was packed, read again: it was written from values, so it can be.
+impl RecordText {
+    /// The record's members. The text was written from a value, so it can be parsed.
     fn fields(&self) -> Result<Map<String, Value>, String> {
         let parse = |text: &str| json::parse(text.as_bytes()).map_err(|error| error.to_string());
         let object = |value: Value| match value {
             Value::Object(fields) => Ok(fields),
-            other => Err(format!("{} where a record was", json::kind(&other))),
+            other => Err(format!("{} in place of a record", json::kind(&other))),
         };
         match self {
-            Text::Whole(text) => object(parse(text)?),
-            Text::Changed { base, changes } => {
+            RecordText::Whole(text) => object(parse(text)?),
+            RecordText::Changed { base, changes } => {
                 let mut fields = object(parse(base)?)?;
                 let Value::Array(mut parts) = parse(changes)? else {
                     return Err("no list of changes".into());
@@ -121,32 +121,36 @@ impl Text {
 
     fn len(&self) -> usize {
         match self {
-            Text::Whole(text) => text.len(),
-            Text::Changed { changes, .. } => changes.len(),
+            RecordText::Whole(text) => text.len(),
+            RecordText::Changed { changes, .. } => changes.len(),
         }
     }
 }
 
-impl Packed {
-    pub(super) fn pack(mut finding: Finding, source: &Arc<Source>, bases: &mut Bases) -> Packed {
+impl PendingCall {
+    pub(super) fn pack(
+        mut finding: Finding,
+        source: &Arc<Source>,
+        bases: &mut Bases,
+    ) -> PendingCall {
         let (call_id, severity) = (CallId::of(&finding.record), finding.severity());
         let emptied = Record::new(finding.record.index(), Map::new());
         let record = std::mem::replace(&mut finding.record, emptied);
-        let (alike, same) = likeness(&record, &finding);
-        Packed {
+        let (kind, repeat) = group_keys(&record, &finding);
+        PendingCall {
             call_id,
             severity,
             outcome: record.outcome(),
             time: record.event_time(),
-            alike,
-            same,
+            kind,
+            repeat,
             source: Arc::clone(source),
             finding,
             record: bases.pack(record),
         }
     }
 
-    /// The most severe rule that it matches.
+    /// The ID of the rule with the highest level that it matches.
     pub(super) fn rule_id(&self) -> &str {
         self.finding
             .rules
@@ -157,7 +161,7 @@ impl Packed {
     /// The alert for it.
     ///
     /// # Panics
-    /// Where a fault in this program makes one; the caller keeps it to this call.
+    /// On a bug in this program; the caller catches it.
     pub(super) fn alert(mut self, accounts: &Accounts) -> Alert {
         let index = self.finding.record.index();
         match self.record.fields() {
@@ -167,16 +171,16 @@ impl Packed {
         Alert::new(self.finding, &self.source, accounts)
     }
 
-    /// Bytes that it takes, its place in the queue included.
-    pub(super) fn weight(&self) -> usize {
+    /// Memory that it takes, in bytes, its entry in the queue included.
+    pub(super) fn size(&self) -> usize {
         const FIXED: usize = 768;
         FIXED + self.call_id.key().len() + self.record.len()
     }
 }
 
-fn likeness(record: &Record, finding: &Finding) -> (Likeness, Likeness) {
-    let mut alike = Fingerprint::default();
-    alike.add(record.outcome().as_str());
+fn group_keys(record: &Record, finding: &Finding) -> (GroupKey, GroupKey) {
+    let mut kind = Fingerprint::default();
+    kind.add(record.outcome().as_str());
     for path in [
         "eventSource",
         "eventName",
@@ -188,23 +192,23 @@ fn likeness(record: &Record, finding: &Finding) -> (Likeness, Likeness) {
         "userIdentity.userName",
         "userIdentity.invokedBy",
     ] {
-        alike.add(record.text(path).unwrap_or_default());
+        kind.add(record.text(path).unwrap_or_default());
     }
     for path in ["recipientAccountId", "userIdentity.accountId"] {
-        alike.add(&record.account_id(path).unwrap_or_default());
+        kind.add(&record.account_id(path).unwrap_or_default());
     }
     for rule in &finding.rules {
-        alike.add(&rule.id);
+        kind.add(&rule.id);
     }
-    let mut same = alike.clone();
+    let mut repeat = kind.clone();
     for resource in resource::of(record) {
-        same.add(&resource.uid);
+        repeat.add(&resource.uid);
     }
     if record.outcome() == Outcome::Success {
         let parameters = record.value().get("requestParameters");
-        same.add(&parameters.map_or_else(String::new, Value::to_string));
+        repeat.add(&parameters.map_or_else(String::new, Value::to_string));
     }
-    (alike.finish(), same.finish())
+    (kind.finish(), repeat.finish())
 }
 
 #[cfg(test)]

@@ -1,0 +1,175 @@
+//! From alerts to the message that is published about them: one alert has a message of its own, several share a
+//! summary.
+//!
+//! What depends on the moment of publishing (whether an SMS is sent, whether the calls are old ones that a
+//! backfill found) is a parameter, so that a message is composed once and never changed.
+
+use super::{
+    Alert,
+    email::{self, MAX_SUBJECT},
+    message::{Attribute, Message, Parts},
+    ocsf, sms, summary,
+};
+use crate::text::ascii;
+use serde_json::Value;
+
+/// The attribute of a message that sends no SMS, with the value `false`; others do not have it.
+pub const PAGE: &str = "page";
+/// The attribute, and the label in the finding, of a message about old calls that a backfill found.
+pub const BACKFILL: &str = "backfill";
+
+const BACKFILL_SUBJECT: &str = "BACKFILL ";
+const BACKFILL_EMAIL: &str = "BACKFILL: found while log files of the past were read again. It did not happen now, and deadlines\nmay be over; the time of each call is below.\n\n";
+
+/// How a message is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// To all subscribers.
+    Page,
+    /// To all but SMS: its calls were refused, and the same caller's calls were paged within the hour. Without a
+    /// text of its own an SMS would be the finding, which is longer than the 1,600 bytes that SNS sends as SMS, so
+    /// there is an attribute to filter by.
+    NoPage,
+    /// To all but SMS, marked as about the past: the subject, every text and an attribute state it, so that neither
+    /// a person nor a filter policy takes it for something that happens now.
+    Backfill,
+}
+
+/// The message about these alerts, the most severe first: for one alert its own, for several a summary. `None` if
+/// there is no alert.
+///
+/// The caller keeps a summary below SNS's limit of size by [`summary::split`].
+pub fn message(alerts: &[Alert], delivery: Delivery) -> Option<Message> {
+    let finish = |finding: Value| match delivery {
+        Delivery::Backfill => labelled(finding),
+        Delivery::Page | Delivery::NoPage => finding,
+    };
+    let (subject, finding, email, sms) = match alerts {
+        [] => return None,
+        [alert] => (
+            email::subject(alert),
+            ocsf::finding(alert, true),
+            email::text(alert),
+            sms::text(alert),
+        ),
+        several => (
+            summary::subject(several),
+            summary::finding(several),
+            summary::email_text(several),
+            summary::sms_text(several),
+        ),
+    };
+    let mut parts = Parts {
+        subject,
+        finding: finish(finding),
+        email: Some(email),
+        sms: Some(sms),
+        attributes: attributes(alerts),
+    };
+    if delivery != Delivery::Page {
+        parts.sms = None;
+        parts
+            .attributes
+            .push((PAGE, Attribute::One("false".into())));
+    }
+    if delivery == Delivery::Backfill {
+        parts.subject = ascii(&format!("{BACKFILL_SUBJECT}{}", parts.subject), MAX_SUBJECT);
+        parts.email = parts.email.map(|text| format!("{BACKFILL_EMAIL}{text}"));
+        parts
+            .attributes
+            .push((BACKFILL, Attribute::One("true".into())));
+    }
+    Some(match alerts {
+        // Without its record every part of an alert is bounded, and their sum is far below the limit.
+        [alert] => Message::compose(parts, Some(&|| finish(ocsf::finding(alert, false)))),
+        _ => Message::compose(parts, None),
+    })
+}
+
+/// A finding with a backfill's label.
+fn labelled(mut finding: Value) -> Value {
+    finding["metadata"]["labels"] = vec![BACKFILL].into();
+    finding
+}
+
+/// The attributes of all these calls, each value once.
+fn attributes(alerts: &[Alert]) -> Vec<(&'static str, Attribute)> {
+    let mut joint: Vec<(&'static str, Vec<String>)> = Vec::new();
+    for (name, value) in alerts.iter().flat_map(values) {
+        match joint.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, values)) if values.contains(&value) => {}
+            Some((_, values)) => values.push(value),
+            None => joint.push((name, vec![value])),
+        }
+    }
+    joint
+        .into_iter()
+        .map(|(name, mut values)| {
+            let attribute = match values.len() {
+                1 => Attribute::One(values.remove(0)),
+                _ => Attribute::Many(values),
+            };
+            (name, attribute)
+        })
+        .collect()
+}
+
+fn values(alert: &Alert) -> Vec<(&'static str, String)> {
+    // SNS refuses an empty value, and its guide refers to ASCII; what a record does not have is "unknown".
+    let value = |text: Option<&str>| {
+        text.map(|text| ascii(text, 256))
+            .filter(|text| !text.trim().is_empty())
+            .unwrap_or_else(|| "unknown".into())
+    };
+    let mut values = vec![
+        ("severity", alert.severity.as_str().to_owned()),
+        ("event_name", value(Some(&alert.event_name))),
+        ("outcome", alert.outcome.as_str().to_owned()),
+        ("account", value(alert.account.as_deref())),
+        ("region", value(alert.region.as_deref())),
+        ("actor_type", value(Some(alert.actor.kind_or_unknown()))),
+    ];
+    if let Some(cluster) = alert.cluster_id() {
+        values.push(("cluster_id", value(Some(cluster))));
+    }
+    if let Some(rule) = alert.rules.first() {
+        values.push(("rule", value(Some(&rule.name))));
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::alert::tests::{alert_of, delete_backup};
+
+    #[test]
+    fn every_text_of_a_backfill_states_that_it_is_about_the_past() {
+        let alert = alert_of(delete_backup());
+        let now = message(std::slice::from_ref(&alert), Delivery::Page).unwrap();
+        let past = message(&[alert], Delivery::Backfill).unwrap();
+        assert_eq!(
+            past.subject,
+            ascii(&format!("BACKFILL {}", now.subject), MAX_SUBJECT)
+        );
+        assert!(past.subject.len() < 100);
+        let body = |message: &Message| -> Value { serde_json::from_str(&message.body).unwrap() };
+        let (now_body, past_body) = (body(&now), body(&past));
+        assert_eq!(
+            past_body["email"],
+            format!("{BACKFILL_EMAIL}{}", now_body["email"].as_str().unwrap())
+        );
+        assert_eq!(past_body.get("sms"), None);
+        let mut expected: Value =
+            serde_json::from_str(now_body["default"].as_str().unwrap()).unwrap();
+        expected["metadata"]["labels"] = json!(["backfill"]);
+        let finding: Value = serde_json::from_str(past_body["default"].as_str().unwrap()).unwrap();
+        assert_eq!(finding, expected);
+        let mut attributes = now.attributes.clone();
+        attributes.push(("page", Attribute::One("false".into())));
+        attributes.push(("backfill", Attribute::One("true".into())));
+        assert_eq!(past.attributes, attributes);
+    }
+}

@@ -1,0 +1,96 @@
+//! Counts of one invocation: what was read, what matched, and what became of each match.
+
+use std::collections::BTreeMap;
+
+use cloudhsm_alerts_core::rules::Filtered;
+use serde::Serialize;
+
+/// The counts, as the reply and the log show them.
+///
+/// Two sums always hold: `records = evaluated + unreadable`, and
+/// `matched = published + summarized + grouped + suppressed + below_min_severity + duplicates + failed +
+/// only_counted`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Log files read, whole or in part.
+    pub objects: u64,
+    /// Objects and messages without records of management calls, by what they are.
+    pub skipped: BTreeMap<&'static str, u64>,
+    /// Elements of `Records`.
+    pub records: u64,
+    /// Records that the rules were applied to.
+    pub evaluated: u64,
+    /// Elements that are not records, or too large.
+    pub unreadable: u64,
+    /// Records that matched a rule.
+    pub matched: u64,
+    /// Records in messages, which were refused: anyone who may send messages can have written them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub untrusted: u64,
+    /// Calls with an alert of their own.
+    pub published: u64,
+    /// Calls that are in a summary.
+    pub summarized: u64,
+    /// Repetitions of another call, counted in its alert.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub grouped: u64,
+    /// Calls that filters suppressed for every rule that they matched.
+    pub suppressed: u64,
+    /// Matches that filters suppressed, by rule, then by filter. Calls that were alerted because of another rule
+    /// count, too.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub suppressed_by: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Calls below `MIN_SEVERITY`.
+    pub below_min_severity: u64,
+    /// Calls that had been alerted before.
+    pub duplicates: u64,
+    /// Calls that could not be alerted. Each fails the units that named its log file.
+    pub failed: u64,
+    /// Calls with the event ID of another call, as far as this instance knows. Each is alerted: a made-up record
+    /// must not suppress a real one.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub event_ids_reused: u64,
+    /// Failed attempts to load changed rules.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rule_load_errors: u64,
+    /// Calls that a backfill only counted: in a dry run, or because the job had sent all its messages.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub only_counted: u64,
+    /// Failed requests to the ledger's table. They hold no alert up; some calls may be alerted again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ledger_errors: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Counts {
+    /// Whether both sums hold.
+    pub fn sums_hold(&self) -> bool {
+        let endings = [
+            self.published,
+            self.summarized,
+            self.grouped,
+            self.suppressed,
+            self.below_min_severity,
+            self.duplicates,
+            self.failed,
+            self.only_counted,
+        ];
+        self.records == self.evaluated + self.unreadable
+            && self.matched == endings.iter().sum::<u64>()
+    }
+
+    /// Counts what filters suppressed of one call.
+    pub fn add_suppressed(&mut self, suppressed: &[Filtered]) {
+        for Filtered { rule, filter } in suppressed {
+            *self
+                .suppressed_by
+                .entry(rule.name.clone())
+                .or_default()
+                .entry(filter.name.clone())
+                .or_default() += 1;
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Failures: everything that can go wrong with one part of an invocation, with what it is about. A failure fails
+//! the units (SQS messages, Batch tasks, or the whole invocation) that asked for that part.
+
+use cloudhsm_alerts_core::{
+    log_file::{LogFileError, Unreadable},
+    object::ObjectRef,
+};
+use thiserror::Error;
+
+use crate::{payload::PayloadError, s3::FetchError, sns::PublishError};
+
+/// One failure.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// A part of the payload cannot be used.
+    #[error("{0}")]
+    Payload(#[from] PayloadError),
+    /// An object could not be fetched.
+    #[error("object {object}: {error}")]
+    Object {
+        /// The object.
+        object: ObjectRef,
+        /// The cause.
+        error: FetchError,
+    },
+    /// A log file could not be read to its end.
+    #[error("log file {object}: {error}")]
+    LogFile {
+        /// The log file.
+        object: ObjectRef,
+        /// The cause.
+        error: LogFileError,
+    },
+    /// A log file was read to its end, but some elements are not records.
+    #[error("log file {object}: {first}{}; the rest of the file was processed", and_more(*count))]
+    Unreadable {
+        /// The log file.
+        object: ObjectRef,
+        /// How many elements.
+        count: u64,
+        /// The first of them.
+        first: Unreadable,
+    },
+    /// An alert could not be published.
+    #[error("alert for event {event_id}: {error}")]
+    Publish {
+        /// The event ID of its call.
+        event_id: String,
+        /// The cause.
+        error: PublishError,
+    },
+    /// Another invocation has claimed the call. It may be about to publish the alert, or may have died.
+    #[error("alert for event {event_id}: {CLAIMED}")]
+    Claimed {
+        /// The event ID of the call.
+        event_id: String,
+    },
+    /// The invocation ended before an object was read.
+    #[error(
+        "object {object}: there was no time left to read it{}; what was found before that was alerted, and a retry reads the rest", from_byte(*read)
+    )]
+    ObjectOutOfTime {
+        /// The object.
+        object: ObjectRef,
+        /// Bytes that were read.
+        read: u64,
+    },
+    /// The invocation ended before an alert was published.
+    #[error("alert for event {event_id}: {OUT_OF_TIME}")]
+    AlertOutOfTime {
+        /// The event ID of its call.
+        event_id: String,
+    },
+    /// A bug in this program.
+    #[error("{at}: cloudhsm-alerts panicked: {message}; please report it")]
+    Panicked {
+        /// What was being processed.
+        at: String,
+        /// The message of the panic.
+        message: String,
+    },
+}
+
+const CLAIMED: &str = "another invocation has claimed it and not yet published it; a retry finds it published, or publishes it";
+const OUT_OF_TIME: &str = "there was no time left to publish it; a retry publishes it";
+
+fn from_byte(read: u64) -> String {
+    match read {
+        0 => String::new(),
+        read => format!(" beyond byte {read}"),
+    }
+}
+
+fn and_more(count: u64) -> String {
+    match count {
+        0 | 1 => String::new(),
+        count => format!(", and {} more", count - 1),
+    }
+}
+
+impl Failure {
+    /// The stable name in `errorType`.
+    pub fn error_type(&self) -> &'static str {
+        match self {
+            Failure::Payload(error) if error.is_untrusted => "Payload.Untrusted",
+            Failure::Payload(_) => "Payload.Unknown",
+            Failure::Object { error, .. } => error.error_type(),
+            Failure::LogFile { error, .. } => error.error_type(),
+            Failure::Unreadable { .. } => "LogFile.UnreadableRecord",
+            Failure::Publish { error, .. } => error.error_type(),
+            Failure::Claimed { .. } => "Ledger.Claimed",
+            Failure::ObjectOutOfTime { .. } => "Object.OutOfTime",
+            Failure::AlertOutOfTime { .. } => "Publish.OutOfTime",
+            Failure::Panicked { .. } => "Function.Panicked",
+        }
+    }
+
+    /// For a failure to alert a call: its event ID, and the reason without it. `None` for all others.
+    pub fn about_alert(&self) -> Option<(&str, String)> {
+        match self {
+            Failure::Publish { event_id, error } => Some((event_id, error.to_string())),
+            Failure::Claimed { event_id } => Some((event_id, CLAIMED.to_owned())),
+            Failure::AlertOutOfTime { event_id } => Some((event_id, OUT_OF_TIME.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// Whether a retry may succeed although nobody fixes anything.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Failure::Payload(_)
+            | Failure::LogFile { .. }
+            | Failure::Unreadable { .. }
+            | Failure::Panicked { .. } => false,
+            Failure::Claimed { .. }
+            | Failure::ObjectOutOfTime { .. }
+            | Failure::AlertOutOfTime { .. } => true,
+            Failure::Object { error, .. } => error.is_temporary(),
+            Failure::Publish { error, .. } => error.is_temporary(),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The inbox: the work that a payload asks for, by unit, and what became of it.
+//!
+//! A unit is a part of a payload that gets a reply of its own: an SQS message, a task of S3 Batch Operations, or the
+//! whole invocation. Each unit has its failures and results here. An object that several units name is read once
+//! and belongs to all of them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use cloudhsm_alerts_core::{
+    object::{ObjectRef, Skip},
+    record::Record,
+};
+use tracing::{error, info};
+
+use super::reading::Report;
+use crate::{
+    counts::Counts,
+    failure::Failure,
+    metrics::Measures,
+    payload::{BatchMode, FileResult, Item, Unit},
+    reply::UnitResult,
+};
+
+/// Event IDs in the log line about alerts that were not published.
+const LOGGED_EVENT_IDS: usize = 5;
+
+/// The units of one invocation.
+#[derive(Default)]
+pub(super) struct Inbox {
+    units: Vec<UnitState>,
+    pub(super) counts: Counts,
+    pub(super) measures: Measures,
+    /// Calls whose alerts were not published, by error type.
+    unpublished: BTreeMap<&'static str, Unpublished>,
+}
+
+/// One unit.
+struct UnitState {
+    id: String,
+    /// Each failure with the number of the item it is about: they are reported in the order of the payload, however
+    /// fast each object was read. Failures about alerts come last.
+    failures: Vec<(usize, Failure)>,
+    /// What else the report of a job gets.
+    notes: Vec<String>,
+    /// The figures of its log file, if one was read.
+    file: Option<FileResult>,
+}
+
+/// Calls whose alerts were not published, of one error type.
+struct Unpublished {
+    /// The reason for the first of them.
+    reason: String,
+    count: u64,
+    event_ids: Vec<String>,
+}
+
+/// An object to read.
+pub(super) struct ObjectItem {
+    pub(super) object: ObjectRef,
+    /// The units that name it, each once.
+    pub(super) units: Vec<usize>,
+    /// Its number among the items of the payload.
+    pub(super) item: usize,
+}
+
+/// A record that the payload contains.
+pub(super) struct RecordItem {
+    pub(super) record: Record,
+    /// The ID of the event that contains it.
+    pub(super) event_id: String,
+    pub(super) unit: usize,
+    pub(super) item: usize,
+}
+
+impl Inbox {
+    /// Takes in the units of a payload: gives the objects to read, each once, and the records to evaluate. What is
+    /// skipped or cannot be read is settled here.
+    pub(super) fn open(&mut self, units: Vec<Unit>) -> (Vec<ObjectItem>, Vec<RecordItem>) {
+        let mut objects: Vec<ObjectItem> = Vec::new();
+        let mut index: HashMap<ObjectRef, usize> = HashMap::new();
+        let mut records = Vec::new();
+        let mut number = 0;
+        for (unit, Unit { id, items }) in units.into_iter().enumerate() {
+            self.units.push(UnitState {
+                id,
+                failures: Vec::new(),
+                notes: Vec::new(),
+                file: None,
+            });
+            for item in items {
+                number += 1;
+                match item {
+                    Item::Object(object) => match index.get(&object) {
+                        Some(&at) => {
+                            let units = &mut objects[at].units;
+                            if !units.contains(&unit) {
+                                units.push(unit);
+                                self.units[unit]
+                                    .notes
+                                    .push("the same object as another task".into());
+                            }
+                        }
+                        None => {
+                            index.insert(object.clone(), objects.len());
+                            objects.push(ObjectItem {
+                                object,
+                                units: vec![unit],
+                                item: number,
+                            });
+                        }
+                    },
+                    Item::Record(record, event_id) => {
+                        self.counts.records += 1;
+                        self.counts.evaluated += 1;
+                        records.push(RecordItem {
+                            record,
+                            event_id,
+                            unit,
+                            item: number,
+                        });
+                    }
+                    Item::Skipped(skip, what) => self.skip(skip, &what, unit),
+                    Item::Bad(error) => {
+                        self.counts.untrusted += u64::from(error.is_untrusted);
+                        self.fail(number, Failure::Payload(error), &[unit]);
+                    }
+                }
+            }
+        }
+        (objects, records)
+    }
+
+    /// Takes in what reading one object gave. `is_live`: its notification has just arrived for the first time.
+    pub(super) fn add_report(&mut self, report: Report, is_live: bool) {
+        let Report {
+            units,
+            item,
+            object,
+            counts,
+            ..
+        } = report;
+        if !report.was_opened {
+            if let Some(failure) = report.failure {
+                self.fail(item, failure, &units);
+            }
+            return;
+        }
+        if report.compressed == 0 && report.failure.is_none() {
+            return self.skip(Skip::Empty, &object.to_string(), units[0]);
+        }
+        self.counts.objects += 1;
+        self.measures.live_objects += u64::from(is_live);
+        self.counts.records += counts.records;
+        self.counts.evaluated += counts.evaluated;
+        self.counts.unreadable += counts.unreadable;
+        for unreadable in &report.unreadable {
+            error!(object = %object, record = unreadable.index, "{unreadable}");
+        }
+        info!(
+            object = %object,
+            compressed = report.compressed,
+            uncompressed = report.uncompressed,
+            records = counts.records,
+            evaluated = counts.evaluated,
+            unreadable = counts.unreadable,
+            matched = counts.matched,
+            "log file read"
+        );
+        let file = self.units[units[0]].file.get_or_insert_default();
+        file.records += counts.records;
+        file.matched += counts.matched;
+        if let Some(failure) = report.failure {
+            self.fail(item, failure, &units);
+        }
+        // An element that is not a record may still have been a call, so it is not only logged.
+        if let Some(first) = report.unreadable.into_iter().next() {
+            let failure = Failure::Unreadable {
+                object,
+                count: counts.unreadable,
+                first,
+            };
+            self.fail(item, failure, &units);
+        }
+    }
+
+    fn skip(&mut self, skip: Skip, what: &str, unit: usize) {
+        *self.counts.skipped.entry(skip.as_str()).or_default() += 1;
+        info!(
+            what,
+            reason = skip.as_str(),
+            "skipped: holds no records of management calls"
+        );
+        self.units[unit]
+            .notes
+            .push(format!("skipped: {}", skip.as_str()));
+    }
+
+    /// Fails units with a failure about the item with this number.
+    pub(super) fn fail(&mut self, item: usize, failure: Failure, units: &[usize]) {
+        error!(error_type = failure.error_type(), "{failure}");
+        self.add_failure(item, failure, units);
+    }
+
+    /// Fails units with a failure about an alert. A storm that fails must not flood the log, so [`Inbox::log`] writes
+    /// one line for each error type.
+    pub(super) fn fail_alert(&mut self, failure: Failure, units: &[usize]) {
+        let Some((event_id, reason)) = failure.about_alert() else {
+            return self.fail(usize::MAX, failure, units);
+        };
+        let unpublished = self
+            .unpublished
+            .entry(failure.error_type())
+            .or_insert(Unpublished {
+                reason,
+                count: 0,
+                event_ids: Vec::new(),
+            });
+        unpublished.count += 1;
+        if unpublished.event_ids.len() < LOGGED_EVENT_IDS {
+            unpublished.event_ids.push(event_id.to_owned());
+        }
+        self.add_failure(usize::MAX, failure, units);
+    }
+
+    fn add_failure(&mut self, item: usize, failure: Failure, units: &[usize]) {
+        self.measures.failures += 1;
+        for &unit in units {
+            self.units[unit].failures.push((item, failure.clone()));
+        }
+    }
+
+    /// Counts calls that a backfill does not alert. If several tasks hold one, the first has it in its result.
+    pub(super) fn count_only(&mut self, calls: u64, units: &[usize], mode: BatchMode) {
+        self.counts.only_counted += calls;
+        let Some(&unit) = units.first() else {
+            return;
+        };
+        let file = self.units[unit].file.get_or_insert_default();
+        if mode == BatchMode::DryRun {
+            file.to_alert += calls;
+        } else {
+            file.not_alerted += calls;
+        }
+    }
+
+    /// Logs the alerts that were not published, by error type.
+    pub(super) fn log_unpublished(&self) {
+        for (error_type, unpublished) in &self.unpublished {
+            let Unpublished {
+                reason,
+                count,
+                event_ids,
+            } = unpublished;
+            error!(
+                error_type,
+                calls = count,
+                event_ids = event_ids.join(", "),
+                "alerts were not published: {reason}"
+            );
+        }
+    }
+
+    /// The result of each unit, in the order of the payload.
+    pub(super) fn into_results(self) -> Vec<UnitResult> {
+        let result = |mut unit: UnitState| {
+            unit.failures.sort_by_key(|(item, _)| *item);
+            let file = unit.file.map(|file| file.to_string());
+            let summary: Vec<String> = file.into_iter().chain(unit.notes).collect();
+            UnitResult {
+                id: unit.id,
+                failures: unit
+                    .failures
+                    .into_iter()
+                    .map(|(_, failure)| failure)
+                    .collect(),
+                summary: summary.join("; "),
+            }
+        };
+        self.units.into_iter().map(result).collect()
+    }
+}

@@ -1,0 +1,20 @@
+//! One invocation, from payload to reply.
+//!
+//! Every object is read and every finding alerted before a failure is reported: nothing of a batch is lost because
+//! of something else in it. An alert belongs to the units (SQS messages, Batch tasks, or the whole invocation) whose
+//! objects contained its call; if it cannot be published, they fail.
+//!
+//! [`run`] is the flow. [`inbox`] has the units and what became of them, [`reading`] reads objects, [`queue`] holds
+//! the calls that wait, [`grouping`] orders them, [`publishing`] publishes alerts about them, and [`rule_reload`]
+//! loads changed rules afterwards.
+
+mod grouping;
+mod inbox;
+mod pending;
+mod publishing;
+mod queue;
+mod reading;
+mod rule_reload;
+mod run;
+
+pub(crate) use run::run;

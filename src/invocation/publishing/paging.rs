@@ -1,0 +1,60 @@
+//! Paging: which messages wake people by SMS.
+//!
+//! A call that succeeded always does, if its severity is high enough for the subscription. Calls that were denied,
+//! throttled or failed do once an hour for each caller, event name and severity, over all instances of the
+//! function: anyone can make such calls in any number, and the SMS budget of a month would be used up before the
+//! call that matters. E-mail and machines get all of them.
+
+use cloudhsm_alerts_core::{
+    alert::{Alert, compose::Delivery},
+    fingerprint::Fingerprint,
+    record::Outcome,
+    text::hex,
+};
+
+use super::Publishing;
+
+/// The kind of refused call that pages once an hour: by whom (all sessions of a role are one caller), what, and how
+/// severe.
+fn kind(alert: &Alert) -> String {
+    let mut hash = Fingerprint::default();
+    for part in [
+        alert.actor.principal.as_str(),
+        &alert.event_source,
+        &alert.event_name,
+        alert.severity.as_str(),
+    ] {
+        hash.add(part);
+    }
+    hex(&hash.finish())
+}
+
+impl Publishing<'_> {
+    /// Whether a message about these alerts is to page, and the pages it takes for that.
+    pub(super) async fn take_pages(&mut self, alerts: &[Alert]) -> (Delivery, Vec<String>) {
+        if alerts.iter().any(|alert| alert.outcome == Outcome::Success) {
+            return (Delivery::Page, Vec::new());
+        }
+        let mut kinds: Vec<String> = alerts.iter().map(kind).collect();
+        kinds.sort();
+        kinds.dedup();
+        let taken = self
+            .deadline
+            .response(self.state.ledger.take_pages(kinds))
+            .await
+            .unwrap_or_default();
+        let delivery = if taken.is_empty() {
+            Delivery::NoPage
+        } else {
+            Delivery::Page
+        };
+        (delivery, taken)
+    }
+
+    /// Gives pages back, because their message was not published.
+    pub(super) async fn release_pages(&mut self, taken: Vec<String>) {
+        self.deadline
+            .response(self.state.ledger.release_pages(taken))
+            .await;
+    }
+}

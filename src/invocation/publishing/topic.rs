@@ -1,0 +1,109 @@
+//! The alert topic, as one invocation publishes to it: slots that all instances share, and a circuit breaker.
+
+use std::time::Duration;
+
+use cloudhsm_alerts_core::alert::message::Message;
+
+use super::Publishing;
+use crate::{clock::later, invocation::inbox::Inbox, ledger::Turn, sns::PublishError};
+
+/// After this many messages in a row that failed for a temporary reason, no more are tried.
+const MAX_FAILURES_IN_A_ROW: u32 = 3;
+/// The longest wait for a slot.
+const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
+
+/// Circuit breaker for the topic: whether this invocation still publishes to it.
+#[derive(Debug, Default)]
+pub(super) struct CircuitBreaker {
+    failures_in_a_row: u32,
+    open: Option<PublishError>,
+}
+
+impl CircuitBreaker {
+    /// Why nothing is published any more.
+    pub(super) fn error(&self) -> Option<&PublishError> {
+        self.open.as_ref()
+    }
+
+    fn record(&mut self, result: &Result<(), PublishError>) {
+        match result {
+            Err(error) if error.is_about_the_topic() => self.open = Some(error.clone()),
+            Err(error) if error.is_temporary() => {
+                self.failures_in_a_row += 1;
+                if self.failures_in_a_row >= MAX_FAILURES_IN_A_ROW {
+                    self.open = Some(error.clone());
+                }
+            }
+            // A message that SNS refuses for its content shows that the topic works.
+            Ok(()) | Err(_) => self.failures_in_a_row = 0,
+        }
+    }
+}
+
+/// Whether the next message may be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::invocation) enum Slot {
+    /// Now.
+    Now,
+    /// Not soon enough: other instances have messages waiting.
+    Crowded,
+    /// Not before the time for publishing ends.
+    OutOfTime,
+}
+
+impl Publishing<'_> {
+    /// Waits for the next slot to publish, at most `patience` (`Duration::MAX`: as long as there is time). All
+    /// instances share the slots where there is a table.
+    pub(in crate::invocation) async fn wait_for_slot(&mut self, patience: Duration) -> Slot {
+        if self.deadline.publishing_is_over() {
+            return Slot::OutOfTime;
+        }
+        let instance = self.instance;
+        let limit = self.deadline.left_to_publish(patience.min(LONGEST_WAIT));
+        let latest = later(instance.clock.now(), limit);
+        let turn = self
+            .deadline
+            .response(self.state.ledger.turn(
+                &instance.settings.topic.arn,
+                instance.timing.interval,
+                latest,
+            ))
+            .await;
+        match turn {
+            Some(Some(Turn::At(time))) => {
+                let wait = time.duration_since(instance.clock.now());
+                tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
+            }
+            Some(Some(Turn::TooLate)) if patience == Duration::MAX => return Slot::OutOfTime,
+            Some(Some(Turn::TooLate)) => return Slot::Crowded,
+            // No table, or none that responds: this instance paces itself.
+            Some(None) => {}
+            None => return Slot::OutOfTime,
+        }
+        self.state.publisher.wait().await;
+        Slot::Now
+    }
+
+    /// Publishes a message, unless the circuit breaker is open.
+    pub(in crate::invocation) async fn send(
+        &mut self,
+        message: &Message,
+        inbox: &mut Inbox,
+    ) -> Result<(), PublishError> {
+        if let Some(error) = self.topic.error() {
+            return Err(error.clone());
+        }
+        let sent = self
+            .deadline
+            .response(self.state.publisher.publish(message))
+            .await
+            .unwrap_or_else(|| {
+                Err(PublishError::Unavailable(
+                    "no response before the end of the invocation".into(),
+                ))
+            });
+        self.topic.record(&sent);
+        inbox.measures.messages += u64::from(sent.is_ok());
+        sent
+    }
+}

@@ -1,0 +1,215 @@
+//! The flow of one invocation, from top to bottom.
+
+use std::sync::Arc;
+
+use cloudhsm_alerts_core::{alert::Source, finding::Finding};
+use serde_json::Value;
+use tracing::{error, info};
+
+use super::{
+    inbox::{Inbox, RecordItem},
+    pending::Bases,
+    publishing::Publishing,
+    queue::{Found, Queue},
+    reading::{Event, Means, Readers},
+    rule_reload,
+};
+use crate::{
+    context::Context,
+    failure::Failure,
+    instance::{Instance, State},
+    panics,
+    payload::{self, Invocation, Job},
+    reply::{self, Failed, UnitResult},
+    timing::Deadline,
+};
+
+/// Handles one invocation.
+///
+/// # Errors
+/// What makes Lambda count the invocation as failed.
+pub(crate) async fn run(
+    instance: &Instance,
+    state: &mut State,
+    payload: &Value,
+    context: &Context,
+) -> Result<Value, Failed> {
+    let deadline = Deadline::after(context.left(&instance.clock));
+    state.ledger.begin(&context.request_id);
+    let Request {
+        units,
+        job,
+        is_live,
+        reply_to,
+    } = Request::of(
+        payload::read(payload, &instance.settings.trusted_queues),
+        instance,
+    );
+    // The rules that are in use now are in use for all of the invocation.
+    let rules = instance.rules.current();
+    let means = Means {
+        client: &instance.s3,
+        rules: &rules,
+        today: instance.clock.today(),
+        settings: &instance.settings,
+        deadline,
+    };
+    let job_mode = job.mode;
+    let mut inbox = Inbox::default();
+    let mut queue = Queue::default();
+    let mut publishing = Publishing::new(instance, state, deadline, job);
+
+    let (objects, records) = inbox.open(units);
+    for record in records {
+        if let Some(found) = evaluate(record, means, &mut inbox) {
+            queue.push(found, publishing.ledger(), &mut inbox.counts);
+        }
+    }
+    let mut readers = Readers::new(objects, means);
+    while let Some(event) = readers.next().await {
+        match event {
+            Event::Found(found) => {
+                for found in found {
+                    queue.push(found, publishing.ledger(), &mut inbox.counts);
+                }
+            }
+            Event::Read(report) => inbox.add_report(*report, is_live),
+        }
+        if queue.is_full() {
+            publishing.publish(queue.take(), false, &mut inbox).await;
+        }
+    }
+    for item in readers.unread() {
+        let failure = Failure::ObjectOutOfTime {
+            object: item.object,
+            read: 0,
+        };
+        inbox.fail(item.item, failure, &item.units);
+    }
+    publishing.publish(queue.take(), true, &mut inbox).await;
+    publishing.finish(&mut inbox).await;
+    rule_reload::reload(instance, &mut publishing, job_mode, &mut inbox).await;
+    log(instance, context, &inbox);
+    reply_to.reply(inbox)
+}
+
+/// What a payload asks for, and who gets the reply.
+struct Request {
+    units: Vec<payload::Unit>,
+    job: Job,
+    /// Whether its log files are read because they have just been delivered. What a job reads is older, and what is
+    /// in the failure queue has failed before.
+    is_live: bool,
+    reply_to: ReplyTo,
+}
+
+/// The form of the reply.
+enum ReplyTo {
+    Lambda,
+    Sqs,
+    Batch {
+        schema_version: String,
+        invocation_id: String,
+    },
+}
+
+impl Request {
+    fn of(invocation: Invocation, instance: &Instance) -> Request {
+        match invocation {
+            Invocation::Whole(unit) => Request {
+                units: vec![unit],
+                job: Job::default(),
+                is_live: true,
+                reply_to: ReplyTo::Lambda,
+            },
+            Invocation::Sqs { queue, messages } => Request {
+                units: messages,
+                job: Job::default(),
+                is_live: !instance.settings.watched.is("failure_queue", &queue),
+                reply_to: ReplyTo::Sqs,
+            },
+            Invocation::Batch {
+                schema_version,
+                invocation_id,
+                job,
+                tasks,
+            } => Request {
+                units: tasks,
+                job,
+                is_live: false,
+                reply_to: ReplyTo::Batch {
+                    schema_version,
+                    invocation_id,
+                },
+            },
+        }
+    }
+}
+
+impl ReplyTo {
+    fn reply(self, inbox: Inbox) -> Result<Value, Failed> {
+        match self {
+            ReplyTo::Lambda => {
+                let counts = reply::json(&inbox.counts);
+                let failures: Vec<Failure> = inbox
+                    .into_results()
+                    .into_iter()
+                    .flat_map(|unit: UnitResult| unit.failures)
+                    .collect();
+                if failures.is_empty() {
+                    counts
+                } else {
+                    Err(reply::failed(&failures))
+                }
+            }
+            ReplyTo::Sqs => reply::sqs(&inbox.into_results()),
+            ReplyTo::Batch {
+                schema_version,
+                invocation_id,
+            } => reply::batch(&schema_version, &invocation_id, &inbox.into_results()),
+        }
+    }
+}
+
+/// Applies the rules to a record that the payload contains.
+fn evaluate(item: RecordItem, means: Means<'_>, inbox: &mut Inbox) -> Option<Found> {
+    let source = Arc::new(Source::Event(item.event_id));
+    let found = panics::catch(|| {
+        let finding = Finding::of(item.record, means.rules, means.today)?;
+        let units = [item.unit].into();
+        Some(Found::of(
+            finding,
+            means.settings,
+            &source,
+            units,
+            item.item,
+            &mut Bases::default(),
+        ))
+    });
+    match found {
+        Ok(found) => found,
+        Err(message) => {
+            let at = source.to_string();
+            inbox.fail(item.item, Failure::Panicked { at, message }, &[item.unit]);
+            None
+        }
+    }
+}
+
+/// Logs a summary of the invocation and emits its metrics.
+fn log(instance: &Instance, context: &Context, inbox: &Inbox) {
+    inbox.log_unpublished();
+    let counts = reply::json(&inbox.counts).unwrap_or_default();
+    if !inbox.counts.sums_hold() {
+        error!(%counts, "the counts do not add up: calls may have been lost; please report it");
+    }
+    info!(%counts, messages = inbox.measures.messages, "invocation done");
+    if let Some(metrics) = &instance.metrics {
+        metrics.emit(
+            instance.clock.now(),
+            context,
+            &inbox.counts,
+            &inbox.measures,
+        );
+    }
+}

@@ -62,7 +62,8 @@ class Expanded:
                         raise Refused(assertion["AssertDescription"])
         declared = self.template["Resources"]
         self.existing = {
-            key for key, resource in declared.items()
+            key
+            for key, resource in declared.items()
             if "Condition" not in resource or self.condition(resource["Condition"])
         }
         self.resources = {key: self.value(declared[key]) for key in declared if key in self.existing}
@@ -96,7 +97,7 @@ class Expanded:
         return self.truth(self.template["Conditions"][name])
 
     def truth(self, expression):
-        (function, argument), = expression.items()
+        ((function, argument),) = expression.items()
         if function == "Condition":
             return self.condition(argument)
         if function == "Fn::Equals":
@@ -120,7 +121,7 @@ class Expanded:
         if not isinstance(node, dict):
             return node
         if len(node) == 1:
-            (function, argument), = node.items()
+            ((function, argument),) = node.items()
             if function == "Ref":
                 return self.reference(argument)
             if function.startswith("Fn::"):
@@ -150,13 +151,18 @@ class Expanded:
             return "7d1c4b90-2e5f-4a68-b3d7-{:012x}".format(zlib.crc32(name.encode()))
         if kind == "AWS::SQS::Queue":
             return "https://sqs.{}/{}/{}".format(self.region, ACCOUNT, self.made_up(name))
-        return self.value(properties.get({
-            "AWS::Lambda::Function": "FunctionName",
-            "AWS::S3::Bucket": "BucketName",
-            "AWS::Events::EventBus": "Name",
-            "AWS::Events::Rule": "Name",
-            "AWS::CloudWatch::Dashboard": "DashboardName",
-        }.get(kind, ""), self.made_up(name)))
+        return self.value(
+            properties.get(
+                {
+                    "AWS::Lambda::Function": "FunctionName",
+                    "AWS::S3::Bucket": "BucketName",
+                    "AWS::Events::EventBus": "Name",
+                    "AWS::Events::Rule": "Name",
+                    "AWS::CloudWatch::Dashboard": "DashboardName",
+                }.get(kind, ""),
+                self.made_up(name),
+            )
+        )
 
     def made_up(self, name):
         """What CloudFormation calls a resource that the template gives no name."""
@@ -199,11 +205,13 @@ class Expanded:
 
     def fn_sub(self, argument):
         text, variables = argument if isinstance(argument, list) else (argument, {})
+
         def put(match):
             name = match.group(1)
             if name in variables:
                 return str(self.value(variables[name]))
             return str(self.fn_getatt(name) if "." in name else self.reference(name))
+
         return re.sub(r"\$\{([A-Za-z0-9:.]+)\}", put, text)
 
     def fn_join(self, argument):
@@ -243,6 +251,7 @@ class Expanded:
 
     def dependencies(self):
         """Which resources each one waits for."""
+
         def names(node):
             if isinstance(node, list):
                 return set().union(*map(names, node)) if node else set()
@@ -263,6 +272,7 @@ class Expanded:
                 found |= {match.split(".")[0] for match in re.findall(r"\$\{([A-Za-z0-9:.]+)\}", text)} - set(variables)
                 return found | names(list(variables.values()))
             return found.union(*[names(value) for value in node.values()])
+
         graph = {}
         for name in self.existing:
             declared = self.template["Resources"][name]

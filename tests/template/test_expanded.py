@@ -16,6 +16,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from expanded import ACCOUNT, ROOT, Expanded, Refused, source
+
 # Run with the others.
 from test_tamper import LONGEST, Tampering
 
@@ -32,44 +33,66 @@ SOURCES = {
     "a new trail": {},
     "a new trail under a key": {"TrailKmsKeyArn": KEY},
     "an organization's trail": {"OrganizationId": "o-exampleorgid"},
-    "an organization's trail, made by the delegated administrator":
-        {"OrganizationId": "o-exampleorgid", "ManagementAccountId": OTHER},
+    "an organization's trail, made by the delegated administrator": {
+        "OrganizationId": "o-exampleorgid",
+        "ManagementAccountId": OTHER,
+    },
     "a bucket": {"TrailSource": "ExistingBucketEventBridge", "ExistingBucketName": "central-logs"},
     "another account's bucket, encrypted": {
-        "TrailSource": "ExistingBucketEventBridge", "ExistingBucketName": "central-logs",
-        "BucketOwnerAccount": OTHER, "LogFilePrefix": "trails/", "TrailKmsKeyArn": KEY,
+        "TrailSource": "ExistingBucketEventBridge",
+        "ExistingBucketName": "central-logs",
+        "BucketOwnerAccount": OTHER,
+        "LogFilePrefix": "trails/",
+        "TrailKmsKeyArn": KEY,
     },
     "a topic": {"TrailSource": "ExistingTopic", "ExistingTopicArn": TOPIC, "ExistingBucketName": "central-logs"},
     "another account's topic and bucket": {
-        "TrailSource": "ExistingTopic", "ExistingTopicArn": TOPIC,
-        "ExistingBucketName": "central-logs", "BucketOwnerAccount": OTHER,
+        "TrailSource": "ExistingTopic",
+        "ExistingTopicArn": TOPIC,
+        "ExistingBucketName": "central-logs",
+        "BucketOwnerAccount": OTHER,
     },
     "a queue": {"TrailSource": "ExistingQueue", "ExistingQueueArn": QUEUE, "ExistingBucketName": "central-logs"},
     "an encrypted queue": {
-        "TrailSource": "ExistingQueue", "ExistingQueueArn": QUEUE, "ExistingQueueKmsKeyArn": KEY,
+        "TrailSource": "ExistingQueue",
+        "ExistingQueueArn": QUEUE,
+        "ExistingQueueKmsKeyArn": KEY,
         "ExistingBucketName": "central-logs",
     },
     "a trusted queue": {
-        "TrailSource": "ExistingQueue", "ExistingQueueArn": QUEUE, "TrustQueueRecords": "on", "ExistingBucketName": "central-logs",
+        "TrailSource": "ExistingQueue",
+        "ExistingQueueArn": QUEUE,
+        "TrustQueueRecords": "on",
+        "ExistingBucketName": "central-logs",
     },
 }
 AUDIENCES = {
     "one": {"AlertEmail": "a@example.com"},
     "a phone, and operators": {"AlertPhoneNumber": "+12065550100", "OperatorsEmail": "ops@example.com"},
     "everybody": {
-        "AlertEmail": "a@example.com", "SecondAlertEmail": "b@example.com", "ThirdAlertEmail": "c@example.com",
-        "AlertPhoneNumber": "+12065550100", "SecondAlertPhoneNumber": "+12065550101", "OperatorsEmail": "ops@example.com",
+        "AlertEmail": "a@example.com",
+        "SecondAlertEmail": "b@example.com",
+        "ThirdAlertEmail": "c@example.com",
+        "AlertPhoneNumber": "+12065550100",
+        "SecondAlertPhoneNumber": "+12065550101",
+        "OperatorsEmail": "ops@example.com",
     },
     "topics that exist, one of them encrypted": {
-        "AlertTopicArn": "arn:aws:sns:eu-west-1:{}:alerts".format(ACCOUNT), "AlertTopicKmsKeyArn": KEY,
-        "OperatorsTopicArn": "arn:aws:sns:us-west-2:{}:operators".format(ACCOUNT), "AlertEmail": "a@example.com",
+        "AlertTopicArn": "arn:aws:sns:eu-west-1:{}:alerts".format(ACCOUNT),
+        "AlertTopicKmsKeyArn": KEY,
+        "OperatorsTopicArn": "arn:aws:sns:us-west-2:{}:operators".format(ACCOUNT),
+        "AlertEmail": "a@example.com",
     },
 }
 OPTIONS = {
     "plain": {},
     "everything": {
-        "FastPath": "on", "RedriveFailures": "on", "Backfill": "on", "ReservedConcurrency": 20,
-        "RulesBucket": "our-rules", "RulesKmsKeyArn": KEY,
+        "FastPath": "on",
+        "RedriveFailures": "on",
+        "Backfill": "on",
+        "ReservedConcurrency": 20,
+        "RulesBucket": "our-rules",
+        "RulesKmsKeyArn": KEY,
         "PermissionsBoundaryArn": "arn:aws:iam::{}:policy/boundary".format(ACCOUNT),
     },
     "little": {"HeartbeatMinutes": 0, "Tracing": "PassThrough", "Architecture": "arm64"},
@@ -103,7 +126,9 @@ class EveryCombination(unittest.TestCase):
                     self.assertEqual(circle(stack.dependencies()), [])
                     if partition != "aws":
                         # What the parameters bring is the user's; the rest follows the partition.
-                        given = "|".join(re.escape(str(value)) for value in parameters.values() if str(value).startswith("arn:"))
+                        given = "|".join(
+                            re.escape(str(value)) for value in parameters.values() if str(value).startswith("arn:")
+                        )
                         text = re.sub(given or "(?!)", "", str(stack))
                         self.assertNotIn('"arn:aws:', text)
 
@@ -157,7 +182,11 @@ class EveryCombination(unittest.TestCase):
             stack = stack_of(**parameters)
             for key, resource in stack.resources.items():
                 kept = resource["Type"] in (
-                    "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::DynamoDB::Table", "AWS::SQS::Queue", "AWS::Logs::LogGroup"
+                    "AWS::S3::Bucket",
+                    "AWS::S3::BucketPolicy",
+                    "AWS::DynamoDB::Table",
+                    "AWS::SQS::Queue",
+                    "AWS::Logs::LogGroup",
                 )
                 with self.subTest(name, resource=key):
                     if kept:
@@ -197,7 +226,9 @@ class EveryCombination(unittest.TestCase):
                     short = properties["AlarmName"].removeprefix("cloudhsm-alerts-")
                     self.assertIn("\n### {}\n".format(short), runbook)
                     self.assertTrue(properties["AlarmDescription"].endswith('docs/operations.md, "{}".'.format(short)))
-                    self.assertEqual(properties["TreatMissingData"], "breaching" if short == "heartbeat" else "notBreaching")
+                    self.assertEqual(
+                        properties["TreatMissingData"], "breaching" if short == "heartbeat" else "notBreaching"
+                    )
 
 
 class Runbook(unittest.TestCase):
@@ -208,7 +239,6 @@ class Runbook(unittest.TestCase):
         self.assertIn("Object.Denied", types)
         runbook = (ROOT / "docs" / "operations.md").read_text()
         self.assertEqual({name for name in types if "`{}`".format(name) not in runbook}, set())
-
 
     def test_every_command_says_which_region_and_every_deployment_which_stack(self):
         # Without them, a command looks elsewhere, and a deployment makes a second stack.
@@ -231,18 +261,43 @@ class Sources(unittest.TestCase):
     def check(self, name, extra_resources, extra_statements, reads, account=ACCOUNT):
         stack = stack_of(**SOURCES[name])
         common = {
-            "AlertTopic", "AlertTopicPolicy", "CloudHsmAlertsFunction", "CloudHsmAlertsFunctionEventInvokeConfig",
-            "FunctionRole", "FunctionLogs", "FailureQueue", "FailureQueuePolicy", "Ledger",
-            "OperatorsTopic", "OperatorsTopicKey", "OperatorsTopicPolicy", "Dashboard",
-            "TamperInRule", "TamperRunRule", "TamperOutRule", "TamperAlarmRule", "TamperBaseRule",
-            "EmailSubscription", "OperatorsSubscription",
+            "AlertTopic",
+            "AlertTopicPolicy",
+            "CloudHsmAlertsFunction",
+            "CloudHsmAlertsFunctionEventInvokeConfig",
+            "FunctionRole",
+            "FunctionLogs",
+            "FailureQueue",
+            "FailureQueuePolicy",
+            "Ledger",
+            "OperatorsTopic",
+            "OperatorsTopicKey",
+            "OperatorsTopicPolicy",
+            "Dashboard",
+            "TamperInRule",
+            "TamperRunRule",
+            "TamperOutRule",
+            "TamperAlarmRule",
+            "TamperBaseRule",
+            "EmailSubscription",
+            "OperatorsSubscription",
         }
         made = {key for key, resource in stack.resources.items() if resource["Type"] != "AWS::CloudWatch::Alarm"}
         self.assertEqual(made, common | set(extra_resources))
         statements = stack.statements("FunctionRole")
-        self.assertEqual(set(statements), {
-            "ReadLogFiles", "TellMissingFromForbidden", "PublishAlerts", "KeepLedger", "KeepFailures", "WriteLog", "Trace",
-        } | set(extra_statements))
+        self.assertEqual(
+            set(statements),
+            {
+                "ReadLogFiles",
+                "TellMissingFromForbidden",
+                "PublishAlerts",
+                "KeepLedger",
+                "KeepFailures",
+                "WriteLog",
+                "Trace",
+            }
+            | set(extra_statements),
+        )
         self.assertEqual(statements["ReadLogFiles"]["Resource"], reads)
         for sid in ("ReadLogFiles", "TellMissingFromForbidden"):
             self.assertEqual(statements[sid]["Condition"], {"StringEquals": {"aws:ResourceAccount": account}})
@@ -270,7 +325,9 @@ class Sources(unittest.TestCase):
         statements = stack.properties("TrailBucketPolicy")["PolicyDocument"]["Statement"]
         acl, write, tls = statements
         self.assertEqual(tls["Effect"], "Deny")
-        self.assertEqual(acl["Condition"]["StringEquals"]["aws:SourceArn"], write["Condition"]["StringEquals"]["aws:SourceArn"])
+        self.assertEqual(
+            acl["Condition"]["StringEquals"]["aws:SourceArn"], write["Condition"]["StringEquals"]["aws:SourceArn"]
+        )
         self.assertEqual(write["Condition"]["StringEquals"]["s3:x-amz-acl"], "bucket-owner-full-control")
         return write["Condition"]["StringEquals"]["aws:SourceArn"], write["Resource"]
 
@@ -281,61 +338,99 @@ class Sources(unittest.TestCase):
         stack = self.check("a new trail", self.NEW, (), self.BUCKET + "/AWSLogs/" + ACCOUNT + "/*")
         trail = stack.properties("Trail")
         self.assertEqual(
-            {key: trail[key] for key in ("IsLogging", "IsMultiRegionTrail", "IsOrganizationTrail", "EnableLogFileValidation")},
-            {"IsLogging": True, "IsMultiRegionTrail": True, "IsOrganizationTrail": False, "EnableLogFileValidation": True},
+            {
+                key: trail[key]
+                for key in ("IsLogging", "IsMultiRegionTrail", "IsOrganizationTrail", "EnableLogFileValidation")
+            },
+            {
+                "IsLogging": True,
+                "IsMultiRegionTrail": True,
+                "IsOrganizationTrail": False,
+                "EnableLogFileValidation": True,
+            },
         )
         self.assertNotIn("KMSKeyId", trail)
-        self.assertEqual(self.trail_writes(stack), (
-            "arn:aws:cloudtrail:us-west-2:{}:trail/cloudhsm-alerts-trail".format(ACCOUNT), [self.BUCKET + "/AWSLogs/" + ACCOUNT + "/*"]
-        ))
-        configuration, = stack.properties("TrailBucket")["NotificationConfiguration"]["LambdaConfigurations"]
+        self.assertEqual(
+            self.trail_writes(stack),
+            (
+                "arn:aws:cloudtrail:us-west-2:{}:trail/cloudhsm-alerts-trail".format(ACCOUNT),
+                [self.BUCKET + "/AWSLogs/" + ACCOUNT + "/*"],
+            ),
+        )
+        (configuration,) = stack.properties("TrailBucket")["NotificationConfiguration"]["LambdaConfigurations"]
         self.assertEqual(configuration["Function"], FUNCTION_ARN)
         self.assertIn("TrailBucketMayInvoke", as_list(stack.resources["TrailBucket"]["DependsOn"]))
         self.assertEqual(stack.properties("TrailBucketMayInvoke")["SourceArn"], self.BUCKET)
         self.assertEqual(self.failures_from(stack), {})
 
     def test_a_new_trail_under_a_key(self):
-        stack = self.check("a new trail under a key", self.NEW, ("DecryptLogFiles",), self.BUCKET + "/AWSLogs/" + ACCOUNT + "/*")
+        stack = self.check(
+            "a new trail under a key", self.NEW, ("DecryptLogFiles",), self.BUCKET + "/AWSLogs/" + ACCOUNT + "/*"
+        )
         self.assertEqual(stack.properties("Trail")["KMSKeyId"], KEY)
-        self.assertEqual(stack.statements("FunctionRole")["DecryptLogFiles"], {
-            "Sid": "DecryptLogFiles", "Effect": "Allow", "Action": "kms:Decrypt", "Resource": KEY,
-            "Condition": {"StringLike": {"kms:ViaService": ["s3.*.amazonaws.com", "s3.*.amazonaws.com"]}},
-        })
+        self.assertEqual(
+            stack.statements("FunctionRole")["DecryptLogFiles"],
+            {
+                "Sid": "DecryptLogFiles",
+                "Effect": "Allow",
+                "Action": "kms:Decrypt",
+                "Resource": KEY,
+                "Condition": {"StringLike": {"kms:ViaService": ["s3.*.amazonaws.com", "s3.*.amazonaws.com"]}},
+            },
+        )
 
     def test_an_organizations_trail(self):
         reads = self.BUCKET + "/AWSLogs/o-exampleorgid/*"
         stack = self.check("an organization's trail", self.NEW, (), reads)
         self.assertIs(stack.properties("Trail")["IsOrganizationTrail"], True)
-        self.assertEqual(self.trail_writes(stack), (
-            "arn:aws:cloudtrail:us-west-2:{}:trail/cloudhsm-alerts-trail".format(ACCOUNT),
-            [self.BUCKET + "/AWSLogs/" + ACCOUNT + "/*", reads],
-        ))
+        self.assertEqual(
+            self.trail_writes(stack),
+            (
+                "arn:aws:cloudtrail:us-west-2:{}:trail/cloudhsm-alerts-trail".format(ACCOUNT),
+                [self.BUCKET + "/AWSLogs/" + ACCOUNT + "/*", reads],
+            ),
+        )
         stack = self.check("an organization's trail, made by the delegated administrator", self.NEW, (), reads)
-        self.assertEqual(self.trail_writes(stack), (
-            "arn:aws:cloudtrail:us-west-2:{}:trail/cloudhsm-alerts-trail".format(OTHER),
-            [self.BUCKET + "/AWSLogs/" + OTHER + "/*", reads],
-        ))
+        self.assertEqual(
+            self.trail_writes(stack),
+            (
+                "arn:aws:cloudtrail:us-west-2:{}:trail/cloudhsm-alerts-trail".format(OTHER),
+                [self.BUCKET + "/AWSLogs/" + OTHER + "/*", reads],
+            ),
+        )
 
     def test_a_bucket(self):
-        stack = self.check("a bucket", ("LogFileRule", "LogFileRuleMayInvoke"), (), "arn:aws:s3:::central-logs/AWSLogs/*")
+        stack = self.check(
+            "a bucket", ("LogFileRule", "LogFileRuleMayInvoke"), (), "arn:aws:s3:::central-logs/AWSLogs/*"
+        )
         rule = stack.properties("LogFileRule")
         self.assertEqual(rule["EventBusName"], "default")
-        self.assertEqual(rule["EventPattern"], {
-            "source": ["aws.s3"],
-            "detail-type": ["Object Created"],
-            "account": [ACCOUNT],
-            "detail": {"bucket": {"name": ["central-logs"]}, "object": {"key": [
-                {"wildcard": "AWSLogs/*/CloudTrail/*"}, {"wildcard": "AWSLogs/*/CloudTrail-NetworkActivity/*"},
-            ]}},
-        })
-        self.assertEqual(rule["Targets"], [
-            {"Id": "function", "Arn": FUNCTION_ARN, "DeadLetterConfig": {"Arn": FAILURE_QUEUE}}
-        ])
+        self.assertEqual(
+            rule["EventPattern"],
+            {
+                "source": ["aws.s3"],
+                "detail-type": ["Object Created"],
+                "account": [ACCOUNT],
+                "detail": {
+                    "bucket": {"name": ["central-logs"]},
+                    "object": {
+                        "key": [
+                            {"wildcard": "AWSLogs/*/CloudTrail/*"},
+                            {"wildcard": "AWSLogs/*/CloudTrail-NetworkActivity/*"},
+                        ]
+                    },
+                },
+            },
+        )
+        self.assertEqual(
+            rule["Targets"], [{"Id": "function", "Arn": FUNCTION_ARN, "DeadLetterConfig": {"Arn": FAILURE_QUEUE}}]
+        )
         rule_arn = RULE + "cloudhsm-alerts-log-files"
         self.assertEqual(stack.fn_getatt("LogFileRule.Arn"), rule_arn)
         self.live_when_ready(stack, "LogFileRule", "LogFileRuleMayInvoke")
         self.assertEqual(
-            stack.properties("SourceRuleAlarm")["Dimensions"], [{"Name": "RuleName", "Value": "cloudhsm-alerts-log-files"}]
+            stack.properties("SourceRuleAlarm")["Dimensions"],
+            [{"Name": "RuleName", "Value": "cloudhsm-alerts-log-files"}],
         )
         self.assertEqual(stack.properties("LogFileRuleMayInvoke")["SourceArn"], rule_arn)
         self.assertEqual(self.failures_from(stack), {"LogFileRuleFailures": ("events.amazonaws.com", rule_arn)})
@@ -343,8 +438,10 @@ class Sources(unittest.TestCase):
     def test_another_accounts_bucket(self):
         stack = self.check(
             "another account's bucket, encrypted",
-            ("LogFileRule", "LogFileRuleMayInvoke", "SourceBus", "SourceBusPolicy"), ("DecryptLogFiles",),
-            "arn:aws:s3:::central-logs/trails/AWSLogs/*", account=OTHER,
+            ("LogFileRule", "LogFileRuleMayInvoke", "SourceBus", "SourceBusPolicy"),
+            ("DecryptLogFiles",),
+            "arn:aws:s3:::central-logs/trails/AWSLogs/*",
+            account=OTHER,
         )
         self.assertEqual(stack.properties("LogFileRule")["EventBusName"], "cloudhsm-alerts-log-files")
         self.assertEqual(stack.properties("LogFileRule")["EventPattern"]["account"], [OTHER])
@@ -367,13 +464,22 @@ class Sources(unittest.TestCase):
     def test_a_topic(self):
         for name, account in (("a topic", ACCOUNT), ("another account's topic and bucket", OTHER)):
             stack = self.check(
-                name, ("SourceTopicMayInvoke", "SourceTopicSubscription"), (), "arn:aws:s3:::central-logs/AWSLogs/*", account=account
+                name,
+                ("SourceTopicMayInvoke", "SourceTopicSubscription"),
+                (),
+                "arn:aws:s3:::central-logs/AWSLogs/*",
+                account=account,
             )
             self.assertEqual(stack.properties("SourceTopicMayInvoke")["SourceArn"], TOPIC)
-            self.assertEqual(stack.properties("SourceTopicSubscription"), {
-                "TopicArn": TOPIC, "Protocol": "lambda", "Endpoint": FUNCTION_ARN,
-                "RedrivePolicy": {"deadLetterTargetArn": FAILURE_QUEUE},
-            })
+            self.assertEqual(
+                stack.properties("SourceTopicSubscription"),
+                {
+                    "TopicArn": TOPIC,
+                    "Protocol": "lambda",
+                    "Endpoint": FUNCTION_ARN,
+                    "RedrivePolicy": {"deadLetterTargetArn": FAILURE_QUEUE},
+                },
+            )
             self.assertEqual(self.failures_from(stack), {"SourceTopicFailures": ("sns.amazonaws.com", TOPIC)})
             alarm = stack.properties("SourceTopicDeadLettersAlarm")
             self.assertEqual(alarm["MetricName"], "NumberOfNotificationsFailedToRedriveToDlq")
@@ -410,14 +516,17 @@ class Options(unittest.TestCase):
             (properties["TopicArn"], properties["Protocol"], properties["Endpoint"]): properties.get("FilterPolicy")
             for properties in (resource["Properties"] for resource in stack.of_type("AWS::SNS::Subscription").values())
         }
-        self.assertEqual(found, {
-            (topic, "email", "a@example.com"): medium,
-            (topic, "email", "b@example.com"): medium,
-            (topic, "email", "c@example.com"): medium,
-            (topic, "sms", "+12065550100"): critical,
-            (topic, "sms", "+12065550101"): critical,
-            (stack.outputs["OperatorsTopicArn"], "email", "ops@example.com"): None,
-        })
+        self.assertEqual(
+            found,
+            {
+                (topic, "email", "a@example.com"): medium,
+                (topic, "email", "b@example.com"): medium,
+                (topic, "email", "c@example.com"): medium,
+                (topic, "sms", "+12065550100"): critical,
+                (topic, "sms", "+12065550101"): critical,
+                (stack.outputs["OperatorsTopicArn"], "email", "ops@example.com"): None,
+            },
+        )
 
     def test_alarms_reach_somebody_when_only_alerts_have_an_address(self):
         operators = stack_of(AlertEmail="a@example.com").properties("OperatorsSubscription")
@@ -448,10 +557,15 @@ class Options(unittest.TestCase):
         self.assertEqual(
             {service: (statement["Action"], statement["Condition"]) for service, statement in statements.items()},
             {
-                "cloudwatch.amazonaws.com": ("sns:Publish", {
-                    "StringEquals": {"aws:SourceAccount": ACCOUNT},
-                    "ArnLike": {"aws:SourceArn": "arn:aws:cloudwatch:us-west-2:{}:alarm:cloudhsm-alerts-*".format(ACCOUNT)},
-                }),
+                "cloudwatch.amazonaws.com": (
+                    "sns:Publish",
+                    {
+                        "StringEquals": {"aws:SourceAccount": ACCOUNT},
+                        "ArnLike": {
+                            "aws:SourceArn": "arn:aws:cloudwatch:us-west-2:{}:alarm:cloudhsm-alerts-*".format(ACCOUNT)
+                        },
+                    },
+                ),
                 "events.amazonaws.com": ("sns:Publish", {"ArnEquals": {"aws:SourceArn": TAMPER_RULES}}),
             },
         )
@@ -484,27 +598,43 @@ class Options(unittest.TestCase):
     def test_the_fast_path_takes_calls_of_cloudhsm_and_of_key_stores_alone(self):
         self.assertNotIn("FastPathRule", stack_of().resources)
         stack = stack_of(FastPath="on")
-        self.assertEqual(stack.properties("FastPathRule")["EventPattern"], {
-            "detail-type": [{"suffix": " API Call via CloudTrail"}],
-            "account": [ACCOUNT],
-            "source": [{"prefix": "aws."}],
-            "detail": {"$or": [
-                {"eventSource": ["cloudhsm.amazonaws.com", "cloudhsmv2.amazonaws.com"]},
-                {"eventSource": ["kms.amazonaws.com"], "eventName": [
-                    "ConnectCustomKeyStore", "CreateCustomKeyStore", "DeleteCustomKeyStore",
-                    "DisconnectCustomKeyStore", "UpdateCustomKeyStore",
-                ]},
-            ]},
-        })
+        self.assertEqual(
+            stack.properties("FastPathRule")["EventPattern"],
+            {
+                "detail-type": [{"suffix": " API Call via CloudTrail"}],
+                "account": [ACCOUNT],
+                "source": [{"prefix": "aws."}],
+                "detail": {
+                    "$or": [
+                        {"eventSource": ["cloudhsm.amazonaws.com", "cloudhsmv2.amazonaws.com"]},
+                        {
+                            "eventSource": ["kms.amazonaws.com"],
+                            "eventName": [
+                                "ConnectCustomKeyStore",
+                                "CreateCustomKeyStore",
+                                "DeleteCustomKeyStore",
+                                "DisconnectCustomKeyStore",
+                                "UpdateCustomKeyStore",
+                            ],
+                        },
+                    ]
+                },
+            },
+        )
         # Each call that a rule of the pack tells of key stores is taken.
-        told = set(re.findall(r"\b[A-Z][a-z]+CustomKeyStore\b", "".join(
-            path.read_text() for path in sorted((ROOT / "rules" / "kms-key-store").glob("*.yml"))
-        )))
+        told = set(
+            re.findall(
+                r"\b[A-Z][a-z]+CustomKeyStore\b",
+                "".join(path.read_text() for path in sorted((ROOT / "rules" / "kms-key-store").glob("*.yml"))),
+            )
+        )
         self.assertEqual(
             told - set(stack.properties("FastPathRule")["EventPattern"]["detail"]["$or"][1]["eventName"]), set()
         )
         self.assertEqual(stack.properties("FastPathMayInvoke")["SourceArn"], RULE + "cloudhsm-alerts-fast-path")
-        self.assertEqual(as_list(stack.resources["FastPathRule"]["DependsOn"]), ["FastPathMayInvoke", "FailureQueuePolicy"])
+        self.assertEqual(
+            as_list(stack.resources["FastPathRule"]["DependsOn"]), ["FastPathMayInvoke", "FailureQueuePolicy"]
+        )
 
     def test_own_rules_are_read_and_nothing_beside_them(self):
         stack = stack_of(RulesBucket="our-rules", RulesPrefix="hsm/")
@@ -526,7 +656,10 @@ class Options(unittest.TestCase):
         self.assertNotIn("BackfillRole", stack_of().resources)
         stack = stack_of(Backfill="on")
         self.assertEqual(
-            {sid: (statement["Action"], statement["Resource"]) for sid, statement in stack.statements("BackfillRole").items()},
+            {
+                sid: (statement["Action"], statement["Resource"])
+                for sid, statement in stack.statements("BackfillRole").items()
+            },
             {
                 "InvokeFunction": ("lambda:InvokeFunction", FUNCTION_ARN),
                 "ReadManifest": (
@@ -536,7 +669,7 @@ class Options(unittest.TestCase):
                 "WriteReport": ("s3:PutObject", "arn:aws:s3:::BackfillBucket/reports/*"),
             },
         )
-        trust, = stack.properties("BackfillRole")["AssumeRolePolicyDocument"]["Statement"]
+        (trust,) = stack.properties("BackfillRole")["AssumeRolePolicyDocument"]["Statement"]
         self.assertEqual(trust["Principal"], {"Service": "batchoperations.s3.amazonaws.com"})
         self.assertEqual(trust["Condition"], {"StringEquals": {"aws:SourceAccount": ACCOUNT}})
 
@@ -547,14 +680,20 @@ class Options(unittest.TestCase):
         ):
             stack = stack_of(Backfill="on", **SOURCES[name])
             statement, _tls = stack.properties("BackfillBucketPolicy")["PolicyDocument"]["Statement"]
-            self.assertEqual(statement, {
-                "Sid": "InventoryOfTrailBucket", "Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"},
-                "Action": "s3:PutObject", "Resource": "arn:aws:s3:::BackfillBucket/inventories/*",
-                "Condition": {
-                    "StringEquals": {"aws:SourceAccount": owner, "s3:x-amz-acl": "bucket-owner-full-control"},
-                    "ArnEquals": {"aws:SourceArn": "arn:aws:s3:::" + bucket},
+            self.assertEqual(
+                statement,
+                {
+                    "Sid": "InventoryOfTrailBucket",
+                    "Effect": "Allow",
+                    "Principal": {"Service": "s3.amazonaws.com"},
+                    "Action": "s3:PutObject",
+                    "Resource": "arn:aws:s3:::BackfillBucket/inventories/*",
+                    "Condition": {
+                        "StringEquals": {"aws:SourceAccount": owner, "s3:x-amz-acl": "bucket-owner-full-control"},
+                        "ArnEquals": {"aws:SourceArn": "arn:aws:s3:::" + bucket},
+                    },
                 },
-            })
+            )
 
     def watched(self, **parameters):
         return [pair.split("=", 1) for pair in stack_of(**parameters).variables()["WATCHED"].split(",")]
@@ -586,14 +725,21 @@ class Options(unittest.TestCase):
             with self.subTest(name):
                 self.assertEqual(self.watched(**SOURCES[name]), [["trail_bucket", "central-logs"]] + common + more)
         self.assertEqual(
-            self.watched(FastPath="on", RulesBucket="our-rules", RulesKmsKeyArn=KEY)[len(common) + 1:],
-            [["source_rule", "cloudhsm-alerts-fast-path"], ["rules_bucket", "our-rules"], key, ["key", KEY.partition("/")[2]]],
+            self.watched(FastPath="on", RulesBucket="our-rules", RulesKmsKeyArn=KEY)[len(common) + 1 :],
+            [
+                ["source_rule", "cloudhsm-alerts-fast-path"],
+                ["rules_bucket", "our-rules"],
+                key,
+                ["key", KEY.partition("/")[2]],
+            ],
         )
 
     def test_every_key_that_is_given_is_watched(self):
         keys = {
             name: KEY[:-12] + "{:012}".format(number)
-            for number, name in enumerate(("TrailKmsKeyArn", "AlertTopicKmsKeyArn", "ExistingQueueKmsKeyArn", "RulesKmsKeyArn"))
+            for number, name in enumerate(
+                ("TrailKmsKeyArn", "AlertTopicKmsKeyArn", "ExistingQueueKmsKeyArn", "RulesKmsKeyArn")
+            )
         }
         watched = self.watched(**{**SOURCES["an encrypted queue"], "RulesBucket": "our-rules", **keys})
         self.assertEqual(
@@ -621,7 +767,9 @@ class Options(unittest.TestCase):
 
     def test_what_the_function_is_called_for_without_waiting_has_its_alarms(self):
         for parameters, is_there in (
-            ({}, True), (SOURCES["a queue"], False), (dict(SOURCES["a queue"], FastPath="on"), True),
+            ({}, True),
+            (SOURCES["a queue"], False),
+            (dict(SOURCES["a queue"], FastPath="on"), True),
         ):
             resources = stack_of(**parameters).resources
             for alarm in ("EventAgeAlarm", "EventsDroppedAlarm", "DestinationAlarm"):
@@ -634,18 +782,41 @@ class Options(unittest.TestCase):
                 rules = {rule["Properties"]["Name"] for rule in stack.of_type("AWS::Events::Rule").values()}
                 lost, *counted = stack.properties("DeadLettersAlarm")["Metrics"]
                 self.assertEqual(lost["Expression"], "SUM(METRICS())")
-                self.assertEqual({
-                    dimension["Value"] for metric in counted
-                    for dimension in metric["MetricStat"]["Metric"]["Dimensions"] if dimension["Name"] == "RuleName"
-                }, rules)
+                self.assertEqual(
+                    {
+                        dimension["Value"]
+                        for metric in counted
+                        for dimension in metric["MetricStat"]["Metric"]["Dimensions"]
+                        if dimension["Name"] == "RuleName"
+                    },
+                    rules,
+                )
 
     def test_the_heartbeat_counts_silence_as_trouble(self):
         alarm = stack_of(HeartbeatMinutes=90).properties("HeartbeatAlarm")
         self.assertEqual(
-            {key: alarm[key] for key in ("Namespace", "MetricName", "Statistic", "Period", "EvaluationPeriods", "Threshold", "ComparisonOperator", "TreatMissingData")},
             {
-                "Namespace": "CloudHsmAlerts", "MetricName": "LiveObjects", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": "90",
-                "Threshold": 1, "ComparisonOperator": "LessThanThreshold", "TreatMissingData": "breaching",
+                key: alarm[key]
+                for key in (
+                    "Namespace",
+                    "MetricName",
+                    "Statistic",
+                    "Period",
+                    "EvaluationPeriods",
+                    "Threshold",
+                    "ComparisonOperator",
+                    "TreatMissingData",
+                )
+            },
+            {
+                "Namespace": "CloudHsmAlerts",
+                "MetricName": "LiveObjects",
+                "Statistic": "Sum",
+                "Period": 60,
+                "EvaluationPeriods": "90",
+                "Threshold": 1,
+                "ComparisonOperator": "LessThanThreshold",
+                "TreatMissingData": "breaching",
             },
         )
         self.assertNotIn("HeartbeatAlarm", stack_of(HeartbeatMinutes=0).resources)
@@ -714,9 +885,7 @@ class Costs(unittest.TestCase):
             "where they apply: events from another account's bus": lambda files: files * 1.00 / 1e6,
             "where they apply: log files under a KMS key": lambda files: files * 0.03 / 1e4,
         }
-        expected = {
-            name: [work(files) for files in self.FILES] for name, work in {**existing, **new, **apart}.items()
-        }
+        expected = {name: [work(files) for files in self.FILES] for name, work in {**existing, **new, **apart}.items()}
         total = lambda names: [sum(column) for column in zip(*(expected[name] for name in names))]
         expected["with a trail that exists"] = total(list(existing))
         expected["with a new trail that is the account's second"] = total(list(existing) + list(new))
@@ -735,7 +904,8 @@ class Chat(unittest.TestCase):
     GIVEN = {"AlertTopicArn": ALERTS, "OperatorsTopicArn": ALERTS.replace("Alert", "Operators")}
     SLACK = {"SlackWorkspaceId": "T0123ABCDEF", "SlackChannelId": "C0123ABCDEF"}
     TEAMS = {
-        "TeamsTeamId": "0f4a7c31-58d2-4b6e-9a13-c2d7e8f90a1b", "TeamsTenantId": "1f4a7c31-58d2-4b6e-9a13-c2d7e8f90a1b",
+        "TeamsTeamId": "0f4a7c31-58d2-4b6e-9a13-c2d7e8f90a1b",
+        "TeamsTenantId": "1f4a7c31-58d2-4b6e-9a13-c2d7e8f90a1b",
         "TeamsChannelId": "19%3Aab%40thread.tacv2",
     }
 
@@ -752,7 +922,10 @@ class Chat(unittest.TestCase):
         self.assertEqual(set(stack.properties("ChannelRole")), {"AssumeRolePolicyDocument", "Description"})
         boundary = "arn:aws:iam::{}:policy/boundary".format(ACCOUNT)
         bounded = self.stack(PermissionsBoundaryArn=boundary, **self.SLACK)
-        self.assertEqual({role["Properties"].get("PermissionsBoundary") for role in bounded.of_type("AWS::IAM::Role").values()}, {boundary})
+        self.assertEqual(
+            {role["Properties"].get("PermissionsBoundary") for role in bounded.of_type("AWS::IAM::Role").values()},
+            {boundary},
+        )
         self.assertNotIn("TeamsChannel", self.stack(**self.SLACK).resources)
         self.assertNotIn("SlackChannel", self.stack(**self.TEAMS).resources)
 
@@ -765,17 +938,30 @@ class Chat(unittest.TestCase):
         # What SNS cannot hand over waits beside what the function could not do.
         queue = "arn:aws:sqs:us-west-2:{}:ChatFailureQueue".format(ACCOUNT)
         self.assertEqual(subscription["RedrivePolicy"], {"deadLetterTargetArn": queue})
-        self.assertEqual(as_list(stack.resources["AlertSubscription"]["DependsOn"]), ["AlertTopicMayInvoke", "ChatFailureQueuePolicy"])
+        self.assertEqual(
+            as_list(stack.resources["AlertSubscription"]["DependsOn"]),
+            ["AlertTopicMayInvoke", "ChatFailureQueuePolicy"],
+        )
         failures, tls = stack.properties("ChatFailureQueuePolicy")["PolicyDocument"]["Statement"]
-        self.assertEqual(failures, {
-            "Sid": "AlertTopicFailures", "Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"},
-            "Action": "sqs:SendMessage", "Resource": queue, "Condition": {"ArnEquals": {"aws:SourceArn": self.ALERTS}},
-        })
+        self.assertEqual(
+            failures,
+            {
+                "Sid": "AlertTopicFailures",
+                "Effect": "Allow",
+                "Principal": {"Service": "sns.amazonaws.com"},
+                "Action": "sqs:SendMessage",
+                "Resource": queue,
+                "Condition": {"ArnEquals": {"aws:SourceArn": self.ALERTS}},
+            },
+        )
         self.assertEqual((tls["Effect"], tls["Condition"]), ("Deny", {"Bool": {"aws:SecureTransport": "false"}}))
         function = stack.properties("ChatFunction")
         self.assertEqual(function["Environment"]["Variables"], {"CHAT_TOPIC_ARN": stack.outputs["ChatTopicArn"]})
         self.assertEqual(
-            {sid: (statement["Action"], statement["Resource"]) for sid, statement in stack.statements("ChatFunctionRole").items()},
+            {
+                sid: (statement["Action"], statement["Resource"])
+                for sid, statement in stack.statements("ChatFunctionRole").items()
+            },
             {
                 "PublishToChannels": ("sns:Publish", stack.outputs["ChatTopicArn"]),
                 "KeepFailures": ("sqs:SendMessage", "arn:aws:sqs:us-west-2:{}:ChatFailureQueue".format(ACCOUNT)),
@@ -788,8 +974,9 @@ class Chat(unittest.TestCase):
 
     def test_the_operators_topic_lets_its_alarm_publish(self):
         alarm = self.stack(**self.SLACK).properties("ChatFailureAlarm")["AlarmName"]
-        statement, = [
-            statement for statement in stack_of().properties("OperatorsTopicPolicy")["PolicyDocument"]["Statement"]
+        (statement,) = [
+            statement
+            for statement in stack_of().properties("OperatorsTopicPolicy")["PolicyDocument"]["Statement"]
             if statement["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
         ]
         pattern = statement["Condition"]["ArnLike"]["aws:SourceArn"].rpartition(":")[2]

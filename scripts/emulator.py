@@ -31,7 +31,6 @@ import boto3
 from botocore.client import BaseClient
 from botocore.config import Config
 from package import pack
-from samtranslator.yaml_helper import yaml_parse
 
 from tools import ROOT, TOOLS
 
@@ -265,6 +264,9 @@ def emulator(work: Path) -> Iterator[Emulator]:
 
 def for_emulator(name: str) -> dict:
     """A template without what MiniStack cannot make, and with a queue beside each subscription."""
+    # Not in every environment that uses this file.
+    from samtranslator.yaml_helper import yaml_parse
+
     template = yaml_parse((ROOT / name).read_text())
     resources, outputs = template["Resources"], template["Outputs"]
     for key in [key for key, resource in resources.items() if is_not_emulated(resource)]:

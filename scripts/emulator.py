@@ -6,6 +6,7 @@ A template is deployed as it is, without the resources that MiniStack cannot mak
 beside each e-mail and SMS subscription, which gets what that subscription would get.
 """
 
+import gzip
 import http.client
 import http.server
 import json
@@ -30,8 +31,8 @@ from typing import Any
 import boto3
 from botocore.client import BaseClient
 from botocore.config import Config
-from package import pack
 
+from package import pack
 from tools import ROOT, TOOLS
 
 LOOPBACK = "127.0.0.1"
@@ -40,8 +41,9 @@ LOOPBACK = "127.0.0.1"
 ACCOUNT, REGION = "111122223333", "us-west-2"
 EMAIL, PHONE = "oncall@example.com", "+12065550100"
 SAMPLE = ROOT / "events" / "log-files" / "cloudhsm-calls.json"
-SAMPLE_NAME = f"{ACCOUNT}_CloudTrail_{REGION}_20261123T0355Z_Kd83hFq0aPzW61Lm.json.gz"
 FOLDER = f"AWSLogs/{ACCOUNT}/CloudTrail/{REGION}/2026/11/23/"
+SAMPLE_KEY = f"{FOLDER}{ACCOUNT}_CloudTrail_{REGION}_20261123T0355Z_Kd83hFq0aPzW61Lm.json.gz"
+LOG_FILE = gzip.compress(SAMPLE.read_bytes(), mtime=0)
 
 CODE_BUCKET = "cloudhsm-alerts-code"
 NOT_EMULATED = (
@@ -307,9 +309,9 @@ def add_queue(template: dict, name: str, subscription: dict, condition: dict) ->
     template["Outputs"][f"{name}Url"] = {"Value": {"Ref": name}, **condition}
 
 
-def build(program: str = "bootstrap") -> Path:
+def build() -> Path:
     """Builds the function as a developer does; returns its program."""
-    command = ["cargo", "build", "--locked", "--package", "cloudhsm-alerts", "--bin", program]
+    command = ["cargo", "build", "--locked", "--package", "cloudhsm-alerts", "--bin", "bootstrap"]
     if subprocess.run(command, cwd=ROOT).returncode != 0:
         sys.exit("the function does not build")
-    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / program
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / "bootstrap"

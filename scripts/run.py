@@ -15,19 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from emulator import (
-    ACCOUNT,
-    EMAIL,
-    FOLDER,
-    PHONE,
-    ROOT,
-    SAMPLE,
-    SAMPLE_NAME,
-    Emulator,
-    build,
-    emulator,
-    stop_on_signals,
-)
+from emulator import ACCOUNT, EMAIL, FOLDER, PHONE, ROOT, SAMPLE, SAMPLE_KEY, Emulator, build, emulator, stop_on_signals
 
 # The largest log file takes the unoptimized function minutes.
 LONGEST_INVOCATION = 600
@@ -137,7 +125,8 @@ def main() -> None:
     if not content.startswith(b"\x1f\x8b"):
         content = gzip.compress(content, mtime=0)
     # CloudTrail's file names are kept.
-    key = FOLDER + (file.name if re.fullmatch(r"\d{12}_CloudTrail_.+\.json\.gz", file.name) else SAMPLE_NAME)
+    named_so = re.fullmatch(r"\d{12}_CloudTrail_.+\.json\.gz", file.name)
+    key = FOLDER + file.name if named_so else SAMPLE_KEY
 
     stop_on_signals()
     say("building the function (some minutes the first time, then seconds) ...")

@@ -6,7 +6,6 @@ machine, and Lambda's image, which SAM pulls if it is not there; INVOKE_IMAGE na
 """
 
 import argparse
-import gzip
 import json
 import logging
 import os
@@ -19,28 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.moto_api._internal import moto_api_backend
+from moto.server import ThreadedMotoServer
+from moto.sns.models import sns_backends
+
 from emulator import (
     ACCOUNT,
     EMAIL,
-    FOLDER,
+    LOG_FILE,
     LOOPBACK,
     REGION,
-    ROOT,
-    SAMPLE,
-    SAMPLE_NAME,
-    TOOLS,
+    SAMPLE_KEY,
     client,
     end,
     free_port,
     server,
     stop_on_signals,
 )
-from moto.core import DEFAULT_ACCOUNT_ID
-from moto.moto_api._internal import moto_api_backend
-from moto.server import ThreadedMotoServer
-from moto.sns.models import sns_backends
-
-from tools import architecture
+from tools import ROOT, TOOLS, architecture
 
 FUNCTION = "CloudHsmAlertsFunction"
 BUCKET = f"cloudhsm-alerts-trail-{ACCOUNT}"
@@ -119,8 +115,7 @@ class Aws:
         s3 = client("s3", self.url, s3={"addressing_style": "path"})
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         for prefix in ("", "hsm trail + audit/"):
-            body = gzip.compress(SAMPLE.read_bytes(), mtime=0)
-            s3.put_object(Bucket=BUCKET, Key=prefix + FOLDER + SAMPLE_NAME, Body=body)
+            s3.put_object(Bucket=BUCKET, Key=prefix + SAMPLE_KEY, Body=LOG_FILE)
         sns = client("sns", self.url)
         sns.create_topic(Name=TOPIC.rpartition(":")[2])
         sns.subscribe(TopicArn=TOPIC, Protocol="email", Endpoint=EMAIL)

@@ -14,9 +14,10 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from samtranslator.yaml_helper import yaml_parse
+
 from emulator import LOOPBACK, REGION, TOOLS, client, free_port, server
 from package import ARCHITECTURES, ROOT, TEMPLATES, PackageError, for_release, pack, pack_command_line
-from samtranslator.yaml_helper import yaml_parse
 
 FUNCTIONS = {"template.yaml": "CloudHsmAlertsFunction", "chat.yaml": "ChatFunction"}
 

@@ -5,7 +5,6 @@ The function is the real program. What the emulator leaves out (IAM, KMS, the tr
 EventBridge) is asserted on the expanded template instead.
 """
 
-import gzip
 import json
 import sys
 import tempfile
@@ -17,10 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from emulator import ACCOUNT, EMAIL, FOLDER, PHONE, REGION, SAMPLE, SAMPLE_NAME, build, emulator
-
-KEY = FOLDER + SAMPLE_NAME
-LOG_FILE = gzip.compress(SAMPLE.read_bytes(), mtime=0)
+from emulator import ACCOUNT, EMAIL, FOLDER, LOG_FILE, PHONE, REGION, SAMPLE_KEY, build, emulator  # noqa: E402
 
 # The alerts of the sample: severity, call, outcome.
 CRITICAL = ["critical DeleteBackup denied", "critical DeleteBackup success", "critical InitializeCluster success"]
@@ -48,7 +44,7 @@ class Deployed(unittest.TestCase):
     def deploy_trail(self, stack: str, **parameters: str) -> dict[str, str]:
         return self.deploy(stack, TrailBucketPrefix=f"{stack}-trail", **parameters)
 
-    def put(self, bucket: str, key: str = KEY, body: bytes = LOG_FILE) -> None:
+    def put(self, bucket: str, key: str = SAMPLE_KEY, body: bytes = LOG_FILE) -> None:
         self.emulator.put_object(bucket, key, body)
 
     def alerts(self, queue: str) -> list[str]:
@@ -93,7 +89,7 @@ class Deployed(unittest.TestCase):
         self.assertEqual(bucket, f"cloudhsm-alerts-trail-{ACCOUNT}")
         self.put(bucket)
         self.assert_alerts()
-        self.assert_object(f"s3://{bucket}/{KEY}")
+        self.assert_object(f"s3://{bucket}/{SAMPLE_KEY}")
         self.assertEqual(self.alerts("EmailQueueUrl"), ALERTS)
         self.assertEqual(self.alerts("SmsQueueUrl"), CRITICAL)
         self.assertEqual(self.emulator.messages(outputs["FailureQueueUrl"]), [])
@@ -122,9 +118,9 @@ class Deployed(unittest.TestCase):
         # Neither is a log file of the trail's; the rule lets none of them through.
         self.put("central-logs")
         self.put("central-logs", "trails/" + FOLDER.replace("/CloudTrail/", "/CloudTrail-Digest/") + "x.json.gz", b"{}")
-        self.put("central-logs", "trails/" + KEY)
+        self.put("central-logs", "trails/" + SAMPLE_KEY)
         self.assert_alerts()
-        self.assert_object(f"s3://central-logs/trails/{KEY}")
+        self.assert_object(f"s3://central-logs/trails/{SAMPLE_KEY}")
 
         def ends() -> int:
             log = self.emulator.log_lines(outputs["FunctionLogGroup"])
@@ -146,7 +142,7 @@ class Deployed(unittest.TestCase):
         self.bucket("own-logs")
         self.put("own-logs")
         self.deploy("own-topic", TrailSource="ExistingTopic", ExistingTopicArn=topic, ExistingBucketName="own-logs")
-        message = json.dumps({"s3Bucket": "own-logs", "s3ObjectKey": [KEY]})
+        message = json.dumps({"s3Bucket": "own-logs", "s3ObjectKey": [SAMPLE_KEY]})
         self.emulator.client("sns").publish(TopicArn=topic, Message=message)
         self.assert_alerts()
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from expanded import ACCOUNT, Expanded
 from ministack.services import eventbridge
+
+from expanded import ACCOUNT, Expanded
 
 DATA = yaml.safe_load(Path(__file__).with_name("tamper.yaml").read_text())
 STACKS = {name: Expanded(**parameters) for name, parameters in DATA["stacks"].items()}

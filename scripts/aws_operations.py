@@ -14,24 +14,9 @@ from botocore.model import ServiceModel, Shape
 
 # Event source: the models whose calls are recorded under it.
 # CloudHSM: both APIs, https://docs.aws.amazon.com/cloudhsm/latest/userguide/get-api-logs-using-cloudtrail.html
-SERVICES = {
-    "cloudhsm": ["cloudhsmv2", "cloudhsm"],
-    "kms": ["kms"],
-    "cloudtrail": ["cloudtrail"],
-    "s3": ["s3", "s3control"],
-    "sns": ["sns"],
-    "lambda": ["lambda"],
-    "iam": ["iam"],
-    "ec2": ["ec2"],
-    "logs": ["logs"],
-    "dynamodb": ["dynamodb"],
-    "sqs": ["sqs"],
-    "sts": ["sts"],
-    "events": ["events"],
-    "monitoring": ["cloudwatch"],
-    "cloudformation": ["cloudformation"],
-    "organizations": ["organizations"],
-}
+SERVICES = {"cloudhsm": ["cloudhsmv2", "cloudhsm"], "s3": ["s3", "s3control"], "monitoring": ["cloudwatch"]}
+ALIKE = "kms cloudtrail sns lambda iam ec2 logs dynamodb sqs sts events cloudformation organizations"
+SERVICES |= {name: [name] for name in ALIKE.split()}
 
 # Services whose members are listed for each operation: a placeholder of their rules is checked against the
 # very calls that the rule names. The others have one list for all their operations.

@@ -87,7 +87,9 @@ def free_port(address: str = LOOPBACK) -> int:
 
 
 @contextmanager
-def server(command: list, log: Path, port: int, **options: Any) -> Iterator[subprocess.Popen]:
+def server(
+    command: list, log: Path, port: int, stop: signal.Signals = signal.SIGTERM, **options: Any
+) -> Iterator[subprocess.Popen]:
     """Runs a server on a loopback port until the block ends."""
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -108,7 +110,7 @@ def server(command: list, log: Path, port: int, **options: Any) -> Iterator[subp
             time.sleep(0.05)
         yield process
     finally:
-        end(process)
+        end(process, stop)
 
 
 def client(service: str, endpoint: str, **config: Any) -> BaseClient:

@@ -43,6 +43,8 @@ BUCKET = f"cloudhsm-alerts-trail-{ACCOUNT}"
 TOPIC = f"arn:aws:sns:{REGION}:{DEFAULT_ACCOUNT_ID}:alerts"
 LEDGER = "ledger"
 HOST = "host.docker.internal"
+# By this signal SAM removes its container and ends.
+REMOVE_CONTAINER = signal.SIGINT
 
 # Members of a reply: those of an invocation that did nothing, of one that read the sample file, and of one that read
 # it again. Other members are not compared.
@@ -173,8 +175,7 @@ class Sam:
         try:
             output, log = process.communicate()
         except BaseException:
-            # By SIGINT, SAM removes its container.
-            end(process, signal.SIGINT)
+            end(process, REMOVE_CONTAINER)
             raise
         try:
             return json.loads(output.strip().splitlines()[-1]), log
@@ -218,7 +219,7 @@ def test_start_lambda(sam: Sam, aws: Aws) -> list[str]:
     port = free_port()
     command = sam.local("start-lambda", "--warm-containers", "EAGER", "--host", LOOPBACK, "--port", port)
     replies = []
-    with server(command, sam.work / "start-lambda.log", port, cwd=ROOT):
+    with server(command, sam.work / "start-lambda.log", port, REMOVE_CONTAINER, cwd=ROOT):
         functions = client("lambda", f"http://{LOOPBACK}:{port}", read_timeout=120, retries={"total_max_attempts": 1})
         for name in ("s3-put.json", "sns-s3-put.json"):
             payload = (ROOT / "events" / name).read_bytes()

@@ -81,6 +81,17 @@ def end(process: subprocess.Popen, first: signal.Signals = signal.SIGTERM) -> No
             process.wait(20)
 
 
+def run(command: list, stop: signal.Signals = signal.SIGTERM, **options: Any) -> subprocess.CompletedProcess:
+    """Runs a command to its end. Whatever it started ends with it, when this program is interrupted, too."""
+    process = subprocess.Popen(list(map(str, command)), start_new_session=True, **options)
+    try:
+        output, errors = process.communicate()
+    except BaseException:
+        end(process, stop)
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
 def free_port(address: str = LOOPBACK) -> int:
     with socket.create_server((address, 0)) as probe:
         return probe.getsockname()[1]
@@ -314,6 +325,6 @@ def add_queue(template: dict, name: str, subscription: dict, condition: dict) ->
 def build() -> Path:
     """Builds the function as a developer does; returns its program."""
     command = ["cargo", "build", "--locked", "--package", "cloudhsm-alerts", "--bin", "bootstrap"]
-    if subprocess.run(command, cwd=ROOT).returncode != 0:
+    if run(command, cwd=ROOT).returncode != 0:
         sys.exit("the function does not build")
     return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / "bootstrap"

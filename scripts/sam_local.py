@@ -31,8 +31,8 @@ from emulator import (
     REGION,
     SAMPLE_KEY,
     client,
-    end,
     free_port,
+    run,
     server,
     stop_on_signals,
 )
@@ -157,7 +157,7 @@ class Sam:
         say("sam build (the function is compiled if it has changed) ...")
         folders = ["--build-dir", self.work / "build", "--cache-dir", self.work / "cache"]
         command = [TOOLS / "sam/bin/sam", "build", *folders, *self.parameters]
-        if subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL).returncode != 0:
+        if run(command, cwd=ROOT, stdout=subprocess.DEVNULL).returncode != 0:
             sys.exit("test-sam: sam build failed")
 
     def local(self, command: str, *arguments: object) -> list[str]:
@@ -171,16 +171,11 @@ class Sam:
         """The reply and the log. `sam local invoke` ends with 0 even when the function failed: the reply tells."""
         command = self.local("invoke", "--event", event, FUNCTION)
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
-        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
+        done = run(command, REMOVE_CONTAINER, cwd=ROOT, **pipes)
         try:
-            output, log = process.communicate()
-        except BaseException:
-            end(process, REMOVE_CONTAINER)
-            raise
-        try:
-            return json.loads(output.strip().splitlines()[-1]), log
+            return json.loads(done.stdout.strip().splitlines()[-1]), done.stderr
         except (IndexError, ValueError):
-            sys.exit(f"test-sam: sam local invoke gave no reply to {event.name}:\n{output}\n{log[-4000:]}")
+            sys.exit(f"test-sam: sam local invoke gave no reply to {event.name}:\n{done.stdout}\n{done.stderr[-4000:]}")
 
 
 def differences(reply: dict, expected: dict, published: list[str], calls: list[str]) -> list[str]:

@@ -23,8 +23,8 @@ FUNCTION_PROFILE ?= release
 
 TOOLS := target/tools
 
-# `make run FILE=… FULL=1` and `make test-sam EVENT=… PULL=1` reach the scripts as they were typed.
-export FILE FULL EVENT PULL
+# `make run FILE=… FULL=1` and `make test-sam EVENT=…` reach the scripts as they were typed.
+export FILE FULL EVENT
 
 # SAM must neither report home nor read anyone's AWS settings to check a template.
 CHECK_TEMPLATE := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
@@ -32,8 +32,8 @@ CHECK_TEMPLATE := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE SAM_CLI_TELEMETRY=0 
 
 ##@ Try it
 .PHONY: run
-run: ## the whole product on this machine: a log file in, the alerts out (FILE=…, FULL=1)
-	@exec $(PYTHON) scripts/run.py
+run: tools-ministack ## the whole product on this machine: a log file in, the alerts out (FILE=…, FULL=1)
+	@exec $(TOOLS)/ministack/bin/python -B scripts/run.py
 
 ##@ Check it
 .PHONY: test
@@ -48,14 +48,16 @@ test-package: tools-moto tools-sam ## what a release is made of: the archives, a
 .PHONY: test-template
 test-template: tools-ministack ## the template: expanded for every combination, and deployed into an emulator
 	$(TOOLS)/ministack/bin/python -B tests/template/test_expanded.py
-	$(PYTHON) -B tests/template/test_deployed.py
+	$(TOOLS)/ministack/bin/python -B tests/template/test_deployed.py
 
 .PHONY: test-sam
-test-sam: tools-moto tools-sam ## sam build, sam local invoke and start-lambda for all of events/, in Docker (FUNCTION_PROFILE=release, EVENT=…, PULL=1)
-	@FUNCTION_PROFILE=$(if $(filter command environment,$(firstword $(origin FUNCTION_PROFILE))),$(FUNCTION_PROFILE),dev) exec $(PYTHON) scripts/sam_local.py
+test-sam: tools-moto tools-sam ## sam build, sam local invoke and start-lambda for all of events/, in Docker (FUNCTION_PROFILE=release, EVENT=…)
+	@FUNCTION_PROFILE=$(if $(filter command environment,$(firstword $(origin FUNCTION_PROFILE))),$(FUNCTION_PROFILE),dev) exec $(TOOLS)/moto/bin/python -B scripts/sam_local.py
 
 .PHONY: lint
-lint: ## formatting and clippy
+lint: tools-ruff ## formatting, clippy, ruff
+	$(TOOLS)/ruff/bin/ruff format --check
+	$(TOOLS)/ruff/bin/ruff check
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
@@ -82,7 +84,7 @@ rules-page: ## docs/rules.md, from the rule files
 
 .PHONY: operations
 operations: tools-moto ## what `rules check` knows of AWS's APIs, from the service models in tools/moto.txt
-	$(TOOLS)/moto/bin/python scripts/aws_operations.py > crates/core/src/rules/check/aws.json
+	$(TOOLS)/moto/bin/python -B scripts/aws_operations.py > crates/core/src/rules/check/aws.json
 
 .PHONY: doc
 doc: ## the crate's documentation, without warnings
@@ -93,19 +95,19 @@ doc: ## the crate's documentation, without warnings
 bench: ## each stage beside inflating alone, rules at scale, allocations, instructions; a plot
 	cargo bench --locked --target-dir target/benches --bench ratio
 	cargo bench --locked --target-dir target/benches --bench stages
-	@$(PYTHON) scripts/instructions.py || true
+	@$(PYTHON) -B scripts/instructions.py || true
 
 .PHONY: bench-compare
-bench-compare: build ## other readers of CloudTrail files beside this one (some are optional; ROUNDS=15)
-	@exec $(PYTHON) scripts/bench_compare.py --rounds "$(or $(ROUNDS),7)"
+bench-compare: build tools-bench ## other readers of CloudTrail files beside this one (some are optional; ROUNDS=15)
+	@exec $(PYTHON) -B scripts/bench_compare.py --rounds "$(or $(ROUNDS),7)"
 
 .PHONY: bench-start
 bench-start: build ## from the start of the process to the first request; the first TLS connection; sizes
-	@exec $(PYTHON) scripts/bench_start.py
+	@exec $(PYTHON) -B scripts/bench_start.py
 
 .PHONY: size
 size: build ## how large the function is, and whether that is too much
-	@exec $(PYTHON) scripts/size.py
+	@exec $(PYTHON) -B scripts/size.py
 
 .PHONY: tools-rsigma
 tools-rsigma: ## the rsigma command line, for bench-compare: compiles for some minutes
@@ -198,14 +200,16 @@ package-templates: ## the templates that deploy the zip of `make package` instea
 	@exec $(PYTHON) -B scripts/package.py templates "$(ARCH)"
 
 ##@ Tools
-.PHONY: tools tools-moto tools-sam tools-ministack tools-checkov
-tools: tools-moto tools-sam tools-ministack tools-checkov ## all four of them
+.PHONY: tools tools-moto tools-sam tools-ministack tools-checkov tools-ruff tools-bench
+tools: tools-moto tools-sam tools-ministack tools-checkov tools-ruff ## all of them but the next
+tools-bench: ## other readers in Python, for bench-compare
 tools-moto: ## moto: S3, SNS and SQS for the tests
 tools-sam: ## SAM, cfn-lint, and the Runtime Interface Emulator for the tests
 tools-ministack: ## MiniStack: the emulator behind `make run`
 tools-checkov: ## checkov: the template as a security reviewer reads it
-tools-moto tools-sam tools-ministack tools-checkov: tools-%:
-	@$(PYTHON) scripts/tools.py $*
+tools-ruff: ## ruff: checks and formats the Python files
+tools-moto tools-sam tools-ministack tools-checkov tools-ruff tools-bench: tools-%:
+	@$(PYTHON) -B scripts/tools.py $*
 
 .PHONY: clean
 clean: ## remove everything built or installed here

@@ -1,333 +1,330 @@
-"""An AWS of one's own, for one run: MiniStack on a loopback port, and before its SNS
-a recorder.
+"""Servers on this machine in AWS's place, and clients for them.
 
-The emulator stores objects, sends the bucket's notification to the function, runs the
-function's real program as a process, and delivers to queues by filter policy. E-mail
-and SMS it accepts and drops, so what they would have said is read one step earlier:
-the function sends its SNS calls to the recorder, which passes each on unchanged and
-keeps what was published.
-
-Nothing here leaves 127.0.0.1, and `Emulator` leaves nothing running behind.
+MiniStack stores objects, sends a bucket's notifications, runs the function's real program as a process, and delivers
+to queues by filter policy. It drops e-mail and SMS, so the function publishes through a proxy that keeps each message.
+A template is deployed as it is, without the resources that MiniStack cannot make (`is_not_emulated`) and with a queue
+beside each e-mail and SMS subscription, which gets what that subscription would get.
 """
 
+import gzip
 import http.client
 import http.server
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
-import xml.etree.ElementTree as ElementTree
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
-from processes import end, start
+import boto3
+from botocore.client import BaseClient
+from botocore.config import Config
+
+from package import pack
+from tools import ROOT, TOOLS
 
 LOOPBACK = "127.0.0.1"
-SERVICES = "s3,sns,sqs,lambda,dynamodb,events,monitoring,kms,cloudformation,logs,iam,sts"
+
+# The invented account of events/.
+ACCOUNT, REGION = "111122223333", "us-west-2"
+EMAIL, PHONE = "oncall@example.com", "+12065550100"
+SAMPLE = ROOT / "events" / "log-files" / "cloudhsm-calls.json"
+FOLDER = f"AWSLogs/{ACCOUNT}/CloudTrail/{REGION}/2026/11/23/"
+SAMPLE_KEY = f"{FOLDER}{ACCOUNT}_CloudTrail_{REGION}_20261123T0355Z_Kd83hFq0aPzW61Lm.json.gz"
+LOG_FILE = gzip.compress(SAMPLE.read_bytes(), mtime=0)
+
+CODE_BUCKET = "cloudhsm-alerts-code"
+NOT_EMULATED = (
+    "AWS::CloudTrail::Trail",
+    "AWS::Events::EventBusPolicy",
+    "AWS::Chatbot::SlackChannelConfiguration",
+    "AWS::Chatbot::MicrosoftTeamsChannelConfiguration",
+)
+
+# Nobody's AWS settings reach an emulator, a client of it, or SAM.
+for name in [name for name in os.environ if name.startswith(("AWS_", "SAM_"))]:
+    del os.environ[name]
+os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull, SAM_CLI_TELEMETRY="0")
 
 
-class EmulatorError(Exception):
-    """Why the emulator could not do it, in words for the person at the terminal."""
+def stop_on_signals() -> None:
+    """Ends this program in order by the first signal; a further one does not disturb the cleanup."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, lambda *_: None)
+        sys.exit(128 + number)
+
+    for number in numbers:
+        signal.signal(number, stop)
 
 
-class Publication:
-    """One message as the function published it: a text for each protocol."""
-
-    def __init__(self, message_id, fields):
-        self.message_id = message_id
-        self.subject = fields.get("Subject", "")
-        self.texts = {"default": fields.get("Message", "")}
-        if fields.get("MessageStructure") == "json":
-            self.texts = json.loads(fields["Message"])
-        self.attributes = {}
-        number = 1
-        # `Publish` calls the list entry, `PublishBatch` member.
-        while True:
-            for prefix in ("MessageAttributes.entry.{}.", "MessageAttributes.member.{}."):
-                name = fields.get(prefix.format(number) + "Name")
-                if name is not None:
-                    self.attributes[name] = fields.get(prefix.format(number) + "Value.StringValue", "")
-                    break
-            else:
-                break
-            number += 1
-
-    def text(self, protocol):
-        return self.texts.get(protocol, self.texts["default"])
+def end(process: subprocess.Popen, first: signal.Signals = signal.SIGTERM) -> None:
+    """Ends a process and all others of its group."""
+    for number in (first, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
 
 
-class SnsRecorder:
-    """Stands before the emulator's SNS and keeps every message that SNS accepted."""
-
-    def __init__(self):
-        self.publications = []
-        self.target_port = None
-        recorder = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                connection = http.client.HTTPConnection(LOOPBACK, recorder.target_port, timeout=60)
-                try:
-                    connection.request("POST", self.path, body, dict(self.headers.items()))
-                    response = connection.getresponse()
-                    answer = response.read()
-                except (OSError, http.client.HTTPException) as error:
-                    # The function's client takes it for an SNS that is down.
-                    self.send_error(503, "no answer from the emulator: {}".format(error))
-                    return
-                finally:
-                    connection.close()
-                if response.status == 200:
-                    recorder.keep(body, answer)
-                self.send_response(response.status)
-                self.send_header("Content-Type", response.getheader("Content-Type", "text/xml"))
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer((LOOPBACK, 0), Handler)
-        self.server.daemon_threads = True
-        self.url = "http://{}:{}".format(LOOPBACK, self.server.server_address[1])
-        threading.Thread(target=self.server.serve_forever, args=(0.1,), daemon=True).start()
-
-    def keep(self, body, answer):
-        fields = dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True))
-        if fields.get("Action") == "Publish":
-            message_id = element_text(parse_xml(answer), "MessageId")
-            self.publications.append(Publication(message_id, fields))
-        elif fields.get("Action") == "PublishBatch":
-            entries = {}
-            for name, value in fields.items():
-                parts = name.split(".", 3)
-                if len(parts) == 4 and parts[0] == "PublishBatchRequestEntries":
-                    entries.setdefault(parts[2], {})[parts[3]] = value
-            by_id = {entry.get("Id"): entry for entry in entries.values()}
-            for accepted in parse_xml(answer).iter("Successful"):
-                for member in accepted.iter("member"):
-                    entry = by_id[element_text(member, "Id")]
-                    self.publications.append(Publication(element_text(member, "MessageId"), entry))
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+def run(command: list, stop: signal.Signals = signal.SIGTERM, **options: Any) -> subprocess.CompletedProcess:
+    """Runs a command to its end. Whatever it started ends with it, when this program is interrupted, too."""
+    process = subprocess.Popen(list(map(str, command)), start_new_session=True, **options)
+    try:
+        output, errors = process.communicate()
+    except BaseException:
+        end(process, stop)
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
-class Emulator:
-    """A running MiniStack with an account and a region; ends with its `with` block."""
+def free_port(address: str = LOOPBACK) -> int:
+    with socket.create_server((address, 0)) as probe:
+        return probe.getsockname()[1]
 
-    def __init__(self, environment_folder, work_folder, account, region):
-        self.program = environment_folder / "bin" / "ministack"
-        self.work = work_folder
-        self.account = account
-        self.region = region
-        self.log = work_folder / "emulator.log"
-        self.process = None
-        self.recorder = None
-        # An HTTP proxy of the user's has no business with a loopback address.
-        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def __enter__(self):
-        try:
-            self.recorder = SnsRecorder()
-            # Between finding a free port and taking it another program may be faster.
-            for _ in range(5):
-                if self.start():
-                    return self
-            raise EmulatorError("the emulator did not start:\n" + self.log_tail())
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def __exit__(self, *_):
-        self.stop()
-        if self.recorder is not None:
-            self.recorder.close()
-
-    def start(self):
-        self.port = free_port()
-        self.url = "http://{}:{}".format(LOOPBACK, self.port)
-        self.recorder.target_port = self.port
-        with open(str(self.log), "wb") as log:
-            # A group of its own: the function runs inside it and ends with it.
-            self.process = start(
-                [self.program],
-                cwd=str(self.work),
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                break
-            try:
-                self.opener.open(self.url + "/_ministack/health", timeout=5).close()
-                return True
-            except (OSError, http.client.HTTPException):
-                time.sleep(0.05)
-        self.stop()
-        return False
-
-    def environment(self):
-        """All the emulator, and so the function, sees: nothing of the user's AWS settings."""
-        kept = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "RUST_LOG", "RUST_BACKTRACE")
-        environment = {name: os.environ[name] for name in kept if name in os.environ}
-        environment.update(
-            HOME=str(self.work),
-            TMPDIR=str(self.work),
-            GATEWAY_PORT=str(self.port),
-            BIND_HOST=LOOPBACK,
-            MINISTACK_HOST=LOOPBACK,
-            MINISTACK_ACCOUNT_ID=self.account,
-            MINISTACK_REGION=self.region,
-            SERVICES=SERVICES,
-            # It would open two more ports, and remove containers from a Docker it finds.
-            IOT_MTLS_ENABLED="0",
-            SFTP_ENABLED="0",
-            DOCKER_HOST="unix:///nonexistent",
-            # What follows it hands on to the function.
-            AWS_REGION=self.region,
-            AWS_DEFAULT_REGION=self.region,
-            AWS_ACCESS_KEY_ID=self.account,
-            AWS_SECRET_ACCESS_KEY="none",
-            AWS_ENDPOINT_URL=self.url,
-            AWS_ENDPOINT_URL_SNS=self.recorder.url,
+@contextmanager
+def server(
+    command: list, log: Path, port: int, stop: signal.Signals = signal.SIGTERM, **options: Any
+) -> Iterator[subprocess.Popen]:
+    """Runs a server on a loopback port until the block ends."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            list(map(str, command)),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **options,
         )
-        return environment
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            with suppress(OSError), socket.create_connection((LOOPBACK, port), 5):
+                break
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"{command[0]} did not start:\n{log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.05)
+        yield process
+    finally:
+        end(process, stop)
 
-    def stop(self):
-        if self.process is None:
-            return
-        # The function runs in the emulator's group, which may outlive the emulator.
-        end(self.process, ((signal.SIGTERM, 5), (signal.SIGKILL, 5)))
-        self.process = None
 
-    def alive(self):
-        return self.process is not None and self.process.poll() is None
+def client(service: str, endpoint: str, **config: Any) -> BaseClient:
+    """A client of an emulator, which reads the account from the access key and checks no signature."""
+    session = boto3.Session(aws_access_key_id=ACCOUNT, aws_secret_access_key="none", region_name=REGION)
+    # The user's HTTP proxy cannot reach a loopback address.
+    return session.client(service, endpoint_url=endpoint, config=Config(proxies={}, **config))
 
-    def log_tail(self, lines=20):
-        try:
-            text = self.log.read_text(errors="replace")
-        except OSError:
-            return ""
-        return "\n".join(text.splitlines()[-lines:])
 
-    def request(self, service, method, path, body=None, headers=None):
-        # The emulator reads account and region from the credential and checks no signature.
-        scope = "{}/20261123/{}/{}/aws4_request".format(self.account, self.region, service)
-        authorization = "AWS4-HMAC-SHA256 Credential={}, SignedHeaders=host, Signature=0".format(scope)
-        request = urllib.request.Request(self.url + path, data=body, method=method)
-        request.add_header("Authorization", authorization)
-        for name, value in (headers or {}).items():
-            request.add_header(name, value)
-        try:
-            with self.opener.open(request, timeout=120) as response:
-                return response.read()
-        except urllib.error.HTTPError as error:
-            detail = error.read().decode(errors="replace")
-            raise EmulatorError("the emulator's {} refused {} {}: {}".format(service, method, path, detail))
-        except (OSError, http.client.HTTPException) as error:
-            raise EmulatorError("no answer from the emulator: {}\n{}".format(error, self.log_tail()))
+class SnsProxy(http.server.ThreadingHTTPServer):
+    """Passes requests on to the emulator's SNS; keeps the parameters of each `Publish` by the ID of its message."""
 
-    def query(self, service, version, action, **parameters):
-        """A call in the form that CloudFormation speaks."""
-        form = dict(parameters, Action=action, Version=version)
-        body = urllib.parse.urlencode(form).encode()
-        headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return parse_xml(self.request(service, "POST", "/", body, headers))
+    daemon_threads = True
 
-    def put_object(self, bucket, key, body):
-        self.request("s3", "PUT", "/{}/{}".format(bucket, urllib.parse.quote(key)), body)
+    def __init__(self, target_port: int) -> None:
+        super().__init__((LOOPBACK, 0), SnsProxyHandler)
+        self.target_port = target_port
+        self.published: dict[str, dict[str, str]] = {}
+        self.url = f"http://{LOOPBACK}:{self.server_port}"
+        threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True).start()
 
-    def create_bucket(self, bucket):
-        place = "<CreateBucketConfiguration><LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>"
-        self.request("s3", "PUT", "/" + bucket, place.format(self.region).encode())
 
-    def messages(self, queue_url):
+class SnsProxyHandler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: SnsProxy
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        connection = http.client.HTTPConnection(LOOPBACK, self.server.target_port, timeout=60)
+        connection.request("POST", self.path, body, dict(self.headers.items()))
+        response = connection.getresponse()
+        answer = response.read()
+        connection.close()
+        message_id = re.search(r"<MessageId>(.+?)</MessageId>", answer.decode())
+        if message_id:
+            self.server.published[message_id[1]] = dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True))
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.getheader("Content-Type", "text/xml"))
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@dataclass
+class Emulator:
+    """A running MiniStack."""
+
+    url: str
+    log: Path
+    process: subprocess.Popen
+    sns: SnsProxy
+    clients: dict[str, BaseClient] = field(default_factory=dict)
+
+    def client(self, service: str) -> BaseClient:
+        return self.clients.setdefault(service, client(service, self.url))
+
+    def create_bucket(self, bucket: str) -> None:
+        self.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+
+    def put_object(self, bucket: str, key: str, body: bytes) -> None:
+        self.client("s3").put_object(Bucket=bucket, Key=key, Body=body)
+
+    def messages(self, queue_url: str) -> list[str]:
         """The bodies of all messages in a queue, which stay there."""
-        path = "/_ministack/sqs/messages?" + urllib.parse.urlencode({"QueueUrl": queue_url})
-        answer = json.loads(self.request("sqs", "GET", path))
+        url = f"{self.url}/_ministack/sqs/messages?{urllib.parse.urlencode({'QueueUrl': queue_url})}"
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=60) as answer:
+            accounts = json.load(answer)["messages"]
         return [
             message["Body"]
-            for regions in answer["messages"].values()
+            for regions in accounts.values()
             for queues in regions.values()
             for messages in queues.values()
             for message in messages
         ]
 
-    def log_lines(self, group):
-        headers = {
-            "Content-Type": "application/x-amz-json-1.1",
-            "X-Amz-Target": "Logs_20140328.FilterLogEvents",
-        }
-        question, lines = {"logGroupName": group}, []
-        while True:
-            body = json.dumps(question).encode()
-            answer = json.loads(self.request("logs", "POST", "/", body, headers))
-            lines += [event["message"] for event in answer["events"]]
-            if not answer.get("nextToken"):
-                return lines
-            question["nextToken"] = answer["nextToken"]
+    def received(self, queue_url: str) -> dict[str, str]:
+        """What a queue got from a topic: each message by its ID."""
+        envelopes = map(json.loads, self.messages(queue_url))
+        return {envelope["MessageId"]: envelope["Message"] for envelope in envelopes}
 
-    def create_stack(self, name, template_url, parameters):
-        """Deploys a template that lies in a bucket; returns its outputs."""
-        form = {"StackName": name, "TemplateURL": template_url}
-        for number, capability in enumerate(("CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"), 1):
-            form["Capabilities.member.{}".format(number)] = capability
-        for number, (key, value) in enumerate(parameters.items(), 1):
-            form["Parameters.member.{}.ParameterKey".format(number)] = key
-            form["Parameters.member.{}.ParameterValue".format(number)] = value
-        self.query("cloudformation", "2010-05-15", "CreateStack", **form)
+    def log_lines(self, group: str) -> list[str]:
+        pages = self.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
+        return [event["message"] for page in pages for event in page["events"]]
+
+    def upload(self, program: Path) -> None:
+        """Puts the function's code where `deploy` takes it from."""
+        archive = self.log.with_name("code.zip")
+        pack(program, archive, zipfile.ZIP_STORED)
+        self.create_bucket(CODE_BUCKET)
+        self.put_object(CODE_BUCKET, "code.zip", archive.read_bytes())
+
+    def deploy(self, stack: str, template: str = "template.yaml", **parameters: str) -> dict[str, str]:
+        """Deploys a template of this project; returns the stack's outputs."""
+        # It is too large for a request, as it is on AWS.
+        self.put_object(CODE_BUCKET, "template.json", json.dumps(for_emulator(template)).encode())
+        stacks = self.client("cloudformation")
+        stacks.create_stack(
+            StackName=stack,
+            TemplateURL=f"{self.url}/{CODE_BUCKET}/template.json",
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        )
         deadline = time.monotonic() + 60
         while True:
-            described = self.query("cloudformation", "2010-05-15", "DescribeStacks", StackName=name)
-            status = element_text(described, "StackStatus")
-            if status == "CREATE_COMPLETE":
-                return {
-                    element_text(output, "OutputKey"): element_text(output, "OutputValue")
-                    for outputs in described.iter("Outputs")
-                    for output in outputs.iter("member")
-                }
-            if not status.endswith("_IN_PROGRESS") or time.monotonic() > deadline:
-                raise EmulatorError("the template was not deployed ({}):\n{}".format(status, self.reasons(name)))
+            (described,) = stacks.describe_stacks(StackName=stack)["Stacks"]
+            if described["StackStatus"] == "CREATE_COMPLETE":
+                return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+            if not described["StackStatus"].endswith("_IN_PROGRESS") or time.monotonic() > deadline:
+                events = stacks.describe_stack_events(StackName=stack)["StackEvents"]
+                failed = [event for event in events if event["ResourceStatus"].endswith("_FAILED")]
+                reasons = [f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason')}" for event in failed]
+                sys.exit("\n".join([f"{template} was not deployed: {described['StackStatus']}", *reasons]))
             time.sleep(0.1)
 
-    def reasons(self, stack):
-        events = self.query("cloudformation", "2010-05-15", "DescribeStackEvents", StackName=stack)
-        return "\n".join(
-            "  {}: {}".format(
-                element_text(event, "LogicalResourceId"), element_text(event, "ResourceStatusReason")
-            )
-            for event in events.iter("member")
-            if element_text(event, "ResourceStatus").endswith("_FAILED")
-        )
+
+@contextmanager
+def emulator(work: Path) -> Iterator[Emulator]:
+    """MiniStack, with its files in a folder, until the block ends."""
+    port = free_port()
+    url = f"http://{LOOPBACK}:{port}"
+    kept = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "RUST_LOG", "RUST_BACKTRACE")
+    with SnsProxy(port) as sns:
+        environment = {name: os.environ[name] for name in kept if name in os.environ}
+        environment |= {
+            "HOME": str(work),
+            "TMPDIR": str(work),
+            "GATEWAY_PORT": str(port),
+            "BIND_HOST": LOOPBACK,
+            "MINISTACK_HOST": LOOPBACK,
+            "MINISTACK_ACCOUNT_ID": ACCOUNT,
+            "MINISTACK_REGION": REGION,
+            "SERVICES": "s3,sns,sqs,lambda,dynamodb,events,monitoring,kms,cloudformation,logs,iam,sts",
+            # It would open two more ports, and remove containers from a Docker that it finds.
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "DOCKER_HOST": "unix:///nonexistent",
+            # For the function, which inherits them.
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": ACCOUNT,
+            "AWS_SECRET_ACCESS_KEY": "none",
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ENDPOINT_URL_SNS": sns.url,
+        }
+        log = work / "emulator.log"
+        try:
+            with server([TOOLS / "ministack/bin/ministack"], log, port, cwd=work, env=environment) as process:
+                yield Emulator(url, log, process, sns)
+        finally:
+            sns.shutdown()
 
 
-def free_port(address=LOOPBACK):
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
+def for_emulator(name: str) -> dict:
+    """A template without what MiniStack cannot make, and with a queue beside each subscription."""
+    # Not in every environment that uses this file.
+    from samtranslator.yaml_helper import yaml_parse
+
+    template = yaml_parse((ROOT / name).read_text())
+    resources, outputs = template["Resources"], template["Outputs"]
+    for key in [key for key, resource in resources.items() if is_not_emulated(resource)]:
+        del resources[key]
+        for output in [each for each, value in outputs.items() if re.search(rf'"{key}["."]', json.dumps(value))]:
+            del outputs[output]
+    for resource in resources.values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = f"s3://{CODE_BUCKET}/code.zip"
+            # One attempt is enough to see a failure.
+            resource["Properties"]["EventInvokeConfig"]["MaximumRetryAttempts"] = 0
+    if "ChatTopic" in resources:
+        add_queue(template, "ChatQueue", {"TopicArn": {"Ref": "ChatTopic"}}, {})
+        return template
+    for subscription in ("EmailSubscription", "SmsSubscription"):
+        declared = resources[subscription]
+        condition = {"Condition": declared["Condition"]}
+        add_queue(template, subscription.replace("Subscription", "Queue"), declared["Properties"], condition)
+    add_queue(template, "MachineQueue", {"TopicArn": resources["EmailSubscription"]["Properties"]["TopicArn"]}, {})
+    return template
 
 
-def parse_xml(body):
-    """The document without its namespaces, of which each service has its own."""
-    root = ElementTree.fromstring(body)
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-    return root
+def is_not_emulated(resource: dict) -> bool:
+    """Besides whole types: alarms on an expression, which MiniStack's CloudWatch refuses."""
+    if resource["Type"] == "AWS::CloudWatch::Alarm":
+        return "Metrics" in resource["Properties"]
+    return resource["Type"] in NOT_EMULATED
 
 
-def element_text(element, name):
-    found = element.find(".//" + name)
-    return (found.text or "") if found is not None else ""
+def add_queue(template: dict, name: str, subscription: dict, condition: dict) -> None:
+    properties = {**subscription, "Protocol": "sqs", "Endpoint": {"Fn::GetAtt": [name, "Arn"]}}
+    template["Resources"][name] = {"Type": "AWS::SQS::Queue", **condition}
+    template["Resources"][f"{name}Subscription"] = {
+        "Type": "AWS::SNS::Subscription",
+        "Properties": properties,
+        **condition,
+    }
+    template["Outputs"][f"{name}Url"] = {"Value": {"Ref": name}, **condition}
+
+
+def build() -> Path:
+    """Builds the function as a developer does; returns its program."""
+    command = ["cargo", "build", "--locked", "--package", "cloudhsm-alerts", "--bin", "bootstrap"]
+    if run(command, cwd=ROOT).returncode != 0:
+        sys.exit("the function does not build")
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / "bootstrap"

@@ -1,25 +1,25 @@
 """Instructions that each stage takes for a byte of JSON, counted by valgrind's callgrind: unlike a time,
 the count is the same on a machine that does other things, so that a change of one in a hundred shows.
 
-`make bench` runs it behind the timings. Without valgrind it says so and does nothing.
+`make bench` runs it after the timings.
 """
 
 import gzip
-import pathlib
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
-from bench_compare import FILES, PROJECT, bench_program, write_files
+from bench_compare import FILES, ROOT, bench_program, write_files
 
 STAGES = ["inflate", "split", "look up", "whole", "parse all", "match all"]
 
 
-def instructions(bench: pathlib.Path, stage: str, file: pathlib.Path) -> int:
+def instructions(bench: Path, stage: str, file: Path) -> int:
     counted = subprocess.run(
         ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", bench, "once", stage, file],
-        cwd=PROJECT,
+        cwd=ROOT,
         text=True,
         capture_output=True,
         check=True,

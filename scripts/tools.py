@@ -1,14 +1,11 @@
-#!/usr/bin/env python3
-"""The pinned tools of this project, one virtual environment each.
+"""Installs the pinned tools of this project, one virtual environment each: `python3 scripts/tools.py moto sam`.
 
-`tools/<name>.txt` lists every package of a tool with its version and the checksums of its
-files, the packages it needs included. `ensure(name)` makes `target/tools/<name>` from that list, and does
-nothing while the list, the interpreter and the place are those it was made from.
-Only the standard library: this file runs before anything is installed.
-
-    python3 scripts/tools.py moto sam ministack
+tools/NAME.txt lists every package of a tool with its version and the checksums of its files. target/tools/NAME is made
+from that list, and again when the list, the interpreter or the place has changed. Only the standard library: this file
+runs before anything is installed.
 """
 
+import argparse
 import fcntl
 import hashlib
 import os
@@ -16,150 +13,80 @@ import platform
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PINS = ROOT / "tools"
 TOOLS = ROOT / "target" / "tools"
-RIE = TOOLS / "rie"
-
-# What the pinned versions ask for, newest first.
-PYTHONS = ["python3.14", "python3.13", "python3.12", "python3.11"]
 OLDEST_PYTHON = (3, 11)
 
 
-class ToolsError(Exception):
-    """Why a tool could not be made, in words for the person at the terminal."""
+def architecture() -> str:
+    """The instruction set of this machine, as Lambda calls it."""
+    return {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine()]
 
 
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def ensure(name):
-    """Makes the tool's environment if it is missing or out of date; returns its folder."""
-    pins = PINS / (name + ".txt")
-    if not pins.is_file():
-        known = ", ".join(sorted(path.stem for path in PINS.glob("*.txt")))
-        raise ToolsError("no tool is called {}: there are {}".format(name, known))
-    folder = TOOLS / name
+def ensure(name: str) -> None:
+    """Installs a tool if it is missing or out of date."""
+    folder, pins = TOOLS / name, ROOT / "tools" / f"{name}.txt"
     TOOLS.mkdir(parents=True, exist_ok=True)
-    with locked(TOOLS / (name + ".lock")):
+    with (TOOLS / f"{name}.lock").open("w") as lock:
+        # Another process that installs the same tool is waited for.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = folder / ".made-from"
-        python = interpreter()
-        wanted = made_from(folder, pins, python)
-        if not (stamp.is_file() and stamp.read_text() == wanted):
-            install(folder, pins, python)
-            # Last, so that an interrupted install is never taken for a whole one.
-            stamp.write_text(wanted)
+        # The programs of an environment name their interpreter by its full path: a moved one is broken.
+        lines = [line.strip() for line in pins.read_text().splitlines() if line and not line.startswith("#")]
+        checksum = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        made_from = f"{checksum}\n{sys.executable} {platform.python_version()}\n{folder}\n"
+        if not (stamp.is_file() and stamp.read_text() == made_from):
+            print(f"tools: installing {name} (up to a minute) ...", file=sys.stderr, flush=True)
+            install(folder, pins)
+            # Last, so that an interrupted installation is not taken for a complete one.
+            stamp.write_text(made_from)
         if name == "sam":
             copy_rie(folder)
-    return folder
 
 
-def interpreter():
-    """This interpreter, or a newer one on PATH if this is too old for the pins."""
-    if sys.version_info >= OLDEST_PYTHON:
-        return sys.executable
-    for name in PYTHONS:
-        # A version manager leaves names behind whose interpreter is not there.
-        if shutil.which(name) and subprocess.run([name, "-c", ""], stderr=subprocess.DEVNULL).returncode == 0:
-            return shutil.which(name)
-    raise ToolsError(
-        "the pinned tools need Python {}.{} or newer, and this is {}: "
-        "install one, or name it: make PYTHON=/path/to/python3".format(*OLDEST_PYTHON, platform.python_version())
-    )
+def install(folder: Path, pins: Path) -> None:
+    # Neither a PYTHONPATH nor an active environment of the user's.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    pip = [folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
+    # No package that the list does not name, no file with another checksum, and no package's build script.
+    exactly = ["--no-deps", "--require-hashes", "--only-binary", ":all:"]
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", folder],
+        [*pip, "install", "--quiet", *exactly, "--requirement", pins],
+        [*pip, "--quiet", "check"],
+    ):
+        subprocess.run(command, env=environment, stdout=sys.stderr, check=True)
 
 
-def made_from(folder, pins, python):
-    """What an environment depends on. The place is part of it: the programs in an
-    environment name their interpreter by its full path, so a moved one is broken."""
-    digest = hashlib.sha256("\n".join(requirements(pins)).encode()).hexdigest()
-    asked = run([python, "-c", "import platform; print(platform.python_version())"], None, "{} does not run".format(python))
-    return "{}\n{} {}\n{}\n".format(digest, python, asked.strip(), folder)
-
-
-def requirements(pins):
-    lines = (line.strip() for line in pins.read_text().splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def install(folder, pins, base):
-    packages = sum("==" in line for line in requirements(pins))
-    say("tools: installing {} ({} packages, up to a minute) ...".format(folder.name, packages))
-    # Someone's PYTHONPATH or active environment must not leak in.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    python = folder / "bin" / "python"
-    run(
-        [base, "-m", "venv", "--clear", str(folder)],
-        environment,
-        "could not make the virtual environment; on Debian and Ubuntu it needs the package python3-venv",
-    )
-    # Exactly the list: no package it does not name, no file with another checksum, and no
-    # package's build script.
-    run(
-        [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
-        + ["--disable-pip-version-check", "--requirement", str(pins)],
-        environment,
-        "pip could not install {}".format(pins.relative_to(ROOT)),
-    )
-    run(
-        [str(python), "-m", "pip", "check", "--disable-pip-version-check"],
-        environment,
-        "{} lacks a package on this machine".format(pins.relative_to(ROOT)),
-    )
-
-
-def copy_rie(folder):
+def copy_rie(folder: Path) -> None:
     """The Runtime Interface Emulator is a static Linux program inside SAM's wheel."""
-    machine = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine())
-    found = list(folder.glob("lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-{}".format(machine)))
-    if not found:
-        raise ToolsError("SAM brings no Runtime Interface Emulator for {}".format(platform.machine()))
-    if RIE.is_file() and RIE.stat().st_mtime_ns >= found[0].stat().st_mtime_ns:
+    rie = TOOLS / "rie"
+    (packed,) = folder.glob(f"lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-{architecture()}")
+    if rie.is_file() and rie.stat().st_mtime_ns >= packed.stat().st_mtime_ns:
         return
-    unfinished = RIE.with_suffix(".new")
-    shutil.copyfile(str(found[0]), str(unfinished))
+    unfinished = rie.with_suffix(".new")
+    shutil.copyfile(packed, unfinished)
     unfinished.chmod(0o755)
     # At once: a test may be starting the old one this moment.
-    unfinished.replace(RIE)
+    unfinished.replace(rie)
 
 
-def run(command, environment, hint):
-    """Runs a command to its end; what it writes."""
-    try:
-        result = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-        )
-    except OSError as error:
-        raise ToolsError("{} ({}: {})".format(hint, command[0], error.strerror)) from None
-    if result.returncode != 0:
-        say(result.stdout.rstrip())
-        raise ToolsError("{} (exit code {})".format(hint, result.returncode))
-    return result.stdout
-
-
-@contextmanager
-def locked(path):
-    """One process at a time makes a tool; another waits and finds it made."""
-    with open(str(path), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def main(names):
-    try:
-        for name in names:
+def main() -> None:
+    known = sorted(path.stem for path in (ROOT / "tools").glob("*.txt"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", choices=known)
+    names = parser.parse_args().names
+    if sys.version_info < OLDEST_PYTHON:
+        sys.exit(f"tools: this is Python {platform.python_version()}, too old: make PYTHON=python3.11")
+    for name in names:
+        try:
             ensure(name)
-    except (ToolsError, OSError) as error:
-        say("tools: {}".format(error))
-        return 1
-    except KeyboardInterrupt:
-        say("tools: stopped; what is unfinished is made anew the next time")
-        return 130
-    return 0
+        except subprocess.CalledProcessError as error:
+            hint = "; on Debian and Ubuntu it needs the package python3-venv" if "venv" in error.cmd else ""
+            sys.exit(f"tools: cannot install {name} (exit code {error.returncode}){hint}")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

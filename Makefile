@@ -23,8 +23,9 @@ FUNCTION_PROFILE ?= release
 
 TOOLS := target/tools
 
-# `make run FILE=… FULL=1` and `make test-sam EVENT=…` reach the scripts as they were typed.
-export FILE FULL EVENT
+# `make run FILE=… FULL=1` and `make test-sam EVENT=…` reach the scripts as they were typed. FUNCTION_PROGRAM is a
+# function that is built already: for itself, cargo builds it with fewer features of its crates than for the tests.
+export FILE FULL EVENT FUNCTION_PROGRAM
 
 # SAM must neither report home nor read anyone's AWS settings to check a template.
 CHECK_TEMPLATE := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
@@ -39,7 +40,7 @@ run: tools-ministack ## the whole product on this machine: a log file in, the al
 .PHONY: test
 test: tools-moto tools-sam ## every test, then the template's checks
 	INSTA_UPDATE=no cargo test --workspace --locked
-	@$(MAKE) --no-print-directory test-package lint-template test-template
+	@$(MAKE) --no-print-directory test-package lint-template test-template FUNCTION_PROGRAM=$${CARGO_TARGET_DIR:-target}/debug/bootstrap
 
 .PHONY: test-package
 test-package: tools-moto tools-sam ## what a release is made of: the archives, and the templates that name them

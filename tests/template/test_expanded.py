@@ -202,17 +202,19 @@ class EveryCombination(unittest.TestCase):
 
 class Runbook(unittest.TestCase):
     def test_every_error_type_is_explained(self):
-        text = "\n".join(path.read_text() for path in sorted((ROOT / "src").rglob("*.rs")))
+        sources = [path for folder in ("src", "crates") for path in sorted((ROOT / folder).rglob("*.rs"))]
+        text = "\n".join(path.read_text() for path in sources)
         stages = "Object|LogFile|Payload|Publish|Ledger|Rules|Function|Reply"
         types = set(re.findall(r'"((?:{})\.[A-Z][A-Za-z]+)"'.format(stages), text))
         self.assertIn("Object.Denied", types)
-        runbook = (ROOT / "docs" / "operations.md").read_text()
-        self.assertEqual({name for name in types if "`{}`".format(name) not in runbook}, set())
+        page = (ROOT / "docs" / "configuration.md").read_text()
+        self.assertEqual({name for name in types if "`{}`".format(name) not in page}, set())
 
 
     def test_every_command_says_which_region_and_every_deployment_which_stack(self):
         # Without them, a command looks elsewhere, and a deployment makes a second stack.
-        runbook = re.sub(r"\\\n\s*", " ", (ROOT / "docs" / "operations.md").read_text())
+        pages = [(ROOT / "docs" / name).read_text() for name in ("operations.md", "deploy.md", "backfill.md")]
+        runbook = re.sub(r"\\\n\s*", " ", "\n".join(pages))
         commands = re.findall(r"`((?:aws|sam build && sam deploy|sam deploy|sam delete) [^`]+)`", runbook)
         commands += re.findall(r"^ {4,}((?:aws|sam deploy|sam delete) .+)$", runbook, re.MULTILINE)
         self.assertGreater(len(commands), 20)
@@ -241,12 +243,12 @@ class Sources(unittest.TestCase):
         self.assertEqual(made, common | set(extra_resources))
         statements = stack.statements("FunctionRole")
         self.assertEqual(set(statements), {
-            "ReadLogFiles", "TellMissingFromForbidden", "PublishAlerts", "KeepLedger", "KeepFailures", "WriteLog", "Trace",
+            "ReadLogFiles", "DistinguishMissingFromDenied", "PublishAlerts", "UseLedger", "SendFailures", "WriteLog", "Trace",
         } | set(extra_statements))
         self.assertEqual(statements["ReadLogFiles"]["Resource"], reads)
-        for sid in ("ReadLogFiles", "TellMissingFromForbidden"):
+        for sid in ("ReadLogFiles", "DistinguishMissingFromDenied"):
             self.assertEqual(statements[sid]["Condition"], {"StringEquals": {"aws:ResourceAccount": account}})
-        self.assertEqual(statements["TellMissingFromForbidden"]["Resource"], reads.split("/")[0])
+        self.assertEqual(statements["DistinguishMissingFromDenied"]["Resource"], reads.split("/")[0])
         return stack
 
     def failures_from(self, stack):
@@ -382,12 +384,12 @@ class Sources(unittest.TestCase):
     def test_a_queue(self):
         for name, more in (("a queue", ()), ("an encrypted queue", ("DecryptNotifications",))):
             stack = self.check(
-                name, ("SourceQueueMapping",), ("TakeNotifications",) + more, "arn:aws:s3:::central-logs/AWSLogs/*"
+                name, ("SourceQueueMapping",), ("ReceiveNotifications",) + more, "arn:aws:s3:::central-logs/AWSLogs/*"
             )
             mapping = stack.properties("SourceQueueMapping")
             self.assertEqual(mapping["EventSourceArn"], QUEUE)
             self.assertEqual(mapping["FunctionResponseTypes"], ["ReportBatchItemFailures"])
-            self.assertEqual(stack.statements("FunctionRole")["TakeNotifications"]["Resource"], QUEUE)
+            self.assertEqual(stack.statements("FunctionRole")["ReceiveNotifications"]["Resource"], QUEUE)
             alarm = stack.properties("SourceQueueAgeAlarm")
             self.assertEqual(alarm["Dimensions"], [{"Name": "QueueName", "Value": "log-files"}])
             self.assertEqual(stack.of_type("AWS::Lambda::Permission"), {})
@@ -470,11 +472,11 @@ class Options(unittest.TestCase):
         calls = set(re.findall(r"\.((?:batch_|transact_)?(?:get|put|update|delete|write)_items?|query|scan)\(\)", text))
         self.assertIn("put_item", calls)
         actions = {"dynamodb:" + "".join(word.capitalize() for word in call.split("_")) for call in calls}
-        self.assertEqual(set(stack_of().statements("FunctionRole")["KeepLedger"]["Action"]), actions)
+        self.assertEqual(set(stack_of().statements("FunctionRole")["UseLedger"]["Action"]), actions)
 
     def test_the_failure_queue_is_given_back_only_when_asked(self):
         self.assertNotIn("FailureRedrive", stack_of().resources)
-        self.assertNotIn("TakeFailuresBack", stack_of().statements("FunctionRole"))
+        self.assertNotIn("ReceiveFailures", stack_of().statements("FunctionRole"))
         stack = stack_of(RedriveFailures="on")
         self.assertEqual(stack.properties("FailureRedrive")["EventSourceArn"], FAILURE_QUEUE)
         self.assertEqual(stack.properties("FailureRedrive")["FunctionResponseTypes"], ["ReportBatchItemFailures"])
@@ -682,7 +684,7 @@ class Costs(unittest.TestCase):
 
     def rows(self):
         text = (ROOT / "docs" / "operations.md").read_text()
-        table = text.partition("## What it costs")[2].partition("## Change")[0]
+        table = text.partition("## What it costs")[2]
         rows = {}
         for line in table.splitlines():
             cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
@@ -700,7 +702,7 @@ class Costs(unittest.TestCase):
             "the function's log, written": lambda files: files * 3e3 * 0.50 / 1e9,
             "the function's log, kept for 12 months": lambda files: files * 3e3 * 12 * 0.03 / 1e9,
             "X-Ray": lambda files: traces(files) * 5 / 1e6,
-            "metrics of its own": lambda files: len(emitted_metrics()) * 0.30,
+            "custom metrics": lambda files: len(emitted_metrics()) * 0.30,
             "alarms": lambda files: alarms * 0.10,
             "dashboard": lambda files: 3.00,
             "key of the operators' topic": lambda files: 1.00,
@@ -718,8 +720,8 @@ class Costs(unittest.TestCase):
             name: [work(files) for files in self.FILES] for name, work in {**existing, **new, **apart}.items()
         }
         total = lambda names: [sum(column) for column in zip(*(expected[name] for name in names))]
-        expected["with a trail that exists"] = total(list(existing))
-        expected["with a new trail that is the account's second"] = total(list(existing) + list(new))
+        expected["with an existing trail"] = total(list(existing))
+        expected["with a new trail, the account's second"] = total(list(existing) + list(new))
         rows = self.rows()
         text = (ROOT / "docs" / "operations.md").read_text()
         self.assertIn("| {} × 0.30 |".format(len(emitted_metrics())), text)
@@ -778,7 +780,7 @@ class Chat(unittest.TestCase):
             {sid: (statement["Action"], statement["Resource"]) for sid, statement in stack.statements("ChatFunctionRole").items()},
             {
                 "PublishToChannels": ("sns:Publish", stack.outputs["ChatTopicArn"]),
-                "KeepFailures": ("sqs:SendMessage", "arn:aws:sqs:us-west-2:{}:ChatFailureQueue".format(ACCOUNT)),
+                "SendFailures": ("sqs:SendMessage", "arn:aws:sqs:us-west-2:{}:ChatFailureQueue".format(ACCOUNT)),
                 "WriteLog": (
                     ["logs:CreateLogStream", "logs:PutLogEvents"],
                     "arn:aws:logs:us-west-2:{}:log-group:ChatFunctionLogs:*".format(ACCOUNT),
@@ -821,14 +823,14 @@ class Parameters(unittest.TestCase):
             ({"TrailSource": "ExistingQueue", "ExistingBucketName": "central-logs"}, "needs ExistingQueueArn"),
             ({"TrailSource": "ExistingQueue", "ExistingQueueArn": QUEUE}, "needs ExistingBucketName"),
             ({"ExistingBucketName": "central-logs"}, "choose TrailSource"),
-            (dict(SOURCES["a topic"], TrustQueueRecords="on"), "TrustQueueRecords is about ExistingQueueArn"),
+            (dict(SOURCES["a topic"], TrustQueueRecords="on"), "TrustQueueRecords applies to ExistingQueueArn"),
             ({"LogFilePrefix": "trails/"}, "LogFilePrefix is for the existing sources"),
             ({"BucketOwnerAccount": OTHER}, "BucketOwnerAccount is for the existing sources"),
             ({"ManagementAccountId": OTHER}, "ManagementAccountId needs OrganizationId"),
             (dict(SOURCES["a bucket"], OrganizationId="o-exampleorgid"), "OrganizationId is for NewTrail"),
-            ({"AlertEmail": ""}, "Nobody would be told: give AlertEmail, AlertPhoneNumber or AlertTopicArn"),
-            ({"AlertEmail": "", "OperatorsEmail": "ops@example.com"}, "Nobody would be told"),
-            ({"AlertEmail": "", "AlertPhoneNumber": "+12065550100"}, "Nobody would hear of the alerter's own trouble"),
+            ({"AlertEmail": ""}, "Alerts would have no recipient: set AlertEmail, AlertPhoneNumber or AlertTopicArn"),
+            ({"AlertEmail": "", "OperatorsEmail": "ops@example.com"}, "Alerts would have no recipient"),
+            ({"AlertEmail": "", "AlertPhoneNumber": "+12065550100"}, "Alarms would have no recipient"),
             ({"SecondAlertEmail": "a@example.com"}, "SecondAlertEmail is the same as AlertEmail"),
             ({"ThirdAlertEmail": "a@example.com"}, "ThirdAlertEmail is the same as AlertEmail"),
             ({"SecondAlertEmail": "b@example.com", "ThirdAlertEmail": "b@example.com"}, "the same as SecondAlertEmail"),

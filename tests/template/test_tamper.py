@@ -280,13 +280,13 @@ class Tampering(unittest.TestCase):
             transformer = Expanded(**STACKS["trail"]).properties(rule)["Targets"][0]["InputTransformer"]
             texts.add(eventbridge._apply_input_transformer(transformer, None, Envelope(happened)))
         self.assertEqual(texts, {"\n".join([
-            '"SOMEBODY TOUCHED WHAT THE CLOUDHSM ALERTS OF STACK cloudhsm-alerts DEPEND ON. '
-            'If it was not you or a deployment of yours, the alerts may be blind: act now."',
-            '"What: DeleteTopic of sns.amazonaws.com, in account 111122223333, us-west-2. Error (none: the call succeeded): "',
+            '"SOMEBODY CALLED AN OPERATION THAT CAN STOP THE CLOUDHSM ALERTS OF STACK cloudhsm-alerts. '
+            'If this was not you or your own deployment, alerts may be missing: act now."',
+            '"What: DeleteTopic of sns.amazonaws.com, in account 111122223333, us-west-2. Error code (empty if the call succeeded): "',
             '"Who: AssumedRole arn:aws:sts::111122223333:assumed-role/admin/mallory, access key ASIAIOSFODNN7EXAMPLE"',
             '"When: 2026-11-25T03:41:09Z"',
-            '"From: 203.0.113.77"',
-            '"What to do: docs/operations.md, section tamper. What exactly was touched, and the whole record: '
+            '"Source IP: 203.0.113.77"',
+            '"What to do: docs/operations.md, section tamper. To see the resource and the complete record: '
             'aws cloudtrail lookup-events --region us-west-2 '
             '--lookup-attributes AttributeKey=EventId,AttributeValue=c9d3b7a1-64f8-4b7e-9c1e-2f7a1d0b8e02"',
         ])})

@@ -298,9 +298,9 @@ class Stacks(unittest.TestCase):
         may = stack.statements("FunctionRole")
         self.assertEqual(set(may), set(f"{DATA['common']['statements']} {expected.get('may', '')}".split()))
         self.assertEqual(may["ReadLogFiles"]["Resource"], expected["reads"])
-        self.assertEqual(may["TellMissingFromForbidden"]["Resource"], expected["reads"].split("/")[0])
+        self.assertEqual(may["DistinguishMissingFromDenied"]["Resource"], expected["reads"].split("/")[0])
         owner = {"StringEquals": {"aws:ResourceAccount": expected.get("account", ACCOUNT)}}
-        for sid in ("ReadLogFiles", "TellMissingFromForbidden"):
+        for sid in ("ReadLogFiles", "DistinguishMissingFromDenied"):
             self.assertEqual(may[sid]["Condition"], owner)
 
     def check_trail(self, stack: Expanded, trail: str, resources: list[str]) -> None:
@@ -358,7 +358,7 @@ class Stacks(unittest.TestCase):
         calls = set(re.findall(rf"\.({verbs})\(\)", text))
         self.assertIn("put_item", calls)
         actions = {f"dynamodb:{call.title().replace('_', '')}" for call in calls}
-        self.assertEqual(set(stack_of().statements("FunctionRole")["KeepLedger"]["Action"]), actions)
+        self.assertEqual(set(stack_of().statements("FunctionRole")["UseLedger"]["Action"]), actions)
 
     def test_a_failure_is_not_received_twice_at_once_and_is_seen_before_it_expires(self) -> None:
         stack = stack_of(RedriveFailures="on")
@@ -435,7 +435,7 @@ class Costs(unittest.TestCase):
             "the function's log, written": lambda files: files * 3e3 * 0.50 / 1e9,
             "the function's log, kept for 12 months": lambda files: files * 3e3 * 12 * 0.03 / 1e9,
             "X-Ray": lambda files: (min(files, 730 * 3600) + 0.05 * max(0, files - 730 * 3600)) * 5 / 1e6,
-            "metrics of its own": lambda files: metrics * 0.30,
+            "custom metrics": lambda files: metrics * 0.30,
             "alarms": lambda files: alarms * 0.10,
             "dashboard": lambda files: 3.00,
             "key of the operators' topic": lambda files: 1.00,
@@ -451,8 +451,8 @@ class Costs(unittest.TestCase):
         }
         sums = {name: [cost(files) for files in self.FILES] for name, cost in (existing | new | apart).items()}
         for name, parts in (
-            ("with a trail that exists", existing),
-            ("with a new trail that is the account's second", existing | new),
+            ("with an existing trail", existing),
+            ("with a new trail, the account's second", existing | new),
         ):
             sums[name] = [sum(column) for column in zip(*(sums[part] for part in parts), strict=True)]
         expected = {name: [round(value + 1e-9, 2) for value in values] for name, values in sums.items()}

@@ -156,6 +156,8 @@ fn latency(millis: &[i128]) -> (&'static str, &'static str, Value) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -213,6 +215,39 @@ mod tests {
             [&json!(201), &json!(3), &json!(1), &json!(0)]
         );
         assert_eq!(lines[1].get("Matched"), None);
+    }
+
+    /// The tables of docs/configuration.md are what operators read, and what the template's tests compare alarms with.
+    #[test]
+    fn the_documented_metrics_are_those_emitted() {
+        let page = include_str!("../docs/configuration.md");
+        let (_, section) = page.split_once("\n## Reply\n").unwrap();
+        let (section, _) = section.split_once("\n## Error types\n").unwrap();
+        let documented: BTreeSet<&str> = section
+            .lines()
+            .filter(|line| line.starts_with('|'))
+            .flat_map(|line| line.split('|').skip(1).take(2))
+            .filter_map(|cell| cell.trim().strip_prefix('`')?.strip_suffix('`'))
+            .filter(|name| name.starts_with(|c: char| c.is_ascii_uppercase()))
+            .collect();
+        let measures = Measures {
+            latencies_millis: vec![1],
+            ..Measures::default()
+        };
+        let context = Context::default();
+        let lines = Metrics::new("f").lines(
+            Timestamp::UNIX_EPOCH,
+            &context,
+            &Counts::default(),
+            &measures,
+        );
+        let emitted: BTreeSet<&str> = lines[0]["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|metric| metric["Name"].as_str().unwrap())
+            .collect();
+        assert_eq!(documented, emitted);
     }
 
     #[test]

@@ -27,7 +27,9 @@ FUNCTION_ARN = f"arn:aws:lambda:us-west-2:{ACCOUNT}:function:cloudhsm-alerts"
 FAILURE_QUEUE = f"arn:aws:sqs:us-west-2:{ACCOUNT}:FailureQueue"
 PARTITIONS = {"aws": "us-west-2", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 NAMESPACE = "CloudHsmAlerts"
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+OPERATIONS, CONFIGURATION, DEPLOY, BACKFILL = (
+    (ROOT / "docs" / f"{name}.md").read_text() for name in ("operations", "configuration", "deploy", "backfill")
+)
 
 # Statements whose resource cannot be narrower, each with the reason in the template.
 STAR = {"Trace"}
@@ -65,12 +67,11 @@ def rust_sources() -> str:
 
 
 def documented_metrics() -> set[str]:
-    """The function's metrics, as the documents list them. That it emits just these is for its own tests."""
-    texts = [path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))]
-    (listed,) = [
-        found for text in texts if (found := text.partition(f"namespace `{NAMESPACE}`")[2].partition("\n#")[0])
-    ]
-    return set(re.findall(r"`([A-Z][A-Za-z]+)`", listed)) - {"FunctionName"}
+    """The function's metrics, as the tables of docs/configuration.md list them. A test of the function compares these
+    tables with what it emits."""
+    section = CONFIGURATION.partition("\n## Reply\n")[2].partition("\n## Error types\n")[0]
+    cells = [cell.strip() for line in section.splitlines() if line.startswith("|") for cell in line.split("|")[1:3]]
+    return {cell.strip("`") for cell in cells if re.fullmatch(r"`[A-Z][A-Za-z]+`", cell)}
 
 
 class EveryCombination(unittest.TestCase):
@@ -206,11 +207,11 @@ class Documents(unittest.TestCase):
         stages = "Object|LogFile|Payload|Publish|Ledger|Rules|Function|Reply"
         types = set(re.findall(rf'"((?:{stages})\.[A-Z][A-Za-z]+)"', rust_sources()))
         self.assertIn("Object.Denied", types)
-        self.assertEqual({name for name in types if f"`{name}`" not in OPERATIONS}, set())
+        self.assertEqual({name for name in types if f"`{name}`" not in CONFIGURATION}, set())
 
     def test_every_command_names_the_region_and_every_deployment_the_stack(self) -> None:
         # Without them, a command looks elsewhere, and a deployment makes a second stack.
-        text = re.sub(r"\\\n\s*", " ", OPERATIONS)
+        text = re.sub(r"\\\n\s*", " ", "\n".join((OPERATIONS, DEPLOY, BACKFILL)))
         commands = re.findall(r"`((?:aws|sam build && sam deploy|sam deploy|sam delete) [^`]+)`", text)
         commands += re.findall(r"^ {4,}((?:aws|sam deploy|sam delete) .+)$", text, re.MULTILINE)
         self.assertGreater(len(commands), 20)

@@ -67,8 +67,8 @@ pub fn page(files: &[RuleFile], watched: &Watched) -> Result<String, Vec<Diagnos
         "# Rules\n\n\
         <!-- Generated from the rule files by `make rules-page`. -->\n\n\
         For each rule: what it means, and what its alert recommends after a call that succeeded. Names in CAPITALS \
-        are placeholders for values of the record. Alerts below level `low` are only published if `MIN_SEVERITY` \
-        is lower.\n\n",
+        are placeholders for values of the record. Alerts of severity `informational` are only published with \
+        `MIN_SEVERITY=informational`.\n\n",
     );
     // Writing to a String cannot fail; likewise below.
     for rules in &subjects {

@@ -1,10 +1,9 @@
-//! Puts every `rules/**/*.yml` into the program: a rule is added by adding its file, and no list can forget
-//! one.
+//! Embeds the built-in rules, every `rules/**/*.yml`, in the program.
 //!
-//! It does so twice: as they are written, for whoever wants to read, check or test them, and as the rule
-//! engine has parsed them, without what no alert needs. The function starts with the latter, because reading
-//! YAML is most of what a start would take. What they say to people is apart: most starts do not end with an
-//! alert. Both are packed: a start reads the program from storage.
+//! They are embedded twice: as text, for the commands of rule authors, and parsed, for the function, because reading
+//! YAML would take most of the time of a start. The parsed rules are without members that no alert uses. Descriptions
+//! and responses are separate, because most starts do not end with an alert. Both are compressed, because a start
+//! reads the program from storage.
 
 use std::{
     env,
@@ -21,7 +20,7 @@ use serde_json::Value;
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "cargo tells a build script by variables"
+    reason = "cargo passes its settings to a build script in variables"
 )]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
@@ -46,37 +45,43 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     let rules = files
         .iter()
-        .map(|file| parsed(&root.join(file)))
+        .map(|file| parse(&root.join(file)))
         .collect::<Result<Vec<_>, _>>()?;
-    let words = rules.iter().map(|(_, words)| words);
-    pack(words, &Path::new(&out).join("builtin_words"))?;
+    let texts = rules.iter().map(|(_, text)| text);
+    compress(texts, &Path::new(&out).join("builtin_texts"))?;
     let rules = files
         .iter()
         .zip(&rules)
         .map(|(file, (rule, _))| (file, rule));
-    pack(rules, &Path::new(&out).join("builtin_rules"))?;
+    compress(rules, &Path::new(&out).join("builtin_rules"))?;
     Ok(())
 }
 
-/// Writes values as JSON, one after the other, packed by zlib, and, beside them, their length before that.
-fn pack(values: impl Iterator<Item = impl Serialize>, path: &Path) -> Result<(), Box<dyn Error>> {
-    let mut packed = ZlibEncoder::new(
+/// Writes consecutive JSON values, compressed by zlib, and their uncompressed length in a second file.
+fn compress(
+    values: impl Iterator<Item = impl Serialize>,
+    path: &Path,
+) -> Result<(), Box<dyn Error>> {
+    let mut encoder = ZlibEncoder::new(
         File::create(path.with_extension("json.zlib"))?,
         Compression::best(),
     );
     for value in values {
-        serde_json::to_writer(&mut packed, &value)?;
+        serde_json::to_writer(&mut encoder, &value)?;
     }
-    packed.try_finish()?;
-    fs::write(path.with_extension("length"), packed.total_in().to_string())?;
+    encoder.try_finish()?;
+    fs::write(
+        path.with_extension("length"),
+        encoder.total_in().to_string(),
+    )?;
     Ok(())
 }
 
-/// What a rule says to people: its description and its response.
-type Words = (Option<String>, Option<Value>);
+/// The text of a rule: description and response.
+type RuleText = (Option<String>, Option<Value>);
 
-/// The one rule of a file, without what neither the engine nor an alert needs.
-fn parsed(path: &Path) -> Result<(IrRule, Words), Box<dyn Error>> {
+/// Parses the rule of a file, and removes what neither the engine nor an alert uses.
+fn parse(path: &Path) -> Result<(IrRule, RuleText), Box<dyn Error>> {
     let mut collection = parse_sigma_yaml(&fs::read_to_string(path)?)?;
     if let Some(error) = collection.errors.first() {
         return Err(format!("{}: {error}", path.display()).into());
@@ -85,7 +90,7 @@ fn parsed(path: &Path) -> Result<(IrRule, Words), Box<dyn Error>> {
         .rules
         .pop()
         .filter(|_| collection.rules.is_empty())
-        .ok_or_else(|| format!("{}: expected one Sigma rule", path.display()))?;
+        .ok_or_else(|| format!("{}: expected exactly one Sigma rule", path.display()))?;
     let mut rule = lower_rule(&rule, &LowerOptions::default())?;
     rule.metadata.references = Vec::new();
     rule.metadata.falsepositives = Vec::new();
@@ -94,8 +99,8 @@ fn parsed(path: &Path) -> Result<(IrRule, Words), Box<dyn Error>> {
     rule.metadata.modified = None;
     let response = rule.metadata.custom_attributes.remove("response");
     rule.metadata.custom_attributes.clear();
-    let words = (rule.metadata.description.take(), response);
-    Ok((rule, words))
+    let text = (rule.metadata.description.take(), response);
+    Ok((rule, text))
 }
 
 fn collect(root: &Path, folder: &Path, files: &mut Vec<String>) -> Result<(), Box<dyn Error>> {
@@ -109,7 +114,7 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<String>) -> Result<(), Bo
             files.push(path.to_string_lossy().into_owned());
         } else {
             return Err(format!(
-                "{} is no rule: expected a name ending in .yml",
+                "{}: expected a rule file with the extension .yml",
                 path.display()
             )
             .into());

@@ -13,7 +13,7 @@ use crate::{
         Ahead, DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile, LogFileError, ReadError, Unreadable,
     },
     record::Record,
-    rules::{Filtered, Met, Rule, RuleSet},
+    rules::{Matched, Rule, RuleSet, Suppressed},
     severity::Severity,
 };
 
@@ -28,13 +28,16 @@ pub struct Finding {
     /// The rules it meets, most severe first. Empty: filters keep it back from all.
     pub rules: Vec<Arc<Rule>>,
     /// The rules it meets from which a filter keeps it back.
-    pub filtered: Vec<Filtered>,
+    pub filtered: Vec<Suppressed>,
 }
 
 impl Finding {
     /// The finding in this record, if it meets any rule; with the filters in force on a day (in UTC).
     pub fn of(record: Record, rules: &RuleSet, today: Date) -> Option<Finding> {
-        let Met { rules, filtered } = rules.evaluate(&record, today);
+        let Matched {
+            rules,
+            suppressed: filtered,
+        } = rules.evaluate(&record, today);
         (!rules.is_empty() || !filtered.is_empty()).then_some(Finding {
             record,
             rules,
@@ -93,7 +96,7 @@ impl<'r> Scan<'r> {
     /// A scan of one file of at most `max_uncompressed` bytes once inflated.
     pub fn with_limit(rules: &'r RuleSet, today: Date, max_uncompressed: u64) -> Scan<'r> {
         Scan {
-            log_file: LogFile::of_relevant(max_uncompressed, rules.relevance()),
+            log_file: LogFile::of_relevant(max_uncompressed, rules.prefilter()),
             tally: Tally::new(rules, today),
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     links::quoted,
     object::ObjectRef,
     record::{Omitted, Outcome, Record},
-    rules::{Filtered, Rule, response},
+    rules::{Rule, Suppressed, response},
     severity::Severity,
     text::one_line,
 };
@@ -192,7 +192,7 @@ impl Alert {
             filtered: finding
                 .filtered
                 .iter()
-                .map(|Filtered { rule, filter }| (rule.name.clone(), filter.name.clone()))
+                .map(|Suppressed { rule, filter }| (rule.name.clone(), filter.name.clone()))
                 .collect(),
             severity,
             rules: finding.rules,
@@ -472,7 +472,7 @@ fn speakers(rules: &[Arc<Rule>], outcome: Outcome) -> Vec<&Rule> {
         rules
             .iter()
             .map(|rule| &**rule)
-            .filter(|rule| rule.response().speaks_of(outcome))
+            .filter(|rule| rule.response().covers(outcome))
     };
     let first = speak()
         .find(|rule| rule.is_about_one_call)

@@ -25,7 +25,7 @@ use thiserror::Error;
 use crate::{
     json,
     record::{Record, not_a_record},
-    rules::relevance::{Recent, Relevance},
+    rules::prefilter::{CachedPrefilter, Prefilter},
 };
 #[cfg(test)]
 pub(crate) use ahead::ahead_by;
@@ -115,7 +115,7 @@ struct Records<'r> {
     count: u64,
     skipped_records: u64,
     /// `None`: every record is parsed.
-    recent: Option<Recent<'r>>,
+    recent: Option<CachedPrefilter<'r>>,
     /// The beginning of a record whose end is still to come.
     unfinished: Vec<u8>,
 }
@@ -136,11 +136,11 @@ impl<'r> LogFile<'r> {
     }
 
     /// A reader that skips records which are not relevant.
-    pub fn of_relevant(max_uncompressed: u64, relevance: &'r Relevance) -> LogFile<'r> {
+    pub fn of_relevant(max_uncompressed: u64, prefilter: &'r Prefilter) -> LogFile<'r> {
         let mut file = LogFile::new(max_uncompressed);
         // Where everything is relevant, looking first would only take time.
-        if relevance.is_limited() {
-            file.records.recent = Some(relevance.recent());
+        if prefilter.excludes_records() {
+            file.records.recent = Some(CachedPrefilter::new(prefilter));
         }
         file
     }
@@ -337,7 +337,7 @@ impl Records<'_> {
 
 /// A record whose `eventSource` or `eventName` the scanner did not find is relevant.
 #[inline(always)]
-fn is_relevant(recent: &mut Option<Recent<'_>>, record: &ScannedRecord<'_>) -> bool {
+fn is_relevant(recent: &mut Option<CachedPrefilter<'_>>, record: &ScannedRecord<'_>) -> bool {
     match (recent, record.event_source, record.event_name) {
         (Some(recent), Some(source), Some(name)) => recent.includes(source, name, record.bytes),
         _ => true,

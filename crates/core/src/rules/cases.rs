@@ -1,39 +1,39 @@
-//! Cases: the records that a rule carries as its tests, those it must meet and the near misses it must not.
+//! Test cases: records in a rule file that the rule must match, or must not match.
 //!
-//! They stand in the rule's own file under `tests`, so that a change of a rule and of its tests is one
-//! change. A record here is a part of a real one; its members are spelled as CloudTrail spells them, which
-//! is checked, because a test with a slip in it proves nothing. A test whose record has `requestParameters:
-//! null` is run in every form in which CloudTrail omits them.
+//! They are in the rule's own file under `tests`. A record of a test has only some members of a real one. Their names
+//! are checked, because a test with a misspelled member proves nothing. A test with `requestParameters: null` is run
+//! in every form in which CloudTrail omits parameters.
 
 use std::slice;
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    Parts, RuleFile, RuleSet,
-    check::api,
-    compile::Compiled,
-    document::Origin,
+    api,
+    compile::{Compiled, matches},
+    diagnostic::{Diagnostic, nearest},
     explain,
-    problem::{Problem, Weight, nearest},
+    loaded::{Loaded, LoadedRule},
+    origin::{Origin, RuleFile},
+    view::RecordView,
     watched::Watched,
 };
 use crate::{json, record::Record};
 
-/// What a rule must make of a record.
+/// The expected result of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// Meet it.
-    Meets,
-    /// Not meet it.
+    /// The record matches the rule.
+    Matches,
+    /// The record does not match the rule.
     Misses,
 }
 
 impl Expected {
-    /// The member that names the case.
+    /// The key of the case's name.
     pub fn as_str(self) -> &'static str {
         match self {
-            Expected::Meets => "meets",
+            Expected::Matches => "matches",
             Expected::Misses => "misses",
         }
     }
@@ -42,52 +42,51 @@ impl Expected {
 /// One test of a rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
-    /// What happens in it.
+    /// What happens in the record.
     pub name: String,
-    /// What the rule must make of it.
+    /// The expected result.
     pub expected: Expected,
     /// The record.
     pub record: Record,
-    /// The names of watched things that it holds for; `None`: those that all tests run with.
+    /// The names of watched resources for this test; `None`: those for all tests.
     pub watched: Option<Watched>,
     /// Its line in the file.
     pub line: usize,
 }
 
-/// The tests of a rule, and what is wrong with those that are none.
+/// The tests of a rule, and the errors of malformed ones.
 pub(super) fn read(
     origin: &Origin,
     tests: Option<&impl serde::Serialize>,
-) -> (Vec<Case>, Vec<Problem>) {
-    let error = |path: &[&str], message: String, hint: &str| {
-        vec![origin.problem(Weight::Error, path, message, Some(hint))]
-    };
+) -> (Vec<Case>, Vec<Diagnostic>) {
+    let error =
+        |path: &[&str], message: String, hint: &str| vec![origin.error(path, message, Some(hint))];
     let Some(tests) = tests.and_then(|tests| serde_json::to_value(tests).ok()) else {
         return (Vec::new(), Vec::new());
     };
     let Value::Array(tests) = tests else {
         let message = format!("expected a list, found {}", json::kind(&tests));
-        let hint = "each item has `meets:` or `misses:` with what happens, and `record:`";
+        let hint = "write items with `matches: …` or `misses: …`, and `record: {…}`";
         return (Vec::new(), error(&["tests"], message, hint));
     };
     let mut cases = Vec::new();
-    let mut problems = Vec::new();
+    let mut errors = Vec::new();
     for (index, test) in tests.into_iter().enumerate() {
         match case(origin, index, test) {
             Ok(case) => cases.push(case),
-            Err(found) => problems.extend(found),
+            Err(found) => errors.extend(found),
         }
     }
-    (cases, problems)
+    (cases, errors)
 }
 
-fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Problem>> {
+fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Diagnostic>> {
     let number = index.to_string();
     let error = |path: &[&str], message: String, hint: &str| {
         let path = [&["tests", number.as_str()], path].concat();
-        vec![origin.problem(Weight::Error, &path, message, Some(hint))]
+        vec![origin.error(&path, message, Some(hint))]
     };
-    let shape = "expected `meets: …` or `misses: …`, and `record: {…}`";
+    let shape = "write `matches: …` or `misses: …`, and `record: {…}`";
     let Value::Object(mut test) = test else {
         return Err(error(
             &[],
@@ -95,21 +94,29 @@ fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Problem>
             shape,
         ));
     };
-    let (expected, name) = match (test.remove("meets"), test.remove("misses")) {
-        (Some(name), None) => (Expected::Meets, name),
+    let (expected, name) = match (test.remove("matches"), test.remove("misses")) {
+        (Some(name), None) => (Expected::Matches, name),
         (None, Some(name)) => (Expected::Misses, name),
         (Some(_), Some(_)) => {
-            return Err(error(&[], "says both meets and misses".into(), shape));
+            return Err(error(
+                &[],
+                "expected either `matches` or `misses`, found both".into(),
+                shape,
+            ));
         }
         (None, None) => {
-            return Err(error(&[], "says neither meets nor misses".into(), shape));
+            return Err(error(
+                &[],
+                "expected either `matches` or `misses`, found neither".into(),
+                shape,
+            ));
         }
     };
     let Value::String(name) = name else {
         return Err(error(
             &[expected.as_str()],
             format!("expected text, found {}", json::kind(&name)),
-            "say in a few words what happens in the record",
+            "describe in a few words what happens in the record",
         ));
     };
     let record = match test.remove("record") {
@@ -122,16 +129,16 @@ fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Problem>
             return Err(error(
                 &["record"],
                 format!("expected a CloudTrail record, found {found}"),
-                "give its members, such as eventSource and eventName",
+                "write members such as eventSource and eventName",
             ));
         }
-        None => return Err(error(&[], "has no record".into(), shape)),
+        None => return Err(error(&[], "expected `record`, found none".into(), shape)),
     };
     let watched = match test.remove("watched") {
         Some(Value::String(names)) => match Watched::parse(&names) {
             Ok(watched) => Some(watched),
             Err(message) => {
-                let hint = "names stand here as in WATCHED: `key=ID,stack=NAME`";
+                let hint = "write names as in WATCHED: `key=ID,stack=NAME`";
                 return Err(error(&["watched"], message, hint));
             }
         },
@@ -139,7 +146,7 @@ fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Problem>
             return Err(error(
                 &["watched"],
                 format!("expected text, found {}", json::kind(&other)),
-                "names stand here as in WATCHED: `key=ID,stack=NAME`",
+                "write names as in WATCHED: `key=ID,stack=NAME`",
             ));
         }
         None => None,
@@ -147,7 +154,7 @@ fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Problem>
     if let Some(other) = test.keys().next() {
         return Err(error(
             &[other],
-            format!("expected meets, misses, record or watched, found {other:?}"),
+            format!("expected matches, misses, record or watched, found {other:?}"),
             shape,
         ));
     }
@@ -162,7 +169,9 @@ fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Problem>
         {
             let hint = match nearest(member, api::RECORD_MEMBERS.iter().copied()) {
                 Some(near) => format!("did you mean {near}?"),
-                None => "CloudTrail's page \"record contents\" lists them".to_owned(),
+                None => {
+                    "see \"CloudTrail record contents\" in the CloudTrail User Guide".to_owned()
+                }
             };
             return Err(error(
                 &["record", member],
@@ -180,8 +189,8 @@ fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Problem>
     })
 }
 
-/// The first member below the top of a record that is misspelt, as a path, with what is wrong and what is
-/// meant: of `userIdentity`, and of the request where the event source's operations are known.
+/// The first misspelled member of `userIdentity`, or of the request parameters of a known service: path, error and
+/// hint.
 fn misspelt(record: &Map<String, Value>) -> Option<(String, String, String)> {
     let member = |name: &str| {
         record
@@ -194,7 +203,7 @@ fn misspelt(record: &Map<String, Value>) -> Option<(String, String, String)> {
             if let Some((name, Some(near))) = api::misspelt_identity(names) {
                 return Some((
                     format!("{top}.{}", path.join(".")),
-                    format!("no userIdentity has a member {name:?}"),
+                    format!("expected a member of userIdentity, found {name:?}"),
                     format!("did you mean {near}?"),
                 ));
             }
@@ -207,7 +216,7 @@ fn misspelt(record: &Map<String, Value>) -> Option<(String, String, String)> {
     parameters
         .as_object()?
         .keys()
-        // A near miss may carry the parameters of another service's call of the same name.
+        // A record that must not match may have the parameters of another service's call.
         .filter(|name| {
             api.knows(source)
                 && !api
@@ -218,7 +227,7 @@ fn misspelt(record: &Map<String, Value>) -> Option<(String, String, String)> {
             let near = nearest(name, api.members(&sources))?;
             Some((
                 format!("{top}.{name}"),
-                format!("no call of {source} has a member {name:?}"),
+                format!("expected a member of a call of {source}, found {name:?}"),
                 format!("did you mean {near}?"),
             ))
         })
@@ -240,8 +249,8 @@ fn paths(value: &Value) -> Vec<Vec<String>> {
     found
 }
 
-/// A test as it is written and, where its record has `requestParameters: null`, the same in the other forms
-/// of omitted parameters: a rule must take them all alike.
+/// A test and, if its record has `requestParameters: null`, the same test with each other form of omitted
+/// parameters.
 fn in_every_form(case: Case) -> Vec<Case> {
     let Value::Object(fields) = case.record.value() else {
         return vec![case];
@@ -283,30 +292,35 @@ fn in_every_form(case: Case) -> Vec<Case> {
     std::iter::once(case.clone()).chain(others).collect()
 }
 
-/// What became of a rule's tests.
+/// The results of a rule's tests.
 #[derive(Debug)]
 pub struct Tested {
     /// The rule's file.
     pub file: String,
     /// The rule's name.
     pub rule: String,
-    /// Each case; where it failed, why.
+    /// Each case with its result; the error is the reason of the failure.
     pub cases: Vec<(Case, Result<(), String>)>,
 }
 
-/// Runs the tests of every rule in some files, each rule by itself: whether a filter would keep the record
-/// back, or another rule meets it, too, is not asked. A test that names watched things itself runs with
-/// those, and with no others.
+/// Runs the tests of every rule in some files, each rule alone: other rules and filters are not evaluated. A test with
+/// its own names of watched resources uses only those.
 ///
 /// # Errors
-/// All that keeps a file from being used, or a test from being run.
-pub fn run(files: &[RuleFile], watched: &Watched) -> Result<Vec<Tested>, Vec<Problem>> {
-    let parts = Parts::layered(&[], files, watched);
-    let mut problems = parts.problems;
+/// All errors of the files and of malformed tests.
+pub fn run(files: &[RuleFile], watched: &Watched) -> Result<Vec<Tested>, Vec<Diagnostic>> {
+    let loaded = Loaded::files(files, watched);
+    let mut errors = loaded.errors;
     let mut tested = Vec::new();
-    for (origin, sigma, compiled, rule) in &parts.rules {
+    for LoadedRule {
+        origin,
+        sigma,
+        compiled,
+        rule,
+    } in &loaded.rules
+    {
         let (cases, found) = read(origin, sigma.custom_attributes.get("tests"));
-        problems.extend(found);
+        errors.extend(found);
         let cases = cases.into_iter().flat_map(in_every_form);
         let outcomes = cases.map(|case| {
             let named = case
@@ -314,16 +328,16 @@ pub fn run(files: &[RuleFile], watched: &Watched) -> Result<Vec<Tested>, Vec<Pro
                 .as_ref()
                 .and_then(|names| recompiled(files, &origin.file, &rule.id, names));
             let compiled = named.as_ref().unwrap_or(compiled).rule();
-            let met = RuleSet::is_met(compiled, &case.record);
-            let outcome = match (case.expected, met) {
-                (Expected::Meets, false) | (Expected::Misses, true) => {
+            let is_match = matches(compiled, &RecordView::new(&case.record));
+            let outcome = match (case.expected, is_match) {
+                (Expected::Matches, false) | (Expected::Misses, true) => {
                     let reasons = explain::reasons(compiled, &case.record);
                     Err(format!(
                         "{}: {}",
-                        if met {
-                            "the rule meets it"
+                        if is_match {
+                            "the record matches"
                         } else {
-                            "the rule does not meet it"
+                            "the record does not match"
                         },
                         reasons.join("; ")
                     ))
@@ -338,19 +352,19 @@ pub fn run(files: &[RuleFile], watched: &Watched) -> Result<Vec<Tested>, Vec<Pro
             cases: outcomes.collect(),
         });
     }
-    if problems.is_empty() {
+    if errors.is_empty() {
         Ok(tested)
     } else {
-        Err(problems)
+        Err(errors)
     }
 }
 
-/// The rule once more, with other names of watched things.
+/// The rule, compiled with other names of watched resources.
 fn recompiled(files: &[RuleFile], file: &str, id: &str, names: &Watched) -> Option<Compiled> {
     let file = files.iter().find(|known| known.name == file)?;
-    Parts::layered(&[], slice::from_ref(file), names)
+    Loaded::files(slice::from_ref(file), names)
         .rules
         .into_iter()
-        .find(|(_, _, _, rule)| rule.id == id)
-        .map(|(_, _, compiled, _)| compiled)
+        .find(|loaded| loaded.rule.id == id)
+        .map(|loaded| loaded.compiled)
 }

@@ -1,17 +1,17 @@
 //! Comparisons of two fields (`fieldref`).
 //!
-//! The engine compares what stands in two fields only if both are single values of one type. A list on the way,
-//! or an account that one pipeline writes as a number, would pass by. So a comparison becomes a field of its
-//! own, whose name holds both paths and which the record's view answers with true or false.
+//! The engine compares two fields only if both have a single value of the same type. It would not match a list,
+//! or an account ID that one log pipeline writes as a number. Here, a comparison becomes a virtual field whose
+//! name contains both paths, and [`super::view`] returns true or false as its value.
 //! Source: Sigma Modifiers Appendix 2.1, `fieldref`.
 
 use rsigma_eval::event::EventValue;
 use rsigma_ir::{IrDetectionItem, IrMatcher, IrStrOp};
 
-/// Stands between the parts of such a field's name; no rule can have it in a path that finds something.
-const MARK: char = '\u{1f}';
+/// Separates the parts of a virtual field's name. No member of a record has it in its name.
+const SEPARATOR: char = '\u{1f}';
 
-/// Makes a comparison of an item that refers to other fields.
+/// Rewrites an item that refers to other fields.
 pub(super) fn rewrite(item: &mut IrDetectionItem) {
     let Some(left) = &item.field else { return };
     if let Some(name) = name(left, &item.matcher) {
@@ -31,7 +31,7 @@ fn name(left: &str, matcher: &IrMatcher) -> Option<String> {
         IrMatcher::AnyOf(all) => ("any", all.as_slice()),
         single => ("any", std::slice::from_ref(single)),
     };
-    let mut name = format!("{left}{MARK}{quantifier}");
+    let mut name = format!("{left}{SEPARATOR}{quantifier}");
     for matcher in all {
         let IrMatcher::FieldRef {
             field,
@@ -48,28 +48,28 @@ fn name(left: &str, matcher: &IrMatcher) -> Option<String> {
             IrStrOp::EndsWith => "endswith",
         };
         let case = if *case_insensitive { "" } else { "cased " };
-        name.push_str(&format!("{MARK}{case}{op} {field}"));
+        name.push_str(&format!("{SEPARATOR}{case}{op} {field}"));
     }
     Some(name)
 }
 
-/// The field that is compared, and what it is compared with, in words; `None`: it is no comparison.
+/// The compared field, and a description of what it is compared with; `None` if the field is not virtual.
 pub(super) fn described(field: &str) -> Option<(&str, String)> {
-    let (left, rest) = field.split_once(MARK)?;
-    let (quantifier, rights) = rest.split_once(MARK)?;
+    let (left, rest) = field.split_once(SEPARATOR)?;
+    let (quantifier, rights) = rest.split_once(SEPARATOR)?;
     let joint = if quantifier == "all" { " and " } else { " or " };
-    Some((left, rights.replace(MARK, joint)))
+    Some((left, rights.replace(SEPARATOR, joint)))
 }
 
-/// Whether the comparison holds that this is the name of; `None`: it is none. The values of a field are given by
-/// `values`: several where a list is on the way. One of them is enough, and of a field without any value
-/// nothing holds.
-pub(super) fn holds<'v>(
+/// The value of a virtual field; `None` if the field is not virtual. `values` returns the values of a field, an
+/// array if there is a list on its path. One matching pair of values is enough; a field without a value matches
+/// nothing.
+pub(super) fn value<'v>(
     field: &str,
     values: impl Fn(&str) -> Option<EventValue<'v>>,
 ) -> Option<bool> {
-    let (left, rest) = field.split_once(MARK)?;
-    let mut parts = rest.split(MARK);
+    let (left, rest) = field.split_once(SEPARATOR)?;
+    let mut parts = rest.split(SEPARATOR);
     let quantifier = parts.next()?;
     let found = |path: &str| {
         let mut scalars = Vec::new();
@@ -93,13 +93,13 @@ pub(super) fn holds<'v>(
         })
     });
     Some(if quantifier == "all" {
-        compared.all(|holds| holds)
+        compared.all(|is_match| is_match)
     } else {
-        compared.any(|holds| holds)
+        compared.any(|is_match| is_match)
     })
 }
 
-/// A value as it is compared.
+/// A single value.
 struct Scalar {
     text: String,
     number: Option<f64>,
@@ -138,7 +138,7 @@ impl Scalar {
         }
     }
 
-    /// Whether it is a number, and the other one the same, be it written as text.
+    /// Whether it is a number, and the other one is equal or is a string with the same number.
     fn is_number(&self, other: &Scalar) -> bool {
         self.number
             .is_some_and(|number| other.number == Some(number) || other.text.parse() == Ok(number))

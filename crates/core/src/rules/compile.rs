@@ -1,9 +1,9 @@
-//! Compiling: a parsed rule made into what the engine evaluates.
+//! Compilation: a parsed rule in the form that the engine evaluates.
 //!
-//! The engine makes a regular expression of every pattern with a wildcard. In it, `*` ends at a line break,
-//! which Sigma's does not, so that a value of two lines would pass by the rule; and to compile some hundreds
-//! of them is most of what a start takes. A pattern with wildcards at its ends alone is a search in the text,
-//! which is made of it here; any other becomes an expression for which a line break is a character like all.
+//! The engine compiles every pattern with a wildcard to a regular expression in which `*` does not match a line
+//! break. In Sigma it does, so a value with two lines would not match. Compiling hundreds of regular expressions
+//! would also take most of the time of a start. Here, a pattern with wildcards only at its ends becomes a
+//! substring search, and any other pattern a regular expression in which `.` matches line breaks.
 //! Source: Sigma Rules Specification 2.1, "Wildcards".
 
 use std::{
@@ -21,35 +21,35 @@ use rsigma_ir::{
 };
 use rsigma_parser::SigmaRule;
 
-use super::comparison;
+use super::{comparison, diagnostic::Diagnostic, origin::Origin};
 
-/// A rule, ready to evaluate, or to be made so when it is first asked about: most log files have no record of
-/// any but a few services.
-pub(super) struct Compiled(LazyLock<Box<CompiledRule>, Box<Later>>);
+/// A compiled rule, or one that is compiled on first use: most log files have records of only a few of the
+/// services that rules are about.
+pub(super) struct Compiled(LazyLock<Box<CompiledRule>, Box<Compile>>);
 
-type Later = dyn FnOnce() -> Box<CompiledRule> + Send + Sync;
+type Compile = dyn FnOnce() -> Box<CompiledRule> + Send + Sync;
 
 impl Compiled {
-    /// Compiled now.
+    /// Compiles a rule.
     ///
     /// # Errors
-    /// What the engine says of the rule.
-    pub(super) fn now(rule: &SigmaRule) -> Result<Compiled, String> {
+    /// The engine's error message.
+    pub(super) fn eager(rule: &SigmaRule) -> Result<Compiled, String> {
         let compiled = Box::new(compile(rule)?);
-        let compiled = LazyLock::new(Box::new(move || compiled) as Box<Later>);
+        let compiled = LazyLock::new(Box::new(move || compiled) as Box<Compile>);
         LazyLock::force(&compiled);
         Ok(Compiled(compiled))
     }
 
-    /// Compiled when it is asked about.
+    /// Compiles a built-in rule on first use.
     ///
     /// # Panics
-    /// When it is, if the engine does not take the rule.
-    pub(super) fn later(rule: Arc<SigmaRule>) -> Compiled {
+    /// On first use, if the engine rejects the rule.
+    pub(super) fn lazy(rule: Arc<SigmaRule>) -> Compiled {
         let compile = move || {
             Box::new(compile(&rule).unwrap_or_else(|message| {
-                // Only built-in rules come here, and the tests compile each of them; names of watched things
-                // are texts, which the engine takes whatever they are.
+                // A test compiles every built-in rule. The names of watched resources are strings, which the
+                // engine never rejects.
                 unreachable!("the built-in rule {:?}: {message}", rule.name)
             }))
         };
@@ -67,25 +67,37 @@ impl fmt::Debug for Compiled {
     }
 }
 
-/// Compiles a rule whose detection has been prepared ([`super::language`]).
+/// Compiles a rule whose detection was prepared by [`super::language`].
 ///
 /// # Errors
-/// What the engine says of it.
+/// The engine's error message.
 pub(super) fn compile(rule: &SigmaRule) -> Result<CompiledRule, String> {
     let mut lowered =
         lower_rule(rule, &LowerOptions::default()).map_err(|error| error.to_string())?;
     for detection in lowered.detections.values_mut() {
         wildcards(detection);
     }
-    // What stands beside the detection is needed by nobody who evaluates it.
+    // Evaluation only needs the detection.
     lowered.metadata.custom_attributes.clear();
     lowered.metadata.description = None;
     compile_to_compiled(&lowered).map_err(|error| error.to_string())
 }
 
-/// Whether an event meets a rule. The engine's `evaluate_rule` would go on to look for the fields that made it meet
-/// the rule, which takes longer than the question, and which an alert reads from the record itself.
-pub(super) fn is_met(rule: &CompiledRule, event: &impl Event) -> bool {
+/// An error of the engine, at the field that it is about.
+pub(super) fn compile_error(origin: &Origin, section: &str, message: &str) -> Diagnostic {
+    match message.strip_prefix("unknown detection identifier: ") {
+        Some(name) => origin.error(
+            &[section, "condition"],
+            format!("expected the name of a selection of the {section}, found {name:?}"),
+            Some("add the selection, or correct its name"),
+        ),
+        None => origin.error(&[section], message, None),
+    }
+}
+
+/// Whether an event matches a rule. The engine's `evaluate_rule` would also collect the matching fields, which
+/// takes longer than the evaluation and which nothing here reads.
+pub(super) fn matches(rule: &CompiledRule, event: &impl Event) -> bool {
     rule.conditions
         .iter()
         .any(|condition| eval_condition(condition, &rule.detections, event, &mut Vec::new()))
@@ -103,7 +115,7 @@ fn wildcards(detection: &mut IrDetection) {
             parts.iter_mut().for_each(wildcards);
         }
         IrDetection::Keywords(matcher) => in_matcher(matcher),
-        // Refused before.
+        // Rejected by `language`.
         IrDetection::ArrayMatch { .. } | IrDetection::Conditional { .. } => {}
     }
 }
@@ -125,7 +137,7 @@ fn in_matcher(matcher: &mut IrMatcher) {
             *pattern = in_any_case(pattern);
             *case_insensitive = false;
         }
-        // The engine takes texts such as `inf` for numbers, too.
+        // The engine also reads strings such as `inf` as numbers.
         IrMatcher::NumericGt(_)
         | IrMatcher::NumericGte(_)
         | IrMatcher::NumericLt(_)
@@ -140,7 +152,7 @@ fn in_matcher(matcher: &mut IrMatcher) {
             let number = std::mem::replace(matcher, IrMatcher::Null);
             *matcher = IrMatcher::AllOf(vec![number, digits]);
         }
-        // The engine takes `yes` and `1` for true, too.
+        // The engine also reads `yes` and `1` as true.
         IrMatcher::BoolEq(flag) => {
             *matcher = IrMatcher::Str {
                 op: IrStrOp::Exact,
@@ -156,8 +168,9 @@ fn in_matcher(matcher: &mut IrMatcher) {
     }
 }
 
-/// An expression for any case. Several of them that begin with the flag are compared by the engine with a text in
-/// small letters, which may have more letters than the record's.
+/// A case-insensitive regular expression. The engine combines expressions that start with `(?i)` and matches
+/// them against the lowercased value, which may have other characters than the value; the empty group prevents
+/// this.
 fn in_any_case(expression: &str) -> String {
     format!("(?:)(?i){expression}")
 }
@@ -169,7 +182,7 @@ fn is_ascii(pattern: &IrPattern) -> bool {
     })
 }
 
-/// What a pattern looks for that has wildcards, or letters beyond ASCII in any case.
+/// The search for a pattern with wildcards, or with non-ASCII characters regardless of case.
 fn search(op: IrStrOp, pattern: &IrPattern, case_insensitive: bool) -> IrMatcher {
     let is_any = |part: &IrPatternPart| *part == IrPatternPart::WildcardMulti;
     let mut open_start = matches!(op, IrStrOp::Contains | IrStrOp::EndsWith);
@@ -188,7 +201,7 @@ fn search(op: IrStrOp, pattern: &IrPattern, case_insensitive: bool) -> IrMatcher
     let inner = IrPattern {
         parts: parts.to_vec(),
     };
-    // Beyond ASCII, a letter in small depends on its neighbours for the engine, and not for an expression.
+    // The engine lowercases a non-ASCII character depending on its neighbors, a regular expression does not.
     if inner.is_plain() && (!case_insensitive || is_ascii(&inner)) {
         return IrMatcher::Str {
             op: match (open_start, open_end) {
@@ -233,20 +246,20 @@ mod tests {
         rules::{RuleFile, RuleSet, watched::Watched},
     };
 
-    /// Whether a pattern matches a text, letter by letter.
+    /// Whether a pattern matches a text, character by character.
     fn matches(pattern: &[char], text: &[char]) -> bool {
         match pattern {
             [] => text.is_empty(),
             ['*', rest @ ..] => (0..=text.len()).any(|at| matches(rest, &text[at..])),
-            [first, rest @ ..] => text.split_first().is_some_and(|(letter, others)| {
-                (*first == '?' || first.eq_ignore_ascii_case(letter)) && matches(rest, others)
+            [first, rest @ ..] => text.split_first().is_some_and(|(character, others)| {
+                (*first == '?' || first.eq_ignore_ascii_case(character)) && matches(rest, others)
             }),
         }
     }
 
     proptest! {
         #[test]
-        fn a_wildcard_stands_for_anything(
+        fn a_wildcard_matches_any_text(
             modifier in prop::sample::select(vec!["", "|contains", "|startswith", "|endswith"]),
             pattern in "[ab*?]{1,5}",
             text in "[abA\n.]{0,6}",
@@ -259,7 +272,7 @@ mod tests {
             let file = RuleFile { name: "t.yml".into(), text: rule.to_string() };
             let rules = RuleSet::of(&[file], &Watched::default()).unwrap();
             let record = json!({"userAgent": text});
-            let met = rules.evaluate(&Record::new(0, record.as_object().unwrap().clone()), Default::default());
+            let matched = rules.evaluate(&Record::new(0, record.as_object().unwrap().clone()), Default::default());
             let open = match modifier {
                 "|contains" => ["*", "*"],
                 "|startswith" => ["", "*"],
@@ -268,7 +281,7 @@ mod tests {
             };
             let whole: Vec<char> = [open[0], &pattern, open[1]].concat().chars().collect();
             let text: Vec<char> = text.chars().collect();
-            prop_assert_eq!(!met.rules.is_empty(), matches(&whole, &text));
+            prop_assert_eq!(!matched.rules.is_empty(), matches(&whole, &text));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Documents: what a rule file holds, raw text made into checked parts.
+//! Documents: the rules, filters and disabled rules in the text of a rule file.
 //!
-//! A file has one or several YAML documents; each is a detection rule, a filter, or the order to switch a
-//! rule off (`status: unsupported`). What the engine cannot do is refused here, with its place, and never
-//! passed over; whether a rule can ever be met is the checker's question ([`super::check`]).
+//! A file has one or several YAML documents. Each is a detection rule, a filter, or disables a rule (`status:
+//! unsupported`). Whatever cannot be evaluated as Sigma defines it is rejected here, with its line. Whether a
+//! rule can ever match is decided by [`super::check`].
 //! Source: Sigma Rules and Sigma Filters Specification 2.1.
 
 use std::sync::Arc;
@@ -11,23 +11,16 @@ use rsigma_parser::{FilterRule, LogSource, SigmaRule, parse_sigma_yaml};
 use serde_json::Value;
 
 use super::{
-    Rule,
-    compile::Compiled,
+    compile::{Compiled, compile_error},
+    diagnostic::{Diagnostic, Kind, nearest},
     filter::Filter,
     language,
+    naming::normalized_id,
+    origin::{Origin, RuleFile, Trust},
     position::Lines,
-    problem::{Problem, Weight, nearest},
+    rule::Rule,
     watched::Watched,
 };
-
-/// A rule file as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleFile {
-    /// Its path or address, on one line, safe to show; a rule without a `name` takes its name from it.
-    pub name: String,
-    /// Its text.
-    pub text: String,
-}
 
 /// One document of a file.
 #[derive(Debug)]
@@ -36,87 +29,23 @@ pub(super) struct Document {
     pub content: Content,
 }
 
-/// What a document is.
+/// What a document contains.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// A detection rule: as written (with the watched names filled in), ready to evaluate, and what of it
-    /// goes into alerts.
+    /// A detection rule: as written (with the names of watched resources filled in), compiled, and as alerts
+    /// use it.
     Rule {
         sigma: Arc<SigmaRule>,
         compiled: Compiled,
         rule: Arc<Rule>,
     },
-    /// A filter.
     Filter(Box<FilterRule>, Arc<Filter>),
-    /// The rule with this id is not to be used.
-    Off(String),
-}
-
-/// Where a document stands.
-#[derive(Debug)]
-pub(super) struct Origin {
-    /// Its file.
-    pub file: String,
-    /// The lines of its fields.
-    pub lines: Lines,
-    /// Whether its file holds nothing else: then it can be named after the file.
-    pub alone: bool,
-    pub trust: Trust,
-}
-
-/// Whether a file is known to be sound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// Everything is checked, and problems have their lines.
-    Checked,
-    /// The project's own tests have checked it, so that the start of the function need not, and compiles a rule
-    /// only when a record comes that it may meet. Its place among the built-in rules.
-    BuiltIn { place: usize },
-}
-
-impl Origin {
-    /// A problem with a field of the document.
-    pub(super) fn problem(
-        &self,
-        weight: Weight,
-        path: &[&str],
-        message: impl Into<String>,
-        hint: Option<&str>,
-    ) -> Problem {
-        self.problem_at(weight, self.lines.line(path), path, message, hint)
-    }
-
-    /// The same at a line that the caller knows better.
-    pub(super) fn problem_at(
-        &self,
-        weight: Weight,
-        line: usize,
-        path: &[&str],
-        message: impl Into<String>,
-        hint: Option<&str>,
-    ) -> Problem {
-        Problem {
-            weight,
-            file: self.file.clone(),
-            line: Some(line),
-            field: path.join("."),
-            message: message.into(),
-            hint: hint.map(str::to_owned),
-        }
-    }
-
-    pub(super) fn error(
-        &self,
-        path: &[&str],
-        message: impl Into<String>,
-        hint: Option<&str>,
-    ) -> Problem {
-        self.problem(Weight::Error, path, message, hint)
-    }
+    /// The rule with this id is disabled.
+    Disabled(String),
 }
 
 /// Members of a rule's or a filter's document. Source: Sigma Rules and Sigma Filters Specification 2.1;
-/// `response`, `tests` and `expires` are this project's own.
+/// `response`, `tests` and `expires` are extensions of this project.
 const MEMBERS: &[&str] = &[
     "author",
     "correlation",
@@ -146,20 +75,20 @@ const MEMBERS: &[&str] = &[
     "title",
 ];
 
-/// The documents of a file; what cannot be used goes to `problems`, the rest is given all the same.
+/// The valid documents of a file. Errors are added to `errors`.
 pub(super) fn read(
     file: &RuleFile,
     watched: &Watched,
-    problems: &mut Vec<Problem>,
+    errors: &mut Vec<Diagnostic>,
 ) -> Vec<Document> {
-    // Whoever read the file put this mark in the place of bytes that are no UTF-8. Nobody writes it.
+    // The file was decoded lossily: this character replaces bytes that are not UTF-8.
     if let Some(before) = file.text.find(char::REPLACEMENT_CHARACTER) {
-        problems.push(Problem {
-            weight: Weight::Error,
+        errors.push(Diagnostic {
+            kind: Kind::Error,
             file: file.name.clone(),
             line: Some(1 + file.text[..before].matches('\n').count()),
             field: String::new(),
-            message: "expected YAML in UTF-8, found a character that is none".into(),
+            message: "expected UTF-8, found other bytes".into(),
             hint: Some("save the file in UTF-8".into()),
         });
         return Vec::new();
@@ -168,7 +97,7 @@ pub(super) fn read(
         text.lines()
             .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
     };
-    // Some editors begin a file with a mark of its byte order.
+    // Some editors write a byte order mark.
     let mut parts = split(file.text.trim_start_matches('\u{feff}'));
     parts.retain(|(_, text)| !is_blank(text));
     let (alone, empty) = (parts.len() == 1, parts.is_empty());
@@ -177,14 +106,14 @@ pub(super) fn read(
         let lines = match Lines::of(text, before) {
             Ok(lines) => lines,
             Err((line, message)) => {
-                problems.push(Problem {
-                    weight: Weight::Error,
+                errors.push(Diagnostic {
+                    kind: Kind::Error,
                     file: file.name.clone(),
                     line: Some(line),
                     field: String::new(),
                     message: format!("expected YAML: {message}"),
                     hint: Some(
-                        "look for a tab, a missing quote, a tag, or indentation that does not line up"
+                        "look for a tab character, a missing quotation mark, a tag, or wrong indentation"
                             .into(),
                     ),
                 });
@@ -199,24 +128,24 @@ pub(super) fn read(
         });
         match document(&origin, text, watched) {
             Ok(content) => documents.push(Document { origin, content }),
-            Err(found) => problems.extend(found),
+            Err(found) => errors.extend(found),
         }
     }
     if empty {
-        problems.push(Problem {
-            weight: Weight::Error,
+        errors.push(Diagnostic {
+            kind: Kind::Error,
             file: file.name.clone(),
             line: None,
             field: String::new(),
-            message: "holds no rule; expected a Sigma detection rule or filter".into(),
-            hint: Some("remove the file, or give it another ending than .yml".into()),
+            message: "expected a Sigma detection rule or filter, found no document".into(),
+            hint: Some("remove the file, or rename it so that it does not end in .yml".into()),
         });
     }
     documents
 }
 
-/// The documents of a YAML text, each with the number of lines before it. A line that begins with `---`
-/// begins a document wherever it stands. Source: YAML 1.2.2, 9.1.2.
+/// The documents of a YAML text, each with the number of lines before it. Any line that starts with `---`
+/// starts a document. Source: YAML 1.2.2, 9.1.2.
 pub(super) fn split(text: &str) -> Vec<(usize, &str)> {
     let mut documents = Vec::new();
     let (mut begin, mut begin_line, mut at) = (0, 0, 0);
@@ -235,18 +164,18 @@ pub(super) fn split(text: &str) -> Vec<(usize, &str)> {
     documents
 }
 
-fn document(origin: &Origin, text: &str, watched: &Watched) -> Result<Content, Vec<Problem>> {
-    let mut problems = misspelt(origin);
-    problems.extend(language::modifiers(origin));
-    problems.extend(language::nested(origin));
-    if !problems.is_empty() {
-        return Err(problems);
+fn document(origin: &Origin, text: &str, watched: &Watched) -> Result<Content, Vec<Diagnostic>> {
+    let mut errors = misspelt(origin);
+    errors.extend(language::unknown_modifiers(origin));
+    errors.extend(language::nested_values(origin));
+    if !errors.is_empty() {
+        return Err(errors);
     }
     if origin.lines.has(&["action"]) {
         return Err(vec![origin.error(
             &["action"],
-            "is a collection of rules; expected a whole rule in each document",
-            Some("write the shared part into each rule"),
+            "expected a complete rule in each document, found a rule collection",
+            Some("repeat the shared members in each rule"),
         )]);
     }
     if let Some(taxonomy) = origin
@@ -258,22 +187,22 @@ fn document(origin: &Origin, text: &str, watched: &Watched) -> Result<Content, V
         return Err(vec![origin.error(
             &["taxonomy"],
             format!("expected sigma, found {taxonomy:?}"),
-            Some("field names of another taxonomy are not those of CloudTrail; translate the rule"),
+            Some("convert the field names of the rule to those of CloudTrail"),
         )]);
     }
-    if let Some(id) = switched_off(origin) {
-        return Ok(Content::Off(id));
+    if let Some(id) = disabled(origin) {
+        return Ok(Content::Disabled(id));
     }
     let collection =
         parse_sigma_yaml(text).map_err(|error| vec![origin.error(&[], error.to_string(), None)])?;
-    problems.extend(
+    errors.extend(
         collection
             .errors
             .iter()
-            .map(|message| parser_problem(origin, message)),
+            .map(|message| parser_error(origin, message)),
     );
-    if !problems.is_empty() {
-        return Err(problems);
+    if !errors.is_empty() {
+        return Err(errors);
     }
     if let Some(rule) = collection.rules.into_iter().next() {
         let response = rule
@@ -288,36 +217,31 @@ fn document(origin: &Origin, text: &str, watched: &Watched) -> Result<Content, V
         return self::filter(origin, filter, watched);
     }
     let message = if collection.correlations.is_empty() {
-        "holds no rule; expected a Sigma detection rule or filter"
+        "expected a Sigma detection rule or filter, found neither"
     } else {
-        "is a correlation, which counts over time; this function keeps nothing between log files but whom it told"
+        "expected a detection rule or a filter, found a correlation; counts over time are not supported"
     };
     Err(vec![origin.error(
         &["correlation"],
         message,
-        Some("write a detection rule for each single call"),
+        Some("write a detection rule that matches a single call"),
     )])
 }
 
-/// The id of a document with `status: unsupported`: the rule is switched off, and nothing else of the
-/// document counts, so that two lines are enough.
-fn switched_off(origin: &Origin) -> Option<String> {
+/// The id of a document with `status: unsupported`, which disables the rule. Other members are not read, so two
+/// lines are enough.
+fn disabled(origin: &Origin) -> Option<String> {
     let single = |name: &str| origin.lines.texts(&[name])?.pop();
     let is_off = single("status")?.eq_ignore_ascii_case("unsupported");
     is_off
         .then(|| single("id"))
         .flatten()
-        .map(|id| same_id(&id))
+        .map(|id| normalized_id(&id))
 }
 
-/// An id as it is compared: a UUID is the same in capitals. Source: RFC 9562, 4.
-pub(super) fn same_id(id: &str) -> String {
-    id.trim().to_ascii_lowercase()
-}
-
-/// Members that are nearly those of Sigma. Sigma allows others, but `expire` or `responce` is a slip, and
-/// nobody would notice what it leaves out.
-fn misspelt(origin: &Origin) -> Vec<Problem> {
+/// Members that look like misspelled members of Sigma. Sigma allows additional members, but `expire` or
+/// `responce` would have no effect, without an error.
+fn misspelt(origin: &Origin) -> Vec<Diagnostic> {
     origin
         .lines
         .members()
@@ -325,8 +249,8 @@ fn misspelt(origin: &Origin) -> Vec<Problem> {
         .filter(|(name, _)| !MEMBERS.contains(name))
         .filter_map(|(name, line)| {
             let near = nearest(name, MEMBERS.iter().copied())?;
-            Some(origin.problem_at(
-                Weight::Error,
+            Some(origin.diagnostic_at(
+                Kind::Error,
                 line,
                 &[name],
                 format!("expected a member of a rule, found {name:?}"),
@@ -336,8 +260,8 @@ fn misspelt(origin: &Origin) -> Vec<Problem> {
         .collect()
 }
 
-/// What the parser says, at the field that it names.
-fn parser_problem(origin: &Origin, message: &str) -> Problem {
+/// An error of the parser, at the field that it is about.
+fn parser_error(origin: &Origin, message: &str) -> Diagnostic {
     let (path, hint): (&[&str], Option<&str>) = if message.starts_with("invalid level") {
         (
             &["level"],
@@ -349,14 +273,11 @@ fn parser_problem(origin: &Origin, message: &str) -> Problem {
             Some("expected stable, test, experimental, deprecated or unsupported"),
         )
     } else if message.starts_with("Condition parse error") {
-        return condition_problem(origin, message);
+        return condition_error(origin, message);
     } else if message.starts_with("related") || message.starts_with("'related") {
         (&["related"], None)
     } else if message.starts_with("Missing required field") {
-        (
-            &[],
-            Some("see docs/writing-rules.md for a whole rule to begin from"),
-        )
+        (&[], Some("see docs/writing-rules.md for a complete rule"))
     } else if message.contains("sigma-version") {
         (&["sigma-version"], None)
     } else {
@@ -365,8 +286,8 @@ fn parser_problem(origin: &Origin, message: &str) -> Problem {
     origin.error(path, message.replace('\n', " "), hint)
 }
 
-/// A condition that cannot be read. The parser draws it on several lines; here it is one.
-fn condition_problem(origin: &Origin, message: &str) -> Problem {
+/// A condition that cannot be parsed. The parser's message has several lines; this one has one.
+fn condition_error(origin: &Origin, message: &str) -> Diagnostic {
     let section = if origin.lines.has(&["filter"]) {
         "filter"
     } else {
@@ -380,48 +301,48 @@ fn condition_problem(origin: &Origin, message: &str) -> Problem {
         .and_then(|place| place.trim_end_matches(':').rsplit(':').next())
         .unwrap_or("?");
     let hint = if condition.contains('|') {
-        "Sigma has dropped `| count() …`, and this function keeps nothing between log files; write a rule for the single call"
+        "aggregations such as `| count()` are not supported; write a rule that matches a single call"
     } else {
-        "expected names of the detection's parts, joined with and, or, not, 1 of, all of"
+        "join the names of selections with and, or, not, 1 of, all of"
     };
     origin.error(
         &path,
-        format!("cannot be read from character {column} on: {condition:?}"),
+        format!("expected a condition, found {condition:?}, which cannot be parsed from character {column} on"),
         Some(hint),
     )
 }
 
-/// The parts of a rule, from what the parser made of it.
+/// A parsed rule as the content of a document.
 pub(super) fn rule(
     origin: &Origin,
     mut sigma: SigmaRule,
     response: Option<&Value>,
     watched: &Watched,
-) -> Result<Content, Vec<Problem>> {
-    let mut problems = Vec::new();
-    problems.extend(logsource(origin, &sigma.logsource));
+) -> Result<Content, Vec<Diagnostic>> {
+    let mut errors = Vec::new();
+    errors.extend(logsource(origin, &sigma.logsource));
     let rule = match Rule::read(origin, &sigma, response) {
         Ok(rule) => Some(rule),
         Err(found) => {
-            problems.extend(found);
+            errors.extend(found);
             None
         }
     };
-    problems.extend(language::prepare(
+    errors.extend(language::prepare(
         origin,
         "detection",
         &mut sigma.detection,
         watched,
     ));
-    let (Some(rule), true) = (rule, problems.is_empty()) else {
-        return Err(problems);
+    let (Some(rule), true) = (rule, errors.is_empty()) else {
+        return Err(errors);
     };
     sigma.id = Some(rule.id.clone());
     let sigma = Arc::new(sigma);
     let compiled = match origin.trust {
-        Trust::BuiltIn { .. } => Compiled::later(Arc::clone(&sigma)),
-        Trust::Checked => Compiled::now(&sigma)
-            .map_err(|message| vec![compile_problem(origin, "detection", &message)])?,
+        Trust::BuiltIn { .. } => Compiled::lazy(Arc::clone(&sigma)),
+        Trust::Checked => Compiled::eager(&sigma)
+            .map_err(|message| vec![compile_error(origin, "detection", &message)])?,
     };
     Ok(Content::Rule {
         sigma,
@@ -434,38 +355,26 @@ fn filter(
     origin: &Origin,
     mut sigma: FilterRule,
     watched: &Watched,
-) -> Result<Content, Vec<Problem>> {
-    let mut problems = Vec::new();
+) -> Result<Content, Vec<Diagnostic>> {
+    let mut errors = Vec::new();
     if let Some(source) = &sigma.logsource {
-        problems.extend(logsource(origin, source));
+        errors.extend(logsource(origin, source));
     }
-    problems.extend(language::prepare(
+    errors.extend(language::prepare(
         origin,
         "filter",
         &mut sigma.detection,
         watched,
     ));
-    if !problems.is_empty() {
-        return Err(problems);
+    if !errors.is_empty() {
+        return Err(errors);
     }
     let filter = Filter::read(origin, &sigma)?;
     Ok(Content::Filter(Box::new(sigma), Arc::new(filter)))
 }
 
-/// What the engine says of a detection it cannot compile.
-pub(super) fn compile_problem(origin: &Origin, section: &str, message: &str) -> Problem {
-    match message.strip_prefix("unknown detection identifier: ") {
-        Some(name) => origin.error(
-            &[section, "condition"],
-            format!("names {name:?}, which the {section} does not have"),
-            Some("expected the names that stand beside the condition"),
-        ),
-        None => origin.error(&[section], message, None),
-    }
-}
-
-/// A rule for other logs than CloudTrail's can never be met here.
-fn logsource(origin: &Origin, source: &LogSource) -> Option<Problem> {
+/// Rejects a rule for other logs than CloudTrail's, which can never match.
+fn logsource(origin: &Origin, source: &LogSource) -> Option<Diagnostic> {
     let is = |value: &Option<String>, expected: &str| {
         value
             .as_deref()
@@ -475,12 +384,12 @@ fn logsource(origin: &Origin, source: &LogSource) -> Option<Problem> {
     {
         return None;
     }
-    let said = [
+    let members = [
         ("product", &source.product),
         ("service", &source.service),
         ("category", &source.category),
     ];
-    let said: Vec<String> = said
+    let found: Vec<String> = members
         .iter()
         .filter_map(|(name, value)| value.as_ref().map(|value| format!("{name}: {value}")))
         .collect();
@@ -488,9 +397,9 @@ fn logsource(origin: &Origin, source: &LogSource) -> Option<Problem> {
         &["logsource"],
         format!(
             "expected {{product: aws, service: cloudtrail}}, found {{{}}}",
-            said.join(", ")
+            found.join(", ")
         ),
-        Some("only CloudTrail's records come here: such a rule would never be met"),
+        Some("only CloudTrail records are evaluated, so the rule would never match"),
     ))
 }
 

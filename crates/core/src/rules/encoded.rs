@@ -1,35 +1,32 @@
-//! Encodings: the modifiers by which a rule's value is looked for as it would stand in a record (`base64`,
-//! `base64offset`, `wide`, `utf16`, `utf16be`, `windash`).
+//! Encodings: the modifiers that transform the values of a rule (`base64`, `base64offset`, `wide`, `utf16`,
+//! `utf16be`, `windash`).
 //!
-//! The engine has them, but makes other values of some than the specification. Here the values are made
-//! before the engine sees them, and the modifiers go: nothing of an encoding is left to evaluate. What an
-//! encoding cannot be applied to is refused.
-//! Source: Sigma Modifiers Appendix 2.1, "Value Modifiers"; the offsets of base64 and the dashes as pySigma
-//! has them, which is the specification's reference.
+//! The engine supports them, but some of its values differ from the specification. Here, the values are encoded and
+//! the modifiers removed before the engine compiles the rule. A value that cannot be encoded is rejected.
+//! Source: Sigma Modifiers Appendix 2.1, "Value Modifiers"; for base64 offsets and dashes, pySigma, the reference
+//! implementation.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rsigma_parser::{DetectionItem, FieldSpec, Modifier, SigmaString, SigmaValue, StringPart};
 
-/// What Windows programs take for the dash of an option.
+/// The characters with which an option of a Windows program may start.
 const DASHES: [char; 5] = ['-', '/', '\u{2013}', '\u{2014}', '\u{2015}'];
-/// A value may become this many: four options.
-const MOST_VARIANTS: usize = 625;
-/// The shortest text of a value that may be anywhere in an encoded one: fewer letters of base64 are found in most
-/// texts.
-const SHORTEST: usize = 3;
+/// Maximum number of variants of a value: those of four options.
+const MAX_VARIANTS: usize = 625;
+/// Minimum length of a base64 substring; shorter ones occur in most texts.
+const MIN_BASE64: usize = 3;
 
-/// A value on its way through the modifiers.
-enum Encoding {
-    /// Text, perhaps with wildcards, in its variants.
+/// A value between two modifiers.
+enum Value {
+    /// Variants of a text, which may have wildcards.
     Text(Vec<Vec<StringPart>>),
     Bytes(Vec<u8>),
 }
 
-/// The item with its values encoded, as one item or, under `all`, as one for each value; `None`: it has no
-/// encodings.
+/// The item with its values encoded, as one item or, with `all`, one for each value. `None` if it has no encodings.
 ///
 /// # Errors
-/// Why an encoding cannot be applied.
+/// The reason why an encoding cannot be applied.
 pub(super) fn encoded(item: &DetectionItem) -> Result<Option<Vec<DetectionItem>>, String> {
     let (encodings, others): (Vec<Modifier>, Vec<Modifier>) =
         item.field.modifiers.iter().partition(|it| is_encoding(it));
@@ -40,7 +37,7 @@ pub(super) fn encoded(item: &DetectionItem) -> Result<Option<Vec<DetectionItem>>
     if count(&[Modifier::Wide, Modifier::Utf16, Modifier::Utf16be]) > 1
         || (count(&[Modifier::Base64]) > 0 && count(&[Modifier::Base64Offset]) > 0)
     {
-        return Err("has two encodings of one kind".into());
+        return Err("expected one encoding of each kind, found two".into());
     }
     let mut operators = item
         .field
@@ -49,7 +46,7 @@ pub(super) fn encoded(item: &DetectionItem) -> Result<Option<Vec<DetectionItem>>
         .skip_while(|modifier| !is_operator(modifier));
     if let Some(late) = operators.find(|modifier| is_encoding(modifier)) {
         return Err(format!(
-            "has `{}` after `contains`, `startswith` or `endswith`, which must stand last",
+            "expected `{}` before `contains`, `startswith` or `endswith`, found it after them",
             name(late)
         ));
     }
@@ -58,7 +55,7 @@ pub(super) fn encoded(item: &DetectionItem) -> Result<Option<Vec<DetectionItem>>
     };
     if let Some(other) = others.iter().find(|modifier| !is_known(modifier)) {
         return Err(format!(
-            "has `{}` with `{}`, which has no encoding",
+            "expected `{}` without `{}`, which cannot be combined with an encoding",
             name(&encodings[0]),
             format!("{other:?}").to_lowercase()
         ));
@@ -73,7 +70,7 @@ pub(super) fn encoded(item: &DetectionItem) -> Result<Option<Vec<DetectionItem>>
         .into_iter()
         .filter(|modifier| *modifier != Modifier::All)
         .collect();
-    let made = |values: Vec<SigmaString>| DetectionItem {
+    let with_values = |values: Vec<SigmaString>| DetectionItem {
         field: FieldSpec {
             modifiers: modifiers.clone(),
             ..item.field.clone()
@@ -81,9 +78,9 @@ pub(super) fn encoded(item: &DetectionItem) -> Result<Option<Vec<DetectionItem>>
         values: values.into_iter().map(SigmaValue::String).collect(),
     };
     Ok(Some(if is_all {
-        values.into_iter().map(made).collect()
+        values.into_iter().map(with_values).collect()
     } else {
-        vec![made(values.concat())]
+        vec![with_values(values.concat())]
     }))
 }
 
@@ -99,7 +96,7 @@ fn is_operator(modifier: &Modifier) -> bool {
     )
 }
 
-/// The name of an encoding; empty: it is none.
+/// The name of an encoding; empty if the modifier is not one.
 fn name(modifier: &Modifier) -> &'static str {
     match modifier {
         Modifier::Base64 => "base64",
@@ -112,24 +109,23 @@ fn name(modifier: &Modifier) -> &'static str {
     }
 }
 
-/// The texts that stand for a value.
+/// The encoded variants of a value.
 fn variants(value: &SigmaValue, encodings: &[Modifier]) -> Result<Vec<SigmaString>, String> {
     let SigmaValue::String(text) = value else {
         return Err(format!(
-            "has `{}` with a value that is no text; put it into quotation marks",
+            "expected a string for `{}`; quote the value",
             name(&encodings[0])
         ));
     };
-    let mut state = Encoding::Text(vec![text.parts.clone()]);
+    let mut state = Value::Text(vec![text.parts.clone()]);
     for encoding in encodings {
         state = step(state, encoding)?;
     }
     let texts = match state {
-        Encoding::Text(texts) => texts,
-        Encoding::Bytes(bytes) => {
+        Value::Text(texts) => texts,
+        Value::Bytes(bytes) => {
             let text = String::from_utf8(bytes).map_err(|_| {
-                "makes bytes that no text of a record can hold; add `base64` or `base64offset`"
-                    .to_owned()
+                "expected an encoding that yields text; add `base64` or `base64offset`".to_owned()
             })?;
             vec![vec![StringPart::Plain(text)]]
         }
@@ -143,7 +139,7 @@ fn variants(value: &SigmaValue, encodings: &[Modifier]) -> Result<Vec<SigmaStrin
         .collect())
 }
 
-/// A part of a text as a rule has it.
+/// A part of a text as it is written in a rule.
 fn written(part: &StringPart) -> String {
     match part {
         StringPart::Plain(plain) => plain.replace('*', "\\*").replace('?', "\\?"),
@@ -152,29 +148,29 @@ fn written(part: &StringPart) -> String {
     }
 }
 
-fn step(state: Encoding, encoding: &Modifier) -> Result<Encoding, String> {
+fn step(state: Value, encoding: &Modifier) -> Result<Value, String> {
     if *encoding == Modifier::WindAsh {
         return match state {
-            Encoding::Text(texts) => {
+            Value::Text(texts) => {
                 let mut all = Vec::new();
                 for text in &texts {
                     all.extend(dashes(text));
                 }
-                if all.len() > MOST_VARIANTS {
+                if all.len() > MAX_VARIANTS {
                     return Err(format!(
-                        "has a value with {} forms under `windash`, more than {MOST_VARIANTS}; write several shorter ones",
+                        "expected a value with at most {MAX_VARIANTS} variants for `windash`, found {}; write several shorter values",
                         all.len()
                     ));
                 }
-                Ok(Encoding::Text(all))
+                Ok(Value::Text(all))
             }
-            Encoding::Bytes(_) => Err("has `windash` after bytes; it must stand first".into()),
+            Value::Bytes(_) => Err("expected `windash` before the other encodings".into()),
         };
     }
     let mut all = Vec::new();
     let inputs: Vec<Vec<u8>> = match state {
-        Encoding::Bytes(bytes) => vec![bytes],
-        Encoding::Text(texts) => texts
+        Value::Bytes(bytes) => vec![bytes],
+        Value::Text(texts) => texts
             .iter()
             .map(|parts| plain(parts, encoding).map(String::into_bytes))
             .collect::<Result<_, _>>()?,
@@ -184,8 +180,12 @@ fn step(state: Encoding, encoding: &Modifier) -> Result<Encoding, String> {
             Modifier::Base64 => all.push(STANDARD.encode(&input)),
             Modifier::Base64Offset => all.extend(offsets(&input)?),
             _ => {
-                let text = String::from_utf8(input)
-                    .map_err(|_| format!("has `{}` after bytes", name(encoding)))?;
+                let text = String::from_utf8(input).map_err(|_| {
+                    format!(
+                        "expected `{}` before an encoding that yields bytes",
+                        name(encoding)
+                    )
+                })?;
                 let mut units: Vec<u16> = text.encode_utf16().collect();
                 if *encoding == Modifier::Utf16 {
                     units.insert(0, 0xfeff);
@@ -194,11 +194,11 @@ fn step(state: Encoding, encoding: &Modifier) -> Result<Encoding, String> {
                     Modifier::Utf16be => unit.to_be_bytes(),
                     _ => unit.to_le_bytes(),
                 });
-                return Ok(Encoding::Bytes(bytes.collect()));
+                return Ok(Value::Bytes(bytes.collect()));
             }
         }
     }
-    Ok(Encoding::Text(
+    Ok(Value::Text(
         all.into_iter()
             .map(|text| vec![StringPart::Plain(text)])
             .collect(),
@@ -211,19 +211,18 @@ fn plain(parts: &[StringPart], encoding: &Modifier) -> Result<String, String> {
         .map(|part| match part {
             StringPart::Plain(text) => Ok(text.as_str()),
             StringPart::Special(_) => Err(format!(
-                "has `{}` with a wildcard, which cannot be encoded; write \\* for the character itself",
+                "expected a value without wildcards for `{}`; write \\* for the character `*`",
                 name(encoding)
             )),
         })
         .collect()
 }
 
-/// What stays the same of a value in base64 wherever it begins in three bytes.
+/// The base64 characters that depend only on the value, for each alignment of the value to three bytes.
 fn offsets(value: &[u8]) -> Result<Vec<String>, String> {
     const STARTS: [usize; 3] = [0, 2, 3];
     const ENDS: [usize; 3] = [0, 3, 2];
-    let too_short =
-        || "has `base64offset` with a value of fewer than three bytes, too short to be looked for";
+    let too_short = || "expected a value of at least three bytes for `base64offset`";
     (0..3)
         .map(|offset| {
             let mut shifted = vec![b' '; offset];
@@ -231,7 +230,7 @@ fn offsets(value: &[u8]) -> Result<Vec<String>, String> {
             let text = STANDARD.encode(&shifted);
             let end = text.len() - ENDS[shifted.len() % 3];
             let kept = text.get(STARTS[offset]..end).unwrap_or_default();
-            if kept.len() < SHORTEST {
+            if kept.len() < MIN_BASE64 {
                 return Err(too_short().to_owned());
             }
             Ok(kept.to_owned())
@@ -239,14 +238,14 @@ fn offsets(value: &[u8]) -> Result<Vec<String>, String> {
         .collect()
 }
 
-/// The text with every dash that begins a word written in each of its forms.
+/// The variants of a text, with each leading dash of an option replaced by each of [`DASHES`].
 fn dashes(parts: &[StringPart]) -> Vec<Vec<StringPart>> {
     parts.iter().fold(vec![Vec::new()], |texts, part| {
         let forms: Vec<StringPart> = match part {
             StringPart::Plain(text) => forms(text).into_iter().map(StringPart::Plain).collect(),
             special => vec![special.clone()],
         };
-        // One too many is enough to refuse it.
+        // One more than the maximum is enough to reject the value.
         texts
             .iter()
             .flat_map(|text| {
@@ -254,25 +253,25 @@ fn dashes(parts: &[StringPart]) -> Vec<Vec<StringPart>> {
                     .iter()
                     .map(move |form| [text.as_slice(), std::slice::from_ref(form)].concat())
             })
-            .take(MOST_VARIANTS + 1)
+            .take(MAX_VARIANTS + 1)
             .collect()
     })
 }
 
 fn forms(text: &str) -> Vec<String> {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let is_alphanumeric = |c: char| c.is_alphanumeric() || c == '_';
     let mut forms = vec![String::new()];
     let mut before: Option<char> = None;
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
         let is_dash = matches!(c, '-' | '/')
-            && !before.is_some_and(is_word)
-            && rest.peek().copied().is_some_and(is_word);
+            && !before.is_some_and(is_alphanumeric)
+            && rest.peek().copied().is_some_and(is_alphanumeric);
         if is_dash {
             forms = forms
                 .iter()
                 .flat_map(|form| DASHES.map(|dash| format!("{form}{dash}")))
-                .take(MOST_VARIANTS + 1)
+                .take(MAX_VARIANTS + 1)
                 .collect();
         } else {
             forms.iter_mut().for_each(|form| form.push(c));
@@ -286,7 +285,7 @@ fn forms(text: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn made(modifiers: &[Modifier], value: &str) -> Result<Vec<String>, String> {
+    fn values(modifiers: &[Modifier], value: &str) -> Result<Vec<String>, String> {
         let item = DetectionItem {
             field: FieldSpec {
                 name: Some("f".into()),
@@ -306,9 +305,9 @@ mod tests {
         encoded(&item).map(|items| items.unwrap().iter().flat_map(texts).collect())
     }
 
-    /// The expected values are pySigma's.
+    /// The expected values are from pySigma.
     #[test]
-    fn values_are_encoded_as_the_reference_does() {
+    fn values_are_encoded_as_by_pysigma() {
         use Modifier::{Base64, Base64Offset, Contains, Utf16, Utf16be, Wide, WindAsh};
         for (modifiers, value, expected) in [
             (vec![Base64], "foobar", vec!["Zm9vYmFy"]),
@@ -344,38 +343,42 @@ mod tests {
             (vec![WindAsh], "a-b/c -", vec!["a-b/c -"]),
         ] {
             assert_eq!(
-                made(&modifiers, value),
+                values(&modifiers, value),
                 Ok(expected.into_iter().map(str::to_owned).collect()),
                 "{modifiers:?} {value}"
             );
         }
-        assert_eq!(made(&[WindAsh], "-a -b").unwrap().len(), 25);
-        assert_eq!(made(&[WindAsh, Base64], "-a").unwrap()[1], "L2E=");
+        assert_eq!(values(&[WindAsh], "-a -b").unwrap().len(), 25);
+        assert_eq!(values(&[WindAsh, Base64], "-a").unwrap()[1], "L2E=");
     }
 
     #[test]
-    fn what_has_no_encoding_is_refused() {
+    fn values_without_an_encoding_are_rejected() {
         use Modifier::{Base64, Base64Offset, Contains, Re, Utf16, Wide, WindAsh};
         for (modifiers, value, expected) in [
-            (vec![Base64], "foo*", "wildcard"),
-            (vec![Wide], "foo?", "wildcard"),
-            (vec![Base64Offset], "ab", "too short"),
-            (vec![Contains, Base64], "foobar", "must stand last"),
-            (vec![Base64, Re], "foobar", "which has no encoding"),
+            (vec![Base64], "foo*", "without wildcards"),
+            (vec![Wide], "foo?", "without wildcards"),
+            (vec![Base64Offset], "ab", "at least three bytes"),
+            (vec![Contains, Base64], "foobar", "before `contains`"),
+            (
+                vec![Base64, Re],
+                "foobar",
+                "cannot be combined with an encoding",
+            ),
             (vec![Utf16], "foobar", "add `base64`"),
-            (vec![Wide, WindAsh], "-a", "must stand first"),
-            (vec![WindAsh], "-a -b -c -d -e", "more than 625"),
+            (vec![Wide, WindAsh], "-a", "before the other encodings"),
+            (vec![WindAsh], "-a -b -c -d -e", "at most 625 variants"),
         ] {
-            let error = made(&modifiers, value).unwrap_err();
+            let error = values(&modifiers, value).unwrap_err();
             assert!(error.contains(expected), "{modifiers:?}: {error}");
         }
     }
 
-    /// Wherever a value stands in what is encoded, one of its three forms is found.
+    /// One of the three forms is found at every position of the value in the encoded text.
     #[test]
     fn every_alignment_is_found() {
         for value in ["abc", "foobar", "foobars", "12345678"] {
-            let forms = made(&[Modifier::Base64Offset, Modifier::Contains], value).unwrap();
+            let forms = values(&[Modifier::Base64Offset, Modifier::Contains], value).unwrap();
             for before in 0..4 {
                 for after in 0..4 {
                     let text = STANDARD.encode(format!(

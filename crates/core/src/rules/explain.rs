@@ -1,8 +1,7 @@
-//! Explanations: which rules a record meets, and what keeps it from the others.
+//! Explanations: which rules a record matches, and why it does not match the others.
 //!
-//! The engine tells for each part of a condition whether it holds, by the very functions that it evaluates
-//! with; here that becomes a line or two for a person. What stands in the record is shown as data, on one
-//! line, and secrets are not shown.
+//! The engine traces each selection of a condition with the same functions that evaluate it. The trace is shortened to
+//! one line for each field. Values of the record are shown on one line, without secrets.
 
 use std::sync::Arc;
 
@@ -12,38 +11,41 @@ use rsigma_eval::{
 };
 use serde_json::{Map, Value};
 
-use super::{Rule, RuleSet, comparison, compile::is_met, filter::Filter, view::RecordView};
+use super::{
+    comparison, compile::matches, filter::Filter, rule::Rule, rule_set::RuleSet, view::RecordView,
+};
 use crate::{record::Record, redact, text::one_line};
 
-/// Longest value shown, in characters.
-const VALUE: usize = 120;
-/// At most so many reasons are given for one rule.
-const REASONS: usize = 6;
+/// Maximum length of a value, in characters.
+const MAX_VALUE: usize = 120;
+/// Maximum number of reasons for one rule.
+const MAX_REASONS: usize = 6;
 
-/// What a rule makes of a record.
+/// The result of one rule for a record.
 #[derive(Debug)]
 pub struct Explanation {
     /// The rule.
     pub rule: Arc<Rule>,
-    /// Whether the record meets it.
-    pub is_met: bool,
-    /// The filter that keeps the record back from it.
+    /// Whether the record matches.
+    pub is_match: bool,
+    /// The filter that suppresses the match.
     pub filter: Option<Arc<Filter>>,
-    /// Why: what holds, or what does not.
+    /// The fields that match, or those that do not.
     pub reasons: Vec<String>,
 }
 
 impl RuleSet {
-    /// What every rule makes of a record on a day (in UTC): those met first, then those that came nearest.
+    /// The result of every rule for a record on a day (in UTC): matching rules first, then those with the fewest
+    /// fields that do not match.
     pub fn explain(&self, record: &Record, today: Date) -> Vec<Explanation> {
         let mut explanations: Vec<Explanation> = self
             .rules
             .iter()
             .map(|(rule, compiled)| {
                 let compiled = compiled.rule();
-                let is_met = RuleSet::is_met(compiled, record);
-                let filter = is_met
-                    .then(|| self.filter_of(rule, record, today))
+                let is_match = matches(compiled, &RecordView::new(record));
+                let filter = is_match
+                    .then(|| self.suppressing_filter(rule, record, today))
                     .flatten();
                 let mut reasons = reasons(compiled, record);
                 if let Some(filter) = &filter {
@@ -51,17 +53,17 @@ impl RuleSet {
                 }
                 Explanation {
                     rule: Arc::clone(rule),
-                    is_met,
+                    is_match,
                     filter,
                     reasons,
                 }
             })
             .collect();
         explanations.sort_by(|a, b| {
-            b.is_met
-                .cmp(&a.is_met)
+            b.is_match
+                .cmp(&a.is_match)
                 .then_with(|| {
-                    if a.is_met {
+                    if a.is_match {
                         b.rule.level.cmp(&a.rule.level)
                     } else {
                         a.reasons.len().cmp(&b.reasons.len())
@@ -71,65 +73,60 @@ impl RuleSet {
         });
         explanations
     }
-
-    /// Whether a record meets one rule.
-    pub(super) fn is_met(compiled: &CompiledRule, record: &Record) -> bool {
-        is_met(compiled, &RecordView::new(record))
-    }
 }
 
-/// Why a record meets a rule, or why not: a few words for each field that decides it.
+/// Why a record matches a rule, or why not: one line for each field that decides it.
 pub(super) fn reasons(compiled: &CompiledRule, record: &Record) -> Vec<String> {
     let explanation = explain_rule(compiled, &RecordView::new(record));
     let mut found = Vec::new();
     for condition in &explanation.conditions {
         if condition.matched() == explanation.matched {
-            why(condition, &mut found);
+            explain_condition(condition, &mut found);
         }
     }
     found.dedup();
-    let more = found.len().saturating_sub(REASONS);
-    found.truncate(REASONS);
+    let more = found.len().saturating_sub(MAX_REASONS);
+    found.truncate(MAX_REASONS);
     if more > 0 {
         found.push(format!("and {more} more"));
     }
     found
 }
 
-/// What makes this node what it is.
-fn why(condition: &ConditionTrace, found: &mut Vec<String>) {
+/// Adds the reasons for the result of a condition.
+fn explain_condition(condition: &ConditionTrace, found: &mut Vec<String>) {
     match condition {
         ConditionTrace::Selection {
             name, detection, ..
-        } => part(name, detection, found),
+        } => explain_selection(name, detection, found),
         ConditionTrace::And { matched, children } | ConditionTrace::Or { matched, children } => {
             for child in children.iter().filter(|child| child.matched() == *matched) {
-                why(child, found);
+                explain_condition(child, found);
             }
         }
         ConditionTrace::Not { child, .. } => {
             let before = found.len();
-            why(child, found);
-            let word = if child.matched() {
+            explain_condition(child, found);
+            let prefix = if child.matched() {
                 "excluded"
             } else {
                 "not excluded"
             };
             for reason in &mut found[before..] {
-                *reason = format!("{word}, {reason}");
+                *reason = format!("{prefix}, {reason}");
             }
         }
         ConditionTrace::Quantified {
             matched, branches, ..
         } => {
             for branch in branches.iter().filter(|branch| branch.matched == *matched) {
-                part(&branch.name, &branch.detection, found);
+                explain_selection(&branch.name, &branch.detection, found);
             }
         }
     }
 }
 
-fn part(name: &str, detection: &DetectionTrace, found: &mut Vec<String>) {
+fn explain_selection(name: &str, detection: &DetectionTrace, found: &mut Vec<String>) {
     let mut items = Vec::new();
     leaves(detection, &mut items);
     found.extend(
@@ -139,7 +136,8 @@ fn part(name: &str, detection: &DetectionTrace, found: &mut Vec<String>) {
     );
 }
 
-/// The leaves that decide a part: of alternatives of which none holds, those of the nearest.
+/// The items that decide the result of a selection. If no alternative matches, those of the alternative with the
+/// fewest.
 fn leaves<'t>(detection: &'t DetectionTrace, found: &mut Vec<&'t ItemTrace>) {
     match detection {
         DetectionTrace::AllOf { matched, items } => {
@@ -166,7 +164,7 @@ fn leaves<'t>(detection: &'t DetectionTrace, found: &mut Vec<&'t ItemTrace>) {
             found.extend(nearest.unwrap_or_default());
         }
         DetectionTrace::Keywords { item, .. } => found.push(item),
-        // Refused when rules are read.
+        // Rejected when rules are loaded.
         DetectionTrace::ArrayMatch { .. }
         | DetectionTrace::Conditional { .. }
         | DetectionTrace::Other { .. } => {}
@@ -175,14 +173,18 @@ fn leaves<'t>(detection: &'t DetectionTrace, found: &mut Vec<&'t ItemTrace>) {
 
 fn describe(item: &ItemTrace) -> String {
     let Some(field) = &item.field else {
-        let pattern = one_line(item.pattern.as_deref().unwrap_or_default(), VALUE);
+        let pattern = one_line(item.pattern.as_deref().unwrap_or_default(), MAX_VALUE);
         let found = if item.matched { "has" } else { "has no" };
         return format!("the record {found} text with {pattern:?}");
     };
     if let Some((left, right)) = comparison::described(field) {
         let (left, right) = (one_line(left, 200), one_line(&right, 200));
-        let word = if item.matched { "" } else { "not " };
-        return format!("{left} is {word}what the rule compares it with: {right}");
+        let result = if item.matched {
+            "matches"
+        } else {
+            "does not match"
+        };
+        return format!("{left} {result} the field that the rule compares it with: {right}");
     }
     let field = &one_line(field, 200);
     let is = match &item.actual {
@@ -193,25 +195,25 @@ fn describe(item: &ItemTrace) -> String {
         return format!("{field} {is}");
     }
     if item.reason == MatchReason::CaseMismatch {
-        return format!("{field} {is}, {} in another case", wanted(item));
+        return format!("{field} {is}, {} in a different case", expected(item));
     }
-    format!("{field} {is}, {}", wanted(item))
+    format!("{field} {is}, {}", expected(item))
 }
 
-/// What the item asks for.
-fn wanted(item: &ItemTrace) -> String {
-    let pattern = one_line(item.pattern.as_deref().unwrap_or_default(), VALUE);
+/// What the item expects.
+fn expected(item: &ItemTrace) -> String {
+    let pattern = one_line(item.pattern.as_deref().unwrap_or_default(), MAX_VALUE);
     match item.matcher {
-        MatcherKind::Exists if pattern == "true" => "expected it to be there".into(),
-        MatcherKind::Exists => "expected it not to be there".into(),
-        MatcherKind::Null => "expected null or nothing".into(),
+        MatcherKind::Exists if pattern == "true" => "expected it to exist".into(),
+        MatcherKind::Exists => "expected it not to exist".into(),
+        MatcherKind::Null => "expected null or a missing member".into(),
         MatcherKind::Contains => format!("expected it to contain {pattern:?}"),
-        MatcherKind::StartsWith => format!("expected it to begin with {pattern:?}"),
+        MatcherKind::StartsWith => format!("expected it to start with {pattern:?}"),
         MatcherKind::EndsWith => format!("expected it to end with {pattern:?}"),
         MatcherKind::Regex => format!("expected it to match {pattern}"),
         MatcherKind::Cidr => format!("expected an address in {pattern}"),
         MatcherKind::Numeric => format!("expected a number {pattern}"),
-        MatcherKind::FieldRef => format!("expected what {pattern} is"),
+        MatcherKind::FieldRef => format!("expected the value of {pattern}"),
         MatcherKind::OneOf => format!("expected one of {pattern}"),
         _ => format!("expected {pattern:?}"),
     }
@@ -220,7 +222,7 @@ fn wanted(item: &ItemTrace) -> String {
 /// A value of the record, without secrets.
 fn shown(field: &str, value: &Value) -> String {
     let name = field.rsplit('.').next().unwrap_or(field);
-    // An object comes here as its JSON text.
+    // An object is its JSON text here.
     let value = match value {
         Value::String(text) if text.starts_with('{') => {
             serde_json::from_str(text).unwrap_or_else(|_| value.clone())
@@ -229,5 +231,5 @@ fn shown(field: &str, value: &Value) -> String {
     };
     let mut holder = Value::Object(Map::from_iter([(name.to_owned(), value)]));
     redact::redact(&mut holder);
-    one_line(&holder[name].to_string(), VALUE)
+    one_line(&holder[name].to_string(), MAX_VALUE)
 }

@@ -1,11 +1,10 @@
-//! Filters: exceptions to rules. A record that a filter's condition does not let through is kept back from
-//! the rules the filter names, and counted.
+//! Filters: exceptions to rules. A filter suppresses the matches of the rules that it names, and suppressed
+//! matches are counted.
 //!
-//! In Sigma a filter's condition says what stays (`not selection`, most often). A slip there would silence
-//! a rule altogether, so a filter that keeps back a record of which it says nothing is refused. Every doubt
-//! is decided for the alert: an expired filter filters nothing, and neither does one that names an unknown
-//! rule.
-//! Source: Sigma Filters Specification 2.1; `expires` is this project's own member.
+//! In Sigma, a match is kept if the filter's condition is true; the condition is `not selection` most often. A
+//! mistake there could suppress every match of a rule, so a filter that suppresses a record without any of the
+//! members it selects by is rejected. An expired filter suppresses nothing.
+//! Source: Sigma Filters Specification 2.1; `expires` is an extension of this project.
 
 use std::collections::HashMap;
 
@@ -15,37 +14,40 @@ use rsigma_parser::{FilterRule, SigmaRule};
 use serde_json::{Map, Value};
 
 use super::{
-    Rule,
-    check::api::RECORD_MEMBERS,
-    checked_name,
-    compile::{self, is_met},
-    document::{Origin, compile_problem, same_id},
-    kebab_case,
-    problem::{Problem, Weight},
+    api::RECORD_MEMBERS,
+    compile::{self, compile_error, matches},
+    diagnostic::Diagnostic,
+    naming::{checked_name, kebab_case, normalized_id},
+    origin::Origin,
+    rule::Rule,
     view::RecordView,
 };
 use crate::record::Record;
 
-/// A filter, ready to evaluate.
+/// A compiled filter.
 #[derive(Debug)]
 pub struct Filter {
     /// Sigma's `id`.
     pub id: String,
-    /// Sigma's `name`, or one made of the title: what counts and alerts call it.
+    /// Sigma's `name`, or one made from the title. Counts and alerts use it.
     pub name: String,
     /// Sigma's `title`.
     pub title: String,
-    /// Ids or names of the rules it is an exception to; empty: all.
+    /// Ids or names of the rules that it applies to; empty: all rules.
     pub rules: Vec<String>,
-    /// The last day, in UTC, on which it filters.
+    /// The last day, in UTC, on which it suppresses matches.
     pub expires: Option<Date>,
     compiled: CompiledRule,
 }
 
 impl Filter {
-    pub(super) fn read(origin: &Origin, sigma: &FilterRule) -> Result<Filter, Vec<Problem>> {
+    /// Reads and compiles a parsed filter.
+    ///
+    /// # Errors
+    /// Members that are missing or malformed, or a filter that would suppress every match.
+    pub(super) fn read(origin: &Origin, sigma: &FilterRule) -> Result<Filter, Vec<Diagnostic>> {
         let error = |path: &[&str], message: String, hint: &str| {
-            vec![origin.problem(Weight::Error, path, message, Some(hint))]
+            vec![origin.error(path, message, Some(hint))]
         };
         let id = sigma
             .id
@@ -55,29 +57,29 @@ impl Filter {
                 error(
                     &["id"],
                     "is missing; expected a UUID".into(),
-                    "make one with `uuidgen`",
+                    "generate one with `uuidgen`",
                 )
             })?;
         let expires = expires(&sigma.custom_attributes).map_err(|found| {
             error(
                 &["expires"],
                 format!("expected a date such as 2026-12-31, found {found}"),
-                "it is the last day, in UTC, on which the filter keeps anything back",
+                "it is the last day, in UTC, on which the filter suppresses matches",
             )
         })?;
         let compiled =
-            compile(sigma).map_err(|message| vec![compile_problem(origin, "filter", &message)])?;
+            compile(sigma).map_err(|message| vec![compile_error(origin, "filter", &message)])?;
         if origin.lines.has(&["filter", "expires"]) {
             return Err(error(
                 &["filter", "expires"],
-                "stands in the filter's detection, where it is no date".into(),
-                "write it at the left edge, beside `title`",
+                "expected a selection, found `expires`, which is not part of `filter`".into(),
+                "write it without indentation, next to `title`",
             ));
         }
         let filter = Filter {
-            id: same_id(&id),
+            id: normalized_id(&id),
             name: match &sigma.name {
-                Some(name) => checked_name(origin, name).map_err(|problem| vec![problem])?,
+                Some(name) => checked_name(origin, name).map_err(|error| vec![error])?,
                 None => kebab_case(&sigma.title),
             },
             title: sigma.title.clone(),
@@ -85,50 +87,45 @@ impl Filter {
             expires,
             compiled,
         };
-        // Two records of which a filter says nothing: one without members, and one that has them all.
+        // Two records that no selection should match: one without members, and one with all of them.
         let empty = Record::new(0, Map::new());
         let full = RECORD_MEMBERS
             .iter()
             .map(|member| ((*member).to_owned(), Value::from("-")))
             .collect();
-        if !filter.lets_through(&empty) && !filter.lets_through(&Record::new(0, full)) {
+        if filter.suppresses(&empty) && filter.suppresses(&Record::new(0, full)) {
             return Err(error(
                 &["filter", "condition"],
-                "keeps back a record that it says nothing of, and so would silence its rules; it says what stays"
+                "would suppress all matches of its rules; a match is kept if the condition is true"
                     .into(),
-                "write `not selection`, and describe in the selection what shall not be told",
+                "write `not selection`, with a selection that matches what to suppress",
             ));
         }
         Ok(filter)
     }
 
-    /// Whether it is an exception to this rule.
-    pub fn is_about(&self, rule: &Rule) -> bool {
-        self.rules.is_empty() || self.rules.iter().any(|name| is_named(rule, name))
+    /// Whether it suppresses matches of this rule.
+    pub fn applies_to(&self, rule: &Rule) -> bool {
+        self.rules.is_empty() || self.rules.iter().any(|name| rule.is_named(name))
     }
 
-    /// Whether its last day is over.
+    /// Whether its last day has passed.
     pub fn is_expired(&self, today: Date) -> bool {
         self.expires.is_some_and(|last| today > last)
     }
 
-    /// Whether a record passes its condition.
-    pub fn lets_through(&self, record: &Record) -> bool {
-        is_met(&self.compiled, &RecordView::new(record))
+    /// Whether it suppresses the matches of a record: its condition is false.
+    pub fn suppresses(&self, record: &Record) -> bool {
+        !matches(&self.compiled, &RecordView::new(record))
     }
 
-    /// The filter's detection, for an explanation.
+    /// The compiled condition, for an explanation.
     pub(super) fn compiled(&self) -> &CompiledRule {
         &self.compiled
     }
 }
 
-/// Whether this is a rule's id or name.
-pub(super) fn is_named(rule: &Rule, name: &str) -> bool {
-    same_id(name) == rule.id || name == rule.name
-}
-
-/// A filter's condition as a rule of its own: met by what the filter lets through.
+/// Compiles the condition as that of a rule, which matches the records that the filter does not suppress.
 fn compile(sigma: &FilterRule) -> Result<CompiledRule, String> {
     let rule = SigmaRule {
         title: sigma.title.clone(),
@@ -156,24 +153,24 @@ fn compile(sigma: &FilterRule) -> Result<CompiledRule, String> {
     compile::compile(&rule)
 }
 
-/// The rules a filter names. The parser takes a missing or odd list for "all", which here must be said.
-fn targets(origin: &Origin) -> Result<Vec<String>, Vec<Problem>> {
+/// The rules that a filter names; empty for `any`. The parser reads a missing or malformed list as "all rules";
+/// here it is an error.
+fn targets(origin: &Origin) -> Result<Vec<String>, Vec<Diagnostic>> {
     let named = origin.lines.texts(&["filter", "rules"]);
     match named.as_deref() {
         Some([any]) if any.eq_ignore_ascii_case("any") => Ok(Vec::new()),
         Some(names) if !names.is_empty() && names.iter().all(|name| !name.trim().is_empty()) => {
             Ok(names.to_vec())
         }
-        _ => Err(vec![origin.problem(
-            Weight::Error,
+        _ => Err(vec![origin.error(
             &["filter", "rules"],
-            "expected a list of ids or names of rules, or `any` for all of them",
-            Some("a filter that names no rule would be an exception to every one"),
+            "expected a list of rule ids or names, or `any` for all rules",
+            Some("list the rules whose matches the filter suppresses"),
         )]),
     }
 }
 
-/// The date under `expires`; `Err`: what was found in its place.
+/// The date in `expires`. The error is what was found instead.
 fn expires(attributes: &HashMap<String, impl serde::Serialize>) -> Result<Option<Date>, String> {
     let Some(value) = attributes.get("expires") else {
         return Ok(None);

@@ -1,44 +1,43 @@
-//! Lines: where in a rule file each field stands, so that a message can name the line.
+//! The line of each field of a rule file, for error messages.
 //!
-//! The engine's parser gives values without their places; here the same text is read once more, by a YAML
-//! reader that keeps them. Only messages depend on it.
+//! The engine's parser returns values without positions. A second YAML parser reads the same text and keeps
+//! them. Only error messages depend on it.
 
 use std::collections::HashMap;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, YamlData};
 use saphyr_parser::{Event, Parser};
 
-/// Rules go five deep. YAML readers recurse, and a file must not be able to overflow the stack.
+/// Deepest nesting; rules have five levels. YAML parsers recurse, and a file must not overflow the stack.
 const MAX_DEPTH: usize = 40;
 
-/// Lines of one YAML document by path.
+/// The lines of one YAML document, by path.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     by_path: HashMap<Vec<String>, usize>,
-    /// Texts of scalars, as they stand.
+    /// Scalars, as written.
     texts: HashMap<Vec<String>, String>,
-    /// Mappings and lists, and whether they are mappings without members.
+    /// Mappings and lists; true for a mapping without members.
     structures: HashMap<Vec<String>, bool>,
-    /// Lines before the document in its file.
+    /// The number of lines before the document in its file.
     before: usize,
 }
 
 impl Lines {
-    /// The lines of a document that begins behind so many lines of its file.
+    /// Reads a document that starts after `before` lines of its file.
     ///
     /// # Errors
-    /// The text is not YAML: the line, from 1, and what is wrong.
+    /// The text is not YAML: the line, from 1, and the reason.
     pub(super) fn of(text: &str, before: usize) -> Result<Lines, (usize, String)> {
-        // At the end of the text, the reader is one line further.
+        // At the end of the text, the parser reports one line more than there is.
         let at = |line: usize| before + line.clamp(1, text.lines().count().max(1));
         let mut depth = 0_usize;
         for event in Parser::new_from_str(text) {
             let (event, span) =
                 event.map_err(|error| (at(error.marker().line()), error.info().to_owned()))?;
             if let Some(tag) = tag(&event) {
-                let message = format!(
-                    "the tag {tag} gives a value another meaning, which not every reader of rules honours"
-                );
+                let message =
+                    format!("found the tag {tag}, which YAML parsers interpret differently");
                 return Err((at(span.start.line()), message));
             }
             match event {
@@ -47,7 +46,7 @@ impl Lines {
                 _ => {}
             }
             if depth > MAX_DEPTH {
-                let message = format!("it is nested more than {MAX_DEPTH} deep");
+                let message = format!("found more than {MAX_DEPTH} levels of nesting");
                 return Err((at(span.start.line()), message));
             }
         }
@@ -97,7 +96,7 @@ impl Lines {
         }
     }
 
-    /// Names of the document's own members, each with its line.
+    /// The members of the document's top level, with their lines.
     pub(super) fn members(&self) -> Vec<(&str, usize)> {
         let mut members: Vec<(&str, usize)> = self
             .by_path
@@ -109,22 +108,22 @@ impl Lines {
         members
     }
 
-    /// Whether there is such a field.
+    /// Whether the field exists.
     pub(super) fn has(&self, path: &[&str]) -> bool {
         self.by_path.contains_key(&owned(path))
     }
 
-    /// Whether a mapping without members stands at a path.
+    /// Whether the value at a path is a mapping without members.
     pub(super) fn is_empty_mapping(&self, path: &[String]) -> bool {
         self.structures.get(path) == Some(&true)
     }
 
-    /// Whether a mapping or a list stands at a path.
+    /// Whether the value at a path is a mapping or a list.
     pub(super) fn is_structure(&self, path: &[String]) -> bool {
         self.structures.contains_key(path)
     }
 
-    /// The text of a field, or the texts of its list; `None` where it is neither.
+    /// The string at a path, or the strings of the list there; `None` if it is neither.
     pub(super) fn texts(&self, path: &[&str]) -> Option<Vec<String>> {
         if let Some(text) = self.texts.get(&owned(path)) {
             return Some(vec![text.clone()]);
@@ -145,7 +144,7 @@ impl Lines {
             .collect()
     }
 
-    /// Every path below some part of the document, with its line, in no order.
+    /// Every path below a path, with its line, unordered.
     pub(super) fn below<'l>(
         &'l self,
         part: &'l [&'l str],
@@ -158,8 +157,7 @@ impl Lines {
             .map(|(path, line)| (path.as_slice(), self.before + line))
     }
 
-    /// The first line below some part of the document where a detection names this field, whatever its
-    /// modifiers.
+    /// The first line below a path with this field of a detection, regardless of its modifiers.
     pub(super) fn line_of_field(&self, part: &[&str], field: &str) -> usize {
         self.below(part)
             .filter(|(path, _)| {
@@ -171,7 +169,7 @@ impl Lines {
             .unwrap_or_else(|| self.line(part))
     }
 
-    /// The line of a field, from 1; where the path leads nowhere, that of its nearest part.
+    /// The line of a field, from 1. If the field is missing, the line of its closest parent.
     pub(super) fn line(&self, path: &[&str]) -> usize {
         let path = owned(path);
         (1..=path.len())
@@ -226,7 +224,10 @@ mod tests {
         ] {
             let (line, message) = Lines::of(text, 0).unwrap_err();
             assert_eq!(line, 2, "{text}");
-            assert!(message.starts_with(&format!("the tag {tag} ")), "{message}");
+            assert!(
+                message.starts_with(&format!("found the tag {tag}, ")),
+                "{message}"
+            );
         }
     }
 }

@@ -1,46 +1,92 @@
-//! The reference: every rule in words, for those who get its alerts, as a page of Markdown.
+//! The reference: a Markdown page that describes every rule, for the recipients of alerts.
 //!
-//! What it says stands in the rule files; a page that is written by hand would not stay true.
+//! It is generated from the rule files (`rules document`).
 
 use std::fmt::Write;
 
 use rsigma_parser::SigmaRule;
 use serde_json::Map;
 
-use super::{Parts, Rule, RuleFile, problem::Problem, watched::Watched};
+use super::{
+    diagnostic::Diagnostic,
+    loaded::{Loaded, LoadedRule},
+    origin::RuleFile,
+    rule::Rule,
+    watched::Watched,
+};
 use crate::{actor::Actor, record::Record};
 
-/// The page about the rules of some files, by subject (the folder of a rule's file), most severe first.
+/// The subjects of the built-in rules, in the order of the page: folder and heading. Other folders come after them,
+/// with their name as heading.
+const SUBJECTS: &[(&str, &str)] = &[
+    ("cloudhsm", "CloudHSM clusters, HSMs and backups"),
+    ("denied", "Denied and failed calls"),
+    ("how-called", "How a call was made"),
+    (
+        "hsm-surroundings",
+        "Security groups, audit logs and service role of the HSMs",
+    ),
+    ("kms-key-store", "KMS key stores"),
+    ("cloudhsm-classic", "CloudHSM Classic"),
+    ("reconnaissance", "Read-only calls"),
+    ("trail", "Trail"),
+    ("trail-bucket", "Bucket of the trail"),
+    ("alert-function", "Alert function"),
+    ("alert-source", "Delivery of log files to the function"),
+    ("alert-topic", "Alert topic"),
+    ("alert-role", "Role of the function"),
+    ("alert-key", "KMS keys of the alerts"),
+    (
+        "alert-storage",
+        "Failure queue, ledger, log and rules bucket",
+    ),
+    ("alert-alarms", "Alarms"),
+    ("alert-stack", "CloudFormation stack"),
+];
+
+/// A Markdown page about the rules of some files, by subject, highest level first.
 ///
 /// # Errors
-/// All that keeps a file from being used.
-pub fn page(files: &[RuleFile], watched: &Watched) -> Result<String, Vec<Problem>> {
-    let mut parts = Parts::layered(&[], files, watched);
-    if !parts.problems.is_empty() {
-        return Err(parts.problems);
+/// All errors of the files.
+pub fn page(files: &[RuleFile], watched: &Watched) -> Result<String, Vec<Diagnostic>> {
+    let loaded = Loaded::files(files, watched);
+    if !loaded.errors.is_empty() {
+        return Err(loaded.errors);
     }
-    parts.rules.sort_by(|(a, _, _, one), (b, _, _, other)| {
-        folder(&a.file)
-            .cmp(folder(&b.file))
-            .then_with(|| other.level.cmp(&one.level))
-            .then_with(|| one.name.cmp(&other.name))
+    let mut rules = loaded.rules;
+    rules.sort_by(|one, other| {
+        subject_order(&one.origin.file)
+            .cmp(&subject_order(&other.origin.file))
+            .then_with(|| other.rule.level.cmp(&one.rule.level))
+            .then_with(|| one.rule.name.cmp(&other.rule.name))
     });
+    let subjects: Vec<&[LoadedRule]> = rules
+        .chunk_by(|one, other| folder(&one.origin.file) == folder(&other.origin.file))
+        .collect();
     let mut page = String::from(
-        "# The rules\n\n\
-        <!-- Made by `make rules-page` from the rule files; change those. -->\n\n\
-        Each rule with what it means and what its alert says to do after a call that succeeded. Words in \
-        CAPITALS stand where the alert has the record's own values. Below `low`, nothing is published unless \
-        `MIN_SEVERITY` says so.\n",
+        "# Rules\n\n\
+        <!-- Generated from the rule files by `make rules-page`. -->\n\n\
+        For each rule: what it means, and what its alert recommends after a call that succeeded. Names in CAPITALS \
+        are placeholders for values of the record. Alerts of severity `informational` are only published with \
+        `MIN_SEVERITY=informational`.\n\n",
     );
-    overview(&mut page, &parts);
-    let mut subject = None;
-    for (origin, sigma, _, rule) in &parts.rules {
-        let here = folder(&origin.file);
-        if subject != Some(here) {
-            subject = Some(here);
-            let _ = write!(page, "\n## {here}\n");
+    // Writing to a String cannot fail; likewise below.
+    for rules in &subjects {
+        let heading = heading(folder(&rules[0].origin.file));
+        let _ = writeln!(
+            page,
+            "- [{heading}](#{}) ({})",
+            anchor(heading),
+            rules.len()
+        );
+    }
+    for rules in &subjects {
+        let heading = heading(folder(&rules[0].origin.file));
+        let _ = write!(page, "\n## {heading}\n");
+        overview(&mut page, rules);
+        for loaded in *rules {
+            section(&mut page, &loaded.sigma, &loaded.rule);
         }
-        section(&mut page, sigma, rule);
     }
     Ok(page)
 }
@@ -50,10 +96,38 @@ fn folder(file: &str) -> &str {
     file.rsplit('/').nth(1).unwrap_or("rules")
 }
 
-fn overview(page: &mut String, parts: &Parts) {
-    // Writing into a String cannot fail; likewise below.
+/// A key that sorts files by the position of their subject, then by folder.
+fn subject_order(file: &str) -> (usize, &str) {
+    let folder = folder(file);
+    let position = SUBJECTS.iter().position(|(known, _)| *known == folder);
+    (position.unwrap_or(SUBJECTS.len()), folder)
+}
+
+fn heading(folder: &str) -> &str {
+    SUBJECTS
+        .iter()
+        .find(|(known, _)| *known == folder)
+        .map_or(folder, |(_, heading)| heading)
+}
+
+/// The anchor that GitHub gives to a heading.
+fn anchor(heading: &str) -> String {
+    heading
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+        .map(|c| {
+            if c == ' ' {
+                '-'
+            } else {
+                c.to_ascii_lowercase()
+            }
+        })
+        .collect()
+}
+
+fn overview(page: &mut String, rules: &[LoadedRule]) {
     page.push_str("\n| rule | level | what happened |\n|---|---|---|\n");
-    for (_, _, _, rule) in &parts.rules {
+    for LoadedRule { rule, .. } in rules {
         let _ = writeln!(
             page,
             "| [{0}](#{0}) | {1} | {2} |",

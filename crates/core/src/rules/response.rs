@@ -1,10 +1,9 @@
-//! What to do now: the text a rule carries for the person who gets the alert, with the record's values
-//! put into its placeholders.
+//! Response: the text of a rule with the next steps for the recipient of an alert, with values of the record in its
+//! placeholders.
 //!
-//! A placeholder is `{name}` or `{name|text for when the record does not say}`. The person will paste
-//! commands out of this text into a shell, and a record's values are the caller's words; so a value is
-//! put in only if it is harmless there ([`is_shell_safe`]), and otherwise counts as not said. No
-//! placeholder ever reaches a person: without a fallback the name in capitals stands in, as in AWS's
+//! A placeholder is `{name}` or `{name|fallback}`. The recipient may paste commands from this text into a shell, and
+//! the caller chose the values of the record. So a value is only inserted if a shell does not interpret it
+//! ([`is_shell_safe`]); otherwise the fallback is. Without a fallback, the name in capitals is, as in AWS's
 //! documentation (`CLUSTER_ID`).
 
 use std::sync::LazyLock;
@@ -23,7 +22,7 @@ use crate::{
     text::{is_shell_safe, one_line},
 };
 
-/// A rule's text by outcome of the call; `None`: nothing of its own to say.
+/// The texts of a rule by outcome of the call; `None` if the rule has none for an outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Response {
     success: Option<String>,
@@ -38,22 +37,22 @@ Find out whether {actor} is meant to make this call. If so, a permission is miss
 treat it as an attempt on the HSM.";
 
 const NOTHING_CHANGED_FAILED: &str = "\
-The call failed; as far as CloudTrail tells, nothing was changed.
+The call failed; according to CloudTrail, nothing was changed.
 Read the error above, and expect another attempt with other values.";
 
-const NOTHING_SAID: &str = "\
-This rule carries no instructions. Find out whether {actor} was meant to make this call.";
+const NO_INSTRUCTIONS: &str = "\
+This rule has no instructions. Find out whether {actor} was meant to make this call.";
 
-/// The step that belongs to every alert: what else the same credentials did, where the record names them.
+/// A step for every alert: look up other calls with the same credentials, if the record has them.
 pub fn follow_the_actor(record: &Record) -> Option<String> {
     let region = record.region().filter(|region| is_shell_safe(region))?;
     let key = record
         .text("userIdentity.accessKeyId")
         .filter(|key| is_shell_safe(key))?;
-    let where_else = match (other_account(record), record.account()) {
+    let purpose = match (other_account(record), record.account()) {
         (Some(theirs), Some(here)) => format!(
-            "To see what else the caller did in account {}, {region}, within 90 days (what was done in the caller's own \
-             account, {}, only that account can see):",
+            "To see what else the caller did in account {}, {region}, within 90 days (calls in the caller's own \
+             account, {}, are only visible there):",
             one_line(&here, 64),
             one_line(&theirs, 64)
         ),
@@ -62,14 +61,14 @@ pub fn follow_the_actor(record: &Record) -> Option<String> {
         ),
     };
     Some(format!(
-        "{where_else}\n    \
+        "{purpose}\n    \
          aws cloudtrail lookup-events --region {region} --lookup-attributes AttributeKey=AccessKeyId,AttributeValue={key}"
     ))
 }
 
-/// `{name}`, `{name+7d}`, `{name|fallback}`. Anything else in braces (a JMESPath, say) is plain text. Of bytes,
-/// because to compile a class of any character takes longer than to write the alert; what it finds
-/// begins and ends beside ASCII, so it is whole characters.
+/// `{name}`, `{name+7d}`, `{name|fallback}`. Anything else in braces, such as JMESPath, is plain text. The pattern
+/// matches bytes, because compiling a Unicode class takes longer than composing the alert; a match starts and ends
+/// with an ASCII character, so it contains whole characters.
 static PLACEHOLDER: LazyLock<Option<bytes::Regex>> = LazyLock::new(|| {
     bytes::Regex::new(
         r"(?-u)\{([A-Za-z][A-Za-z0-9_.]*)(?:\+([0-9]{1,4})([dh]))?(?:\|([^{}\n]*))?\}",
@@ -77,30 +76,29 @@ static PLACEHOLDER: LazyLock<Option<bytes::Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-/// The text of a group, if it is there.
+/// The text of a capture group.
 fn group<'t>(found: &Captures<'t>, number: usize) -> Option<&'t str> {
     str::from_utf8(found.get(number)?.as_bytes()).ok()
 }
 
-/// Names that are filled from more than one member, or in words of this program's.
+/// Placeholders whose value is computed by this program.
 pub(super) const COMPUTED: &[&str] = &["region", "account", "actor", "eventTime", "stopCredential"];
 
-/// Braces that were meant to be a placeholder and would reach a person as they stand: `{cluster-id}`,
-/// `{ clusterId }`, `{clusterId+7days}`. A JMESPath has a colon or begins otherwise, the AWS CLI's shorthand
-/// an equals sign.
-static NEARLY: LazyLock<Option<Regex>> =
+/// Braces that look like a misspelled placeholder: `{cluster-id}`, `{ clusterId }`, `{clusterId+7days}`. JMESPath has
+/// a colon or another first character, and the shorthand syntax of the AWS CLI has an equals sign.
+static MISSPELLED: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\{[ \t]*[A-Za-z%$][^{}:=\n]*\}").ok());
 
 impl Response {
-    /// The rule's `response`: one text for every outcome, or a mapping from outcome to text, with
-    /// `sms` for the few words that an SMS about a call that succeeded has room for.
+    /// Reads the `response` of a rule: one text for every outcome, or a mapping from outcome to text. `sms` is the
+    /// short text for an SMS about a call that succeeded.
     ///
     /// # Errors
-    /// Another type, a key that is no outcome, or braces that are no placeholder.
+    /// A wrong type, an unknown key, or a malformed placeholder.
     pub fn read(value: &Value) -> Result<Response, String> {
         let response = Response::of(value)?;
         for (outcome, text) in response.texts() {
-            if let Some(found) = no_placeholder(text) {
+            if let Some(found) = malformed_placeholder(text) {
                 return Err(format!(
                     "{outcome}: expected a placeholder such as {{clusterId}}, {{clusterId|the cluster}} or {{eventTime+7d}}, found {found}"
                 ));
@@ -109,10 +107,10 @@ impl Response {
         Ok(response)
     }
 
-    /// The same without a look at the braces.
+    /// Like [`Response::read`], without a check of the placeholders.
     ///
     /// # Errors
-    /// Another type, or a key that is no outcome.
+    /// A wrong type, or an unknown key.
     pub(super) fn of(value: &Value) -> Result<Response, String> {
         match value {
             Value::String(text) => Ok(Response {
@@ -137,18 +135,18 @@ impl Response {
                     };
                     let text = text
                         .as_str()
-                        .ok_or_else(|| format!("{outcome}: expected text, found {text}"))?;
+                        .ok_or_else(|| format!("{outcome}: expected a string, found {text}"))?;
                     *slot = Some(text.to_owned());
                 }
                 Ok(response)
             }
             other => Err(format!(
-                "expected text or a mapping from outcome to text, found {other}"
+                "expected a string or a mapping from outcome to string, found {other}"
             )),
         }
     }
 
-    /// The texts by outcome; a text that stands for several comes once.
+    /// The texts, by key.
     fn texts(&self) -> impl Iterator<Item = (&'static str, &str)> {
         [
             ("success", &self.success),
@@ -160,7 +158,7 @@ impl Response {
         .filter_map(|(outcome, text)| Some((outcome, text.as_deref()?)))
     }
 
-    /// Every placeholder's name with the outcome in whose text it stands.
+    /// The name of every placeholder, with the key of the first text that has it.
     pub(super) fn placeholders(&self) -> Vec<(&'static str, String)> {
         let Some(placeholder) = &*PLACEHOLDER else {
             return Vec::new();
@@ -177,8 +175,8 @@ impl Response {
         found
     }
 
-    /// Whether the rule has words of its own for this outcome.
-    pub fn speaks_of(&self, outcome: Outcome) -> bool {
+    /// Whether the rule has a text for this outcome.
+    pub fn covers(&self, outcome: Outcome) -> bool {
         self.template(outcome).is_some()
     }
 
@@ -190,19 +188,18 @@ impl Response {
         }
     }
 
-    /// The text for this record; for a call that changed nothing, and of which the rule says nothing,
-    /// a general one.
+    /// The text for a record. If the rule has none for the outcome of the call, a general one.
     pub fn render(&self, record: &Record, actor: &Actor) -> String {
         let outcome = record.outcome();
         let template = self.template(outcome).unwrap_or(match outcome {
-            Outcome::Success => NOTHING_SAID,
+            Outcome::Success => NO_INSTRUCTIONS,
             Outcome::Denied => NOTHING_CHANGED_DENIED,
             Outcome::Failed => NOTHING_CHANGED_FAILED,
         });
         render(template, record, actor)
     }
 
-    /// The few words for an SMS: the rule's own where the call succeeded.
+    /// The text for an SMS: the rule's `sms` if the call succeeded.
     pub fn render_sms(&self, record: &Record, actor: &Actor) -> Option<String> {
         match record.outcome() {
             Outcome::Success => self
@@ -216,17 +213,17 @@ impl Response {
 }
 
 fn render(template: &str, record: &Record, actor: &Actor) -> String {
-    // The pattern is a constant that the tests compile; without it the text would stay as it is.
+    // The tests compile this pattern. Without it, the text would not be changed.
     let Some(placeholder) = &*PLACEHOLDER else {
         return template.to_owned();
     };
     let filled = placeholder.replace_all(template.trim_end().as_bytes(), |found: &Captures<'_>| {
         let name = group(found, 1).unwrap_or_default();
         let value = match (group(found, 2), group(found, 3)) {
-            (Some(count), Some(unit)) => later(record, name, count, unit),
+            (Some(count), Some(unit)) => deadline(record, name, count, unit),
             _ => value(record, actor, name),
         };
-        // A command stays exact; in prose, a name that a caller chose must not become a link.
+        // Commands stay exact. In prose, mail programs must not turn a name that the caller chose into a link.
         let is_in_command = found.get(0).is_some_and(|whole| {
             let before = &template[..whole.start()];
             let line = before.rfind('\n').map_or(before, |at| &before[at + 1..]);
@@ -241,10 +238,10 @@ fn render(template: &str, record: &Record, actor: &Actor) -> String {
     String::from_utf8_lossy(&filled).into_owned()
 }
 
-/// The first braces that nearly are a placeholder.
-fn no_placeholder(text: &str) -> Option<&str> {
-    let (placeholder, nearly) = (PLACEHOLDER.as_ref()?, NEARLY.as_ref()?);
-    nearly
+/// The first malformed placeholder.
+fn malformed_placeholder(text: &str) -> Option<&str> {
+    let (placeholder, misspelled) = (PLACEHOLDER.as_ref()?, MISSPELLED.as_ref()?);
+    misspelled
         .find_iter(text)
         .map(|found| found.as_str())
         .find(|found| {
@@ -261,7 +258,7 @@ fn value(record: &Record, actor: &Actor, name: &str) -> Option<String> {
         "actor" => Some(actor.short.clone()),
         "eventTime" => return record.event_time().map(minutes),
         "stopCredential" => return Some(stop_the_credential(record)),
-        // A command with the name of another account's user would be about the one of the same name here.
+        // A user of another account: a command would apply to the user with the same name in this account.
         path if path.starts_with("userIdentity.")
             && path.ends_with("userName")
             && other_account(record).is_some() =>
@@ -277,8 +274,8 @@ fn value(record: &Record, actor: &Actor, name: &str) -> Option<String> {
     value.filter(|value| is_shell_safe(value))
 }
 
-/// How the credential of a call is taken out of use: a command, or where to do it. Each type of identity has
-/// another way; advice for the wrong one costs the minutes that count.
+/// How to revoke the credential of a call, which depends on the type of identity: a command, or the place in the
+/// console.
 /// Source: IAM User Guide, "Disabling permissions for temporary security credentials".
 fn stop_the_credential(record: &Record) -> String {
     let field = |name: &str| {
@@ -287,9 +284,9 @@ fn stop_the_credential(record: &Record) -> String {
             .filter(|value| is_shell_safe(value))
     };
     if let Some(account) = other_account(record) {
-        // A name of that account may be somebody else's here.
+        // Another user or role may have the same name in this account.
         return format!(
-            "The caller belongs to account {}, which alone can stop it: tell its owner. Here, take away what lets that account in (resource policies, roles).",
+            "The caller belongs to account {}; only its owner can revoke the credential. Notify the owner. In this account, remove what grants that account access (resource policies, roles).",
             one_line(&account, 64)
         );
     }
@@ -299,7 +296,7 @@ fn stop_the_credential(record: &Record) -> String {
             Some(key) if key.starts_with("AKIA") => format!(
                 "aws iam update-access-key --user-name {user} --access-key-id {key} --status Inactive"
             ),
-            // A session goes on until everything is denied to the user.
+            // A session stays valid until the user is denied everything.
             _ => format!(
                 "aws iam attach-user-policy --user-name {user} --policy-arn arn:aws:iam::aws:policy/AWSDenyAll"
             ),
@@ -316,18 +313,18 @@ fn stop_the_credential(record: &Record) -> String {
             "In IAM Identity Center: Users, the user, delete the active sessions and disable the access."
                 .into()
         }
-        Some("AWSService") => "An AWS service made the call by itself: there is none to stop.".into(),
+        Some("AWSService") => "An AWS service made the call; there is no credential to revoke.".into(),
         Some("AWSAccount") => {
-            "It is another account's: take away what lets that account in (resource policies, roles)."
+            "The credential belongs to another account. Remove what grants that account access (resource policies, roles)."
                 .into()
         }
-        _ => "At the identity provider that let it in, and in IAM: deny whatever issued the session."
+        _ => "At the identity provider and in IAM: disable the identity that issued the session."
             .into(),
     }
 }
 
-/// A point in time so long after the record's, to the minute: a deadline.
-fn later(record: &Record, name: &str, count: &str, unit: &str) -> Option<String> {
+/// A deadline: the time of the record plus a duration, to the minute.
+fn deadline(record: &Record, name: &str, count: &str, unit: &str) -> Option<String> {
     if name != "eventTime" {
         return None;
     }
@@ -345,7 +342,7 @@ pub fn minutes(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// `requestParameters.clusterId` → `CLUSTER_ID`; only the actor stands in prose.
+/// `requestParameters.clusterId` → `CLUSTER_ID`. The actor is used in prose.
 fn capitals(name: &str) -> String {
     if name == "actor" {
         return "the identity named in this alert".into();
@@ -412,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn each_identity_has_its_way_to_be_stopped() {
+    fn each_type_of_identity_has_its_own_instruction() {
         for (identity, expected) in [
             (
                 json!({"type": "IAMUser", "userName": "alice", "accessKeyId": "AKIAIOSFODNN7EXAMPLE"}),
@@ -428,13 +425,13 @@ mod tests {
             ),
             (
                 json!({"type": "AWSService"}),
-                "An AWS service made the call by itself: there is none to stop.",
+                "An AWS service made the call; there is no credential to revoke.",
             ),
         ] {
             let record = json!({ "userIdentity": identity });
             assert_eq!(filled("{stopCredential}", record), expected);
         }
-        // The user of that name here is another one.
+        // The user with this name in this account is another one.
         let foreign = json!({
             "userIdentity": {"type": "IAMUser", "userName": "alice", "accountId": "999988887777", "accessKeyId": "AKIAIOSFODNN7EXAMPLE"},
             "recipientAccountId": "111122223333", "awsRegion": "us-west-2",
@@ -444,45 +441,49 @@ mod tests {
                 "{stopCredential} {userIdentity.userName|USER_NAME} {actor}",
                 foreign.clone()
             ),
-            "The caller belongs to account 999988887777, which alone can stop it: tell its owner. Here, take away what lets that account in (resource policies, roles). USER_NAME 999988887777/alice"
+            "The caller belongs to account 999988887777; only its owner can revoke the credential. Notify the owner. In this account, remove what grants that account access (resource policies, roles). USER_NAME 999988887777/alice"
         );
         let record = Record::new(0, foreign.as_object().unwrap().clone());
         let step = follow_the_actor(&record).unwrap();
         assert!(
-            step.starts_with("To see what else the caller did in account 111122223333, us-west-2, within 90 days (what was done in the caller's own account, 999988887777, only that account can see):\n    aws cloudtrail lookup-events "),
+            step.starts_with("To see what else the caller did in account 111122223333, us-west-2, within 90 days (calls in the caller's own account, 999988887777, are only visible there):\n    aws cloudtrail lookup-events "),
             "{step}"
         );
     }
 
     #[test]
     fn an_empty_record_leaves_no_placeholder() {
-        for text in [NOTHING_CHANGED_DENIED, NOTHING_CHANGED_FAILED, NOTHING_SAID] {
+        for text in [
+            NOTHING_CHANGED_DENIED,
+            NOTHING_CHANGED_FAILED,
+            NO_INSTRUCTIONS,
+        ] {
             let filled = filled(text, json!({}));
             assert!(!filled.contains('{'), "{filled}");
         }
     }
 
     #[test]
-    fn what_a_response_may_be() {
+    fn forms_of_a_response() {
         let all = Response::read(&json!("x")).unwrap();
         assert!(
-            all.speaks_of(Outcome::Success)
-                && all.speaks_of(Outcome::Denied)
-                && all.speaks_of(Outcome::Failed)
+            all.covers(Outcome::Success)
+                && all.covers(Outcome::Denied)
+                && all.covers(Outcome::Failed)
         );
         let some = Response::read(&json!({"success": "x"})).unwrap();
-        assert!(some.speaks_of(Outcome::Success) && !some.speaks_of(Outcome::Denied));
+        assert!(some.covers(Outcome::Success) && !some.covers(Outcome::Denied));
         assert_eq!(
             Response::read(&json!({"succeeded": "x"})).unwrap_err(),
             "expected success, denied, failed or sms, found \"succeeded\""
         );
         assert_eq!(
             Response::read(&json!({"denied": 1})).unwrap_err(),
-            "denied: expected text, found 1"
+            "denied: expected a string, found 1"
         );
         assert_eq!(
             Response::read(&json!(1)).unwrap_err(),
-            "expected text or a mapping from outcome to text, found 1"
+            "expected a string or a mapping from outcome to string, found 1"
         );
     }
 }

@@ -1,17 +1,17 @@
-//! Selectors of a condition (`1 of x_*`, `all of them`), written out as the parts they mean.
+//! Selectors of a condition (`1 of x_*`, `all of them`), expanded to the selections that they name.
 //!
-//! The engine counts parts whose names begin with an underscore under a pattern, which the specification leaves
-//! out, lets the two sides of a star overlap, and takes a count of zero. So a selector becomes the names it stands
-//! for, joined with `and` or `or`, before the engine sees it.
+//! The engine deviates from the specification: its patterns also match names that start with an underscore, the
+//! text before and after a `*` may overlap, and it accepts a count of zero. Therefore a selector is replaced by the
+//! names of its selections, joined with `and` or `or`.
 //! Source: Sigma Rules Specification 2.1, "Condition".
 
 use rsigma_parser::{ConditionExpr, Quantifier, SelectorPattern};
 
-/// The condition of a section (`detection`, `filter`) without selectors; `names` are those of the section's parts.
+/// The condition of a section (`detection`, `filter`) without selectors. `names` are the section's selections.
 ///
 /// # Errors
-/// A selector that means no part, or another number of them than one or all.
-pub(super) fn written_out(
+/// Message and hint, for a selector without a selection, or with a count other than one or all.
+pub(super) fn expanded(
     condition: &ConditionExpr,
     section: &str,
     names: &[String],
@@ -19,15 +19,13 @@ pub(super) fn written_out(
     let all = |parts: &[ConditionExpr]| -> Result<Vec<ConditionExpr>, _> {
         parts
             .iter()
-            .map(|part| written_out(part, section, names))
+            .map(|part| expanded(part, section, names))
             .collect()
     };
     Ok(match condition {
         ConditionExpr::And(parts) => ConditionExpr::And(all(parts)?),
         ConditionExpr::Or(parts) => ConditionExpr::Or(all(parts)?),
-        ConditionExpr::Not(part) => {
-            ConditionExpr::Not(Box::new(written_out(part, section, names)?))
-        }
+        ConditionExpr::Not(part) => ConditionExpr::Not(Box::new(expanded(part, section, names)?)),
         ConditionExpr::Identifier(_) => condition.clone(),
         ConditionExpr::Selector {
             quantifier,
@@ -39,7 +37,7 @@ pub(super) fn written_out(
             };
             let mut chosen: Vec<ConditionExpr> = names
                 .iter()
-                .filter(|name| is_meant(pattern, name))
+                .filter(|name| matches(pattern, name))
                 .map(|name| ConditionExpr::Identifier(name.clone()))
                 .collect();
             let shown = match pattern {
@@ -48,8 +46,10 @@ pub(super) fn written_out(
             };
             if chosen.is_empty() {
                 return Err((
-                    format!("`of {shown}` names no part of the {section}"),
-                    "expected a name, or the beginning of one, that stands beside the condition",
+                    format!(
+                        "expected the name of a selection of the {section}, found `of {shown}`, which matches none"
+                    ),
+                    "add the selection, or correct the pattern",
                 ));
             }
             match quantifier {
@@ -60,8 +60,8 @@ pub(super) fn written_out(
                 Quantifier::Any | Quantifier::Count(1) => ConditionExpr::Or(chosen),
                 Quantifier::Count(count) => {
                     return Err((
-                        format!("`{count} of {shown}` is not in Sigma"),
-                        "expected `1 of` or `all of`; join parts with `and` and `or` for other numbers",
+                        format!("expected `1 of` or `all of`, found `{count} of {shown}`"),
+                        "join the names of selections with `and` and `or`",
                     ));
                 }
             }
@@ -69,18 +69,18 @@ pub(super) fn written_out(
     })
 }
 
-/// Whether a pattern means a name: a star stands for anything, and names that begin with an underscore are meant
-/// only by a pattern that does.
-fn is_meant(pattern: &str, name: &str) -> bool {
-    fn matches(pattern: &[u8], name: &[u8]) -> bool {
+/// Whether a pattern matches a name. `*` matches any text. A name that starts with an underscore is only matched
+/// by a pattern that does, too.
+fn matches(pattern: &str, name: &str) -> bool {
+    fn wildcard(pattern: &[u8], name: &[u8]) -> bool {
         match pattern.split_first() {
             None => name.is_empty(),
-            Some((b'*', rest)) => (0..=name.len()).any(|at| matches(rest, &name[at..])),
+            Some((b'*', rest)) => (0..=name.len()).any(|at| wildcard(rest, &name[at..])),
             Some((first, rest)) => name
                 .split_first()
-                .is_some_and(|(letter, others)| first == letter && matches(rest, others)),
+                .is_some_and(|(byte, others)| first == byte && wildcard(rest, others)),
         }
     }
     (!name.starts_with('_') || pattern.starts_with('_'))
-        && matches(pattern.as_bytes(), name.as_bytes())
+        && wildcard(pattern.as_bytes(), name.as_bytes())
 }

@@ -1,10 +1,9 @@
-//! How a record looks to the rule engine.
+//! A record as the rule engine reads it.
 //!
-//! rsigma looks a field up as it is written in the rule. Here a field that is not there in that
-//! spelling is looked for without regard to case, so that a record in another spelling than documented
-//! cannot pass by a rule; parameters that CloudTrail omitted are null, whatever stands in their place; and
-//! an object is its JSON text, so that `contains` sees what stands in it, as in the tools that SigmaHQ's
-//! rules were written for. Everything else is the engine's own view of JSON.
+//! It differs from the engine's own view of JSON in three ways. A field that is missing as the rule writes it is
+//! looked up regardless of case, so that a record cannot evade a rule by its spelling. Parameters that CloudTrail
+//! omitted are null, whatever value replaces them. An object is its JSON text, so that `contains` searches in it,
+//! as in the tools that SigmaHQ's rules are written for.
 
 use std::borrow::Cow;
 
@@ -28,14 +27,14 @@ impl<'r> RecordView<'r> {
     }
 }
 
-// `top_level_keys` stays at its default, which claims nothing: with the engine's list of the record's
-// own spellings, it would not even ask for a field in another one.
+// `top_level_keys` keeps its default, an unknown list. With a list of the record's keys, the engine would not look
+// up a field that differs from them in case.
 impl Event for RecordView<'_> {
     fn get_field(&self, path: &str) -> Option<EventValue<'_>> {
-        if let Some(holds) = comparison::holds(path, |path| self.get_field(path)) {
-            return Some(EventValue::Bool(holds));
+        if let Some(value) = comparison::value(path, |path| self.get_field(path)) {
+            return Some(EventValue::Bool(value));
         }
-        // As the engine has it, a member whose name holds the dots itself comes first.
+        // As in the engine, a member with dots in its name has priority over a path.
         if let Some(value) = self
             .record
             .value()
@@ -68,9 +67,9 @@ impl Event for RecordView<'_> {
     }
 }
 
-/// Every value at the path: as it is spelled, else in any case; a list on the way stands for each of its
-/// members, as in the engine's own look-up. What counts as null is for the record to say: of the members of
-/// the first object, and of those below.
+/// Collects every value at a path, regardless of case if there is none in the exact spelling. A list on the path
+/// stands for each of its items, as in the engine's own lookup. `is_null` decides which members of the first
+/// object count as null, `below` which members of nested objects do.
 fn collect<'v>(
     value: &'v Value,
     names: &[&str],
@@ -86,7 +85,7 @@ fn collect<'v>(
             let present = candidates(fields, name).filter(|(name, inner)| !is_null(name, inner));
             let mut present = present.map(|(_, inner)| inner).peekable();
             match (present.peek(), fields.get(*name)) {
-                // In the documented spelling it is alone what the rule asks for.
+                // The exact spelling has priority over others.
                 (Some(first), Some(exact)) if std::ptr::eq(*first, exact) => {
                     collect(exact, rest, [below; 2], found);
                 }
@@ -101,9 +100,9 @@ fn collect<'v>(
     }
 }
 
-/// A value as the engine's matchers take it: an object as its JSON text. A document that stands in it as text
-/// (a policy, say) has its quotation marks escaped there; rules are written as if it had not, so the text
-/// without the escapes is offered, too.
+/// A value for the engine: an object as its JSON text. A document that is a string in the object, such as a
+/// policy, has escaped quotation marks in this text. Rules are written without the escapes, so the text without
+/// them is a second value.
 fn flat(value: &Value) -> EventValue<'_> {
     match value {
         Value::Object(_) => {
@@ -119,7 +118,7 @@ fn flat(value: &Value) -> EventValue<'_> {
             EventValue::Str(text.into())
         }
         Value::Array(items) => EventValue::Array(items.iter().map(flat).collect()),
-        // The engine's own text of a fraction or of a large number is another than the record's.
+        // The engine formats fractions and large numbers differently from the record.
         Value::Number(number) if !number.is_i64() => EventValue::Array(vec![
             EventValue::from(value),
             EventValue::Str(number.to_string().into()),

@@ -1,151 +1,150 @@
-//! Watched things: the trail's bucket, the alert topic and whatever else this deployment depends on, by
-//! name, for the rules that tell when somebody touches them.
+//! Watched resources: the resources that the alerts depend on, by name, such as the bucket of the trail and the alert
+//! topic.
 //!
-//! A rule names such a thing with Sigma's modifier `expand` and a placeholder (`%trail_bucket%`). Where the
-//! deployment says the names, they take the placeholder's place; where it does not, patterns that such
-//! names usually have, so that an unconfigured rule still tells the commonest case. Some things have names
-//! without a pattern, a KMS key's ID for one: unnamed, the part of the rule that asks for it is never met,
-//! not even by a record that leaves out what the call was about.
+//! A rule refers to one with Sigma's modifier `expand` and a placeholder (`%trail_bucket%`). The configured names
+//! replace the placeholder. Without a configured name, default patterns do, which match common names. Some resources
+//! have no default pattern, such as a KMS key: without a configured name, a selection with this placeholder never
+//! matches, not even a record with omitted parameters.
 //! Source: Sigma Modifiers Appendix 2.1, `expand`.
 
 use std::collections::BTreeMap;
 
-/// A kind of thing that rules watch.
+/// A kind of watched resource.
 struct Kind {
     /// The placeholder, without its percent signs.
     name: &'static str,
-    /// What it stands for, for messages and documentation.
+    /// A description for messages and documentation.
     what: &'static str,
-    /// Sigma patterns where no name is configured; none: then nothing is watched.
-    usual: &'static [&'static str],
-    /// Sigma patterns of a configured name, `{}` in its place: an ARN, say, besides the bare name.
+    /// Sigma patterns that are used if no name is configured.
+    defaults: &'static [&'static str],
+    /// Sigma patterns for a configured name (`{}`), such as the name and its ARN.
     forms: &'static [&'static str],
-    /// What stands before the bare name in longer forms of it: an ARN with its key's ID behind the last
-    /// slash, say. A configured name is taken from there.
-    name_behind: &'static [char],
+    /// Characters before the bare name in its longer forms, such as the slash in the ARN of a key. A configured name is
+    /// shortened to the part after the last of them.
+    name_after: &'static [char],
 }
 
 const KINDS: &[Kind] = &[
     Kind {
         name: "trail_bucket",
         what: "bucket that a trail delivers to",
-        usual: &[
+        defaults: &[
             "*cloudtrail*",
             "*-trail-*",
             "*-trail",
             "aws-controltower-logs-*",
         ],
         forms: &["{}"],
-        name_behind: &[],
+        name_after: &[],
     },
     Kind {
         name: "alert_topic",
         what: "ARN of the alert topic",
-        usual: &["*cloudhsm-alerts*", "*AlertTopic*"],
-        // A subscription's ARN is the topic's with an identifier behind it.
+        defaults: &["*cloudhsm-alerts*", "*AlertTopic*"],
+        // The ARN of a subscription is the ARN of the topic and an identifier.
         forms: &["{}", "{}:*"],
-        name_behind: &[],
+        name_after: &[],
     },
     Kind {
         name: "function",
         what: "name of the function",
-        usual: &["*cloudhsm-alerts*", "*CloudHsmAlerts*"],
-        // Lambda takes a name, a part of an ARN or the whole, with or without a version behind it.
+        defaults: &["*cloudhsm-alerts*", "*CloudHsmAlerts*"],
+        // Lambda accepts a name, an ARN or a part of it, each with an optional version.
         forms: &["{}", "{}:*", "*:{}", "*:{}:*"],
-        name_behind: &[],
+        name_after: &[],
     },
     Kind {
         name: "function_role",
         what: "name of the function's role",
-        usual: &["*cloudhsm-alerts*", "*CloudHsmAlerts*"],
+        defaults: &["*cloudhsm-alerts*", "*CloudHsmAlerts*"],
         forms: &["{}"],
-        name_behind: &[],
+        name_after: &[],
     },
     Kind {
         name: "ledger_table",
         what: "name of the ledger's table",
-        usual: &["*cloudhsm-alerts*"],
-        // DynamoDB takes a name or an ARN.
+        defaults: &["*cloudhsm-alerts*"],
+        // DynamoDB accepts a name or an ARN.
         forms: &["{}", "*:table/{}"],
-        name_behind: &[],
+        name_after: &[],
     },
     Kind {
         name: "failure_queue",
         what: "name of the failure queue",
-        usual: &["*cloudhsm-alerts*"],
-        // SQS takes a URL.
+        defaults: &["*cloudhsm-alerts*"],
+        // SQS accepts a URL.
         forms: &["{}", "*/{}", "*:{}"],
-        name_behind: &[],
+        name_after: &[],
     },
     Kind {
         name: "source_topic",
         what: "ARN of the topic that names log files",
-        usual: &["*cloudtrail*"],
+        defaults: &["*cloudtrail*"],
         forms: &["{}", "{}:*"],
-        name_behind: &[],
+        name_after: &[],
     },
     Kind {
         name: "source_queue",
         what: "name of the queue that names log files",
-        usual: &["*cloudtrail*"],
+        defaults: &["*cloudtrail*"],
         forms: &["{}", "*/{}", "*:{}"],
-        name_behind: &['/', ':'],
+        name_after: &['/', ':'],
     },
     Kind {
         name: "source_rule",
         what: "name of the EventBridge rule that names log files or calls",
-        usual: &["*cloudhsm-alerts*", "*CloudHsmAlerts*"],
+        defaults: &["*cloudhsm-alerts*", "*CloudHsmAlerts*"],
         forms: &["{}"],
-        // CloudFormation puts the bus before the rule's name: `bus|rule`.
-        name_behind: &['|', '/'],
+        // In CloudFormation, the physical ID of a rule is `bus|rule`.
+        name_after: &['|', '/'],
     },
     Kind {
         name: "alarm",
         what: "name of the stack whose alarms are named `STACK-...`",
-        usual: &["*cloudhsm-alerts*", "*CloudHsmAlerts*"],
+        defaults: &["*cloudhsm-alerts*", "*CloudHsmAlerts*"],
         forms: &["{}-*"],
-        name_behind: &[],
+        name_after: &[],
     },
     Kind {
         name: "key",
         what: "ID of a KMS key of the trail, the topics, the queue or the rules",
-        // An ID says nothing about what the key is for.
-        usual: &[],
+        // The ID of a key has no pattern.
+        defaults: &[],
         forms: &["{}", "*:key/{}"],
-        name_behind: &['/'],
+        name_after: &['/'],
     },
     Kind {
         name: "log_group",
         what: "name of the function's log group",
-        usual: &["*cloudhsm-alerts*", "*CloudHsmAlerts*"],
+        defaults: &["*cloudhsm-alerts*", "*CloudHsmAlerts*"],
         forms: &["{}", "*:log-group:{}", "*:log-group:{}:*"],
-        name_behind: &[],
+        name_after: &[],
     },
     Kind {
         name: "rules_bucket",
         what: "bucket of rules of your own",
-        usual: &["*cloudhsm*rules*"],
+        defaults: &["*cloudhsm*rules*"],
         forms: &["{}"],
-        name_behind: &[],
+        name_after: &[],
     },
     Kind {
         name: "stack",
         what: "name of the stack",
-        usual: &["*cloudhsm-alerts*", "*CloudHsmAlerts*"],
-        // CloudFormation takes a name or an ARN, which has an identifier behind the name.
+        defaults: &["*cloudhsm-alerts*", "*CloudHsmAlerts*"],
+        // CloudFormation accepts a name or an ARN, which ends with an identifier.
         forms: &["{}", "*:stack/{}/*"],
-        name_behind: &[],
+        name_after: &[],
     },
 ];
 
-/// Names of watched things by placeholder.
+/// Names of watched resources, by placeholder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watched {
     names: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl Watched {
-    /// From `trail_bucket=NAME,alert_topic=ARN,…`; a key may come several times. Empty text names nothing.
+    /// Parses `trail_bucket=NAME,alert_topic=ARN,…`. A key may be repeated, and the text may be empty.
     ///
     /// # Errors
     /// An unknown key, or a part without a name.
@@ -172,10 +171,10 @@ impl Watched {
         Ok(watched)
     }
 
-    /// Adds a name, unless the placeholder is unknown.
+    /// Adds a name. An unknown placeholder is ignored.
     pub fn add(&mut self, placeholder: &str, name: &str) {
         if let Some(kind) = kind(placeholder) {
-            let name = name.rsplit(kind.name_behind).next().unwrap_or(name);
+            let name = name.rsplit(kind.name_after).next().unwrap_or(name);
             let names = self.names.entry(kind.name).or_default();
             if !names.iter().any(|known| known == name) {
                 names.push(name.to_owned());
@@ -183,20 +182,24 @@ impl Watched {
         }
     }
 
-    /// Whether this is one of the names configured for a placeholder.
+    /// Whether a name is configured for a placeholder.
     pub fn is(&self, placeholder: &str, name: &str) -> bool {
         self.names
             .get(placeholder)
             .is_some_and(|names| names.iter().any(|known| known == name))
     }
 
-    /// The Sigma patterns that take a placeholder's place, none if nothing is watched; `None`: there is no
-    /// such placeholder.
+    /// The Sigma patterns that replace a placeholder, possibly none; `None` if the placeholder is unknown.
     pub(super) fn patterns(&self, placeholder: &str) -> Option<Vec<String>> {
         let kind = kind(placeholder)?;
         let names = self.names.get(kind.name).map_or(&[][..], Vec::as_slice);
         if names.is_empty() {
-            return Some(kind.usual.iter().map(|&usual| usual.to_owned()).collect());
+            return Some(
+                kind.defaults
+                    .iter()
+                    .map(|&pattern| pattern.to_owned())
+                    .collect(),
+            );
         }
         let filled = names.iter().flat_map(|name| {
             let name = escaped(name);
@@ -206,29 +209,31 @@ impl Watched {
     }
 }
 
-/// The placeholders, for messages: `%trail_bucket%, …`.
+/// All placeholders, for messages: `%trail_bucket%, …`.
 pub(super) fn placeholders() -> String {
     known("%", "%")
 }
 
-/// Each placeholder with what it stands for and its usual patterns, for documentation.
+/// Each placeholder with its description and default patterns, for documentation.
 pub fn described() -> impl Iterator<Item = (&'static str, &'static str, &'static [&'static str])> {
-    KINDS.iter().map(|kind| (kind.name, kind.what, kind.usual))
+    KINDS
+        .iter()
+        .map(|kind| (kind.name, kind.what, kind.defaults))
 }
 
 fn kind(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name)
 }
 
-fn known(before: &str, behind: &str) -> String {
+fn known(before: &str, after: &str) -> String {
     let names: Vec<String> = KINDS
         .iter()
-        .map(|kind| format!("{before}{}{behind}", kind.name))
+        .map(|kind| format!("{before}{}{after}", kind.name))
         .collect();
     names.join(", ")
 }
 
-/// A name as a Sigma pattern that matches just it.
+/// A Sigma pattern that matches only this name.
 fn escaped(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for c in name.chars() {
@@ -245,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_take_the_placeholders_place() {
+    fn names_replace_placeholders() {
         let watched =
             Watched::parse("trail_bucket=a, trail_bucket=b*,function=hsm,trail_bucket=a").unwrap();
         assert_eq!(
@@ -266,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_form_of_a_name_is_the_name() {
+    fn a_longer_form_is_shortened_to_the_name() {
         let id = "1234abcd-12ab-34cd-56ef-1234567890ab";
         for (text, placeholder, name) in [
             (
@@ -307,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn malformed_names_are_rejected() {
         for (text, message) in [
             ("bucket", "expected KEY=NAME, found \"bucket\""),
             (

@@ -349,7 +349,7 @@ fn ordinary_records_are_skipped() {
     let ordinary = r#"{"eventSource":"s3.amazonaws.com","eventName":"GetObject","requestParameters":{"note":"cloudhsm.amazonaws.com é \u003d","empty":{}}}"#;
     let call = r#"{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup"}"#;
     let text = format!("{{\"Records\":[{ordinary},{call},{ordinary}]}}");
-    let mut log_file = LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, RULES.relevance());
+    let mut log_file = LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, RULES.prefilter());
     let mut read = Vec::new();
     let mut sink = |entry: Entry| read.push(entry.unwrap().event_name().to_owned());
     log_file.push(text.as_bytes(), &mut sink).unwrap();

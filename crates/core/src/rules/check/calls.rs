@@ -1,31 +1,29 @@
-//! Calls: which pairs of an event source and an event name can meet a detection, by AWS's own lists.
+//! Combinations of event source and event name that can match a detection, by AWS's lists.
 //!
-//! A rule whose names are all right may still ask for two of them at once. What other fields ask for is not
-//! looked at: a call that is left in may be ruled out by them, one that is left out meets the rule in no
-//! record.
+//! A rule may have only valid names and still require two of them at the same time. Other fields are ignored, so a
+//! call that remains may not match in fact, but a call that is excluded never matches.
 
 use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Detections, Modifier, Quantifier};
 
-use super::{
-    NEVER_RECORDED,
-    api::Api,
-    names::{is_versioned, matched, operations, written},
+use super::names::{is_versioned, matched, operations, written};
+use crate::rules::{
+    api::{Api, NEVER_RECORDED},
+    detection,
 };
-use crate::rules::bound;
 
 /// An event source and an event name.
 type Call<'c> = (&'c str, &'c str);
 
-/// Whether some call has all the event sources and event names that a detection asks for together. `None`:
-/// nothing can be said, because of an event source or a name that is not known.
-pub(super) fn can_be_met(detections: &Detections) -> Option<bool> {
+/// Whether a call can match all event sources and event names of a detection. `None` if this cannot be decided,
+/// because an event source or a name is not in the lists.
+pub(super) fn can_match(detections: &Detections) -> Option<bool> {
     let api = Api::known()?;
-    let items = bound::items(detections);
+    let tests = detection::field_tests(detections);
     let about = |member: &'static str| {
-        items
+        tests
             .iter()
-            .map(|item| item.item)
-            .filter(move |item| bound::is_about(item, member))
+            .map(|test| test.item)
+            .filter(move |item| detection::is_about(item, member))
     };
     let known: Vec<&str> = api.event_sources().chain([NEVER_RECORDED]).collect();
     let mut sources: Vec<&str> = Vec::new();
@@ -42,10 +40,10 @@ pub(super) fn can_be_met(detections: &Detections) -> Option<bool> {
     sources.dedup();
     let mut calls: Vec<(&str, String)> = Vec::new();
     for &source in &sources {
-        let own = [source.to_owned()];
-        let operations = operations(api, &own);
+        let sources = [source.to_owned()];
+        let operations = operations(api, &sources);
         for value in about("eventName").flat_map(|item| &item.values) {
-            if is_versioned(value, &own, &operations) {
+            if is_versioned(value, &sources, &operations) {
                 calls.push((source, written(value)));
             }
         }
@@ -63,7 +61,7 @@ pub(super) fn can_be_met(detections: &Detections) -> Option<bool> {
     )
 }
 
-/// The calls by event source and event name that may meet a condition: none of those left out can.
+/// The calls that can match a condition.
 fn possible<'c>(
     condition: &ConditionExpr,
     detections: &Detections,
@@ -84,7 +82,7 @@ fn possible<'c>(
             parts.iter().map(|part| possible(part, detections, calls)),
         ),
         ConditionExpr::Identifier(name) => of(name),
-        // An exclusion may ask for more than the call, and then leaves some of each.
+        // An exclusion may depend on other fields, too, and then excludes only some records of a call.
         ConditionExpr::Not(_) => calls.to_vec(),
         ConditionExpr::Selector {
             quantifier,
@@ -127,8 +125,8 @@ fn possible_part<'c>(part: &Detection, calls: &[Call<'c>]) -> Vec<Call<'c>> {
 }
 
 fn possible_item<'c>(item: &DetectionItem, calls: &[Call<'c>]) -> Vec<Call<'c>> {
-    let is_source = bound::is_about(item, "eventSource");
-    if !is_source && !bound::is_about(item, "eventName") {
+    let is_source = detection::is_about(item, "eventSource");
+    if !is_source && !detection::is_about(item, "eventName") {
         return calls.to_vec();
     }
     let field = if is_source {
@@ -150,15 +148,15 @@ fn possible_item<'c>(item: &DetectionItem, calls: &[Call<'c>]) -> Vec<Call<'c>> 
         .filter(|call| {
             let mut found = by_value.iter().map(|names| names.contains(&of(call)));
             if is_all {
-                found.all(|holds| holds)
+                found.all(|is_match| is_match)
             } else {
-                found.any(|holds| holds)
+                found.any(|is_match| is_match)
             }
         })
         .collect()
 }
 
-/// Those of some calls that are in one of several lists, in their order.
+/// The calls that are in at least one of several lists, in order.
 fn union<'c>(calls: &[Call<'c>], lists: impl Iterator<Item = Vec<Call<'c>>>) -> Vec<Call<'c>> {
     let lists: Vec<_> = lists.collect();
     calls

@@ -1,13 +1,10 @@
-//! The checker: what a rule's author should hear before the rule is deployed.
+//! `rules check`: errors and warnings for the author of a rule, before the rule is deployed.
 //!
-//! Loading refuses what cannot be used. The checker goes further: a rule that can never be met is this
-//! field's commonest silent failure, and nothing but knowledge of the API shows it. It holds event sources
-//! and event names against AWS's own lists (`api.rs`), each by itself (`names.rs`) and together
-//! (`calls.rs`), placeholders against what a record can have
-//! (`placeholders.rs`), and tells of rules without a near miss, of exceptions that are over, and of rules
-//! that make the function read every record.
+//! Loading rejects rules that cannot be evaluated. The check also finds rules that load and can never match, a
+//! common failure that causes no error. It compares event sources and event names with AWS's lists (`api`), each
+//! alone (`names`) and in combination (`calls`), and placeholders with the members of records (`placeholders`). It
+//! warns about rules without tests, expired filters, and rules for which the function must parse every record.
 
-pub(super) mod api;
 mod calls;
 mod names;
 mod placeholders;
@@ -16,122 +13,124 @@ use jiff::civil::Date;
 use rsigma_parser::{SigmaRule, lint};
 
 use super::{
-    Parts, Rule, RuleFile, bound, builtin_files,
+    builtin::builtin_files,
     cases::{self, Expected},
-    document::{Content, Document, Origin, read, split},
-    filter::{Filter, is_named},
-    problem::{Problem, Weight, nearest},
-    relevance::Relevance,
+    detection,
+    diagnostic::{Diagnostic, Kind, nearest},
+    document::{Content, Document, read, split},
+    filter::Filter,
+    loaded::Loaded,
+    origin::{Origin, RuleFile},
+    prefilter::Prefilter,
+    rule::Rule,
     watched::Watched,
 };
 
-/// The event source of both of CloudHSM's APIs in every record.
-/// Source: AWS CloudHSM User Guide, "Working with AWS CloudTrail and AWS CloudHSM".
-pub(super) const RECORDED: &str = "cloudhsm.amazonaws.com";
-/// The one that AWS's service model names instead.
-pub(super) const NEVER_RECORDED: &str = "cloudhsmv2.amazonaws.com";
-
-/// Checks rule files as they would be added to the built-in rules; on a day (in UTC), for filters that
-/// expire. All problems, in the order of files and lines.
-pub fn check(files: &[RuleFile], today: Date) -> Vec<Problem> {
+/// Checks rule files that are to be added to the built-in rules. `today` (in UTC) is for filters that expire.
+/// Returns all errors and warnings, in the order of files and lines.
+pub fn check(files: &[RuleFile], today: Date) -> Vec<Diagnostic> {
     let watched = Watched::default();
     let builtin = builtin_files();
-    // Whoever checks this project's own rules does not add them to themselves.
-    let is_builtin = |file: &RuleFile| builtin.iter().any(|own| own.text == file.text);
+    // The built-in rules can be checked, too; they are not added to themselves.
+    let is_builtin = |file: &RuleFile| builtin.iter().any(|known| known.text == file.text);
     let added: Vec<RuleFile> = files
         .iter()
         .filter(|file| !is_builtin(file))
         .cloned()
         .collect();
 
-    let alone = Parts::layered(&[], files, &watched);
-    let together = Parts::layered(&builtin, &added, &watched);
-    let mut problems = alone.problems;
-    for problem in together.problems {
-        if !problems.contains(&problem) {
-            problems.push(problem);
+    let alone = Loaded::files(files, &watched);
+    let together = Loaded::layered(&builtin, &added, &watched);
+    let mut diagnostics = alone.errors;
+    for error in together.errors {
+        if !diagnostics.contains(&error) {
+            diagnostics.push(error);
         }
     }
 
-    for (origin, sigma, _, rule) in &alone.rules {
-        check_rule(origin, sigma, rule, &mut problems);
-    }
-    let rules: Vec<&Rule> = together
-        .rules
-        .iter()
-        .map(|(_, _, _, rule)| &**rule)
-        .collect();
-    for (origin, sigma, filter) in &alone.filters {
-        names::check(origin, "filter", &sigma.detection, &mut problems);
-        check_filter(origin, filter, &rules, today, &mut problems);
-    }
-    replacements(&added, &watched, &builtin, &mut problems);
-    for file in files {
-        specification(file, &mut problems);
-    }
-
-    let place = |file: &str| files.iter().position(|known| known.name == file);
-    problems.sort_by_key(|problem| (place(&problem.file), problem.line, problem.weight));
-    problems.dedup();
-    problems
-}
-
-fn check_rule(origin: &Origin, sigma: &SigmaRule, rule: &Rule, problems: &mut Vec<Problem>) {
-    let mut warn = |path: &[&str], message: String, hint: &str| {
-        problems.push(origin.problem(Weight::Warning, path, message, Some(hint)));
-    };
-    if !Relevance::is_bound(sigma) {
-        warn(
-            &["detection"],
-            "is not bound to event sources: with this rule the function reads every record of every file".into(),
-            "ask for `eventSource` in a part that the condition requires",
+    for loaded in &alone.rules {
+        check_rule(
+            &loaded.origin,
+            &loaded.sigma,
+            &loaded.rule,
+            &mut diagnostics,
         );
     }
-    let used = bound::uses(&sigma.detection);
+    let rules: Vec<&Rule> = together.rules.iter().map(|loaded| &*loaded.rule).collect();
+    for loaded in &alone.filters {
+        let (origin, detection) = (&loaded.origin, &loaded.sigma.detection);
+        names::check(origin, "filter", detection, &mut diagnostics);
+        check_filter(origin, &loaded.filter, &rules, today, &mut diagnostics);
+    }
+    replacements(&added, &watched, &builtin, &mut diagnostics);
+    for file in files {
+        specification(file, &mut diagnostics);
+    }
+
+    let position = |file: &str| files.iter().position(|known| known.name == file);
+    diagnostics.sort_by_key(|found| (position(&found.file), found.line, found.kind));
+    diagnostics.dedup();
+    diagnostics
+}
+
+fn check_rule(origin: &Origin, sigma: &SigmaRule, rule: &Rule, diagnostics: &mut Vec<Diagnostic>) {
+    let mut warn = |path: &[&str], message: String, hint: &str| {
+        diagnostics.push(origin.warning(path, message, hint));
+    };
+    if !Prefilter::is_bound(sigma) {
+        warn(
+            &["detection"],
+            "expected a required `eventSource`, found none; the function must parse every record"
+                .into(),
+            "add `eventSource` to a selection that the condition requires",
+        );
+    }
+    let used = detection::used_selections(&sigma.detection);
     let mut unused: Vec<&String> = sigma
         .detection
         .named
         .keys()
-        .filter(|name| !used.iter().any(|(part, _)| part == name))
+        .filter(|name| !used.iter().any(|(selection, _)| selection == name))
         .collect();
     unused.sort();
     for name in unused {
         warn(
             &["detection", name],
-            "is used by no condition".into(),
-            "name it in the condition, or remove it",
+            "is not used by a condition".into(),
+            "add it to the condition, or remove it",
         );
     }
     let (cases, found) = cases::read(origin, sigma.custom_attributes.get("tests"));
     if found.is_empty() {
         let has = |expected| cases.iter().any(|case| case.expected == expected);
-        let missing = match (has(Expected::Meets), has(Expected::Misses)) {
+        let missing = match (has(Expected::Matches), has(Expected::Misses)) {
             (true, true) => None,
-            (false, false) => Some("has no tests"),
-            (true, false) => Some("has no near miss: no test that it must not meet"),
-            (false, true) => Some("has no test that it must meet"),
+            (false, false) => Some("expected tests, found none"),
+            (true, false) => Some("expected a test with `misses`, found none"),
+            (false, true) => Some("expected a test with `matches`, found none"),
         };
         if let Some(missing) = missing {
             warn(
                 &["tests"],
                 missing.into(),
-                "add a record that differs in the one thing that matters, under `misses:`, and one under `meets:`",
+                "add a record that matches, and a similar one that does not",
             );
         }
     }
-    problems.extend(found);
-    let before = problems.len();
-    names::check(origin, "detection", &sigma.detection, problems);
-    // A name that no record has explains by itself why the rule is never met.
-    if problems.len() == before && calls::can_be_met(&sigma.detection) == Some(false) {
-        problems.push(origin.problem(
-            Weight::Error,
+    diagnostics.extend(found);
+    let before = diagnostics.len();
+    names::check(origin, "detection", &sigma.detection, diagnostics);
+    // A wrong name already explains why the rule can never match.
+    if diagnostics.len() == before && calls::can_match(&sigma.detection) == Some(false) {
+        diagnostics.push(origin.error(
             &["detection", "condition"],
-            "no call has all the event sources and event names that it asks for together",
-            Some("a call has one of each: put names into one list, or join parts by `or`"),
+            "expected event sources and event names that a call can have together",
+            Some(
+                "a call has one of each; write the names in one list, or join selections with `or`",
+            ),
         ));
     }
-    placeholders::check(origin, sigma, rule, problems);
+    placeholders::check(origin, sigma, rule, diagnostics);
 }
 
 fn check_filter(
@@ -139,18 +138,17 @@ fn check_filter(
     filter: &Filter,
     rules: &[&Rule],
     today: Date,
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) {
     if let (Some(last), true) = (filter.expires, filter.is_expired(today)) {
-        problems.push(origin.problem(
-            Weight::Warning,
+        diagnostics.push(origin.warning(
             &["expires"],
-            format!("has expired: its last day was {last}, and it keeps nothing back any more"),
-            Some("remove the filter, or set another date"),
+            format!("expected a date in the future, found {last}; the filter no longer suppresses anything"),
+            "remove the filter, or change the date",
         ));
     }
     for name in &filter.rules {
-        if rules.iter().any(|rule| is_named(rule, name)) {
+        if rules.iter().any(|rule| rule.is_named(name)) {
             continue;
         }
         let known = rules
@@ -158,66 +156,64 @@ fn check_filter(
             .flat_map(|rule| [rule.name.as_str(), rule.id.as_str()]);
         let hint = match nearest(name, known) {
             Some(near) => format!("did you mean {near}?"),
-            None => "`cloudhsm-alerts rules list` shows the names".to_owned(),
+            None => "`cloudhsm-alerts rules list` lists the names".to_owned(),
         };
-        problems.push(origin.problem(
-            Weight::Error,
+        diagnostics.push(origin.error(
             &["filter", "rules"],
-            format!("names {name:?}, which is the id or name of no rule here or built in"),
+            format!("expected the id or name of a rule, found {name:?}"),
             Some(&hint),
         ));
     }
 }
 
-/// Tells what added files change about the built-in rules.
+/// Warns about built-in rules that the added files replace or disable.
 fn replacements(
     added: &[RuleFile],
     watched: &Watched,
     builtin: &[RuleFile],
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let own = Parts::layered(&[], builtin, watched);
-    let own = |id: &str| own.rules.iter().find(|(_, _, _, rule)| rule.id == id);
+    let builtin = Loaded::files(builtin, watched);
+    let builtin_rule = |id: &str| {
+        let mut rules = builtin.rules.iter().map(|loaded| &loaded.rule);
+        rules.find(|rule| rule.id == id)
+    };
     for file in added {
         for document in read(file, watched, &mut Vec::new()) {
             let (message, hint) = match &document.content {
-                Content::Rule { rule, .. } => match own(&rule.id) {
-                    Some((_, _, _, replaced)) => (
-                        format!("takes the place of the built-in rule {}", replaced.name),
-                        "give it an id of its own if both shall hold",
+                Content::Rule { rule, .. } => match builtin_rule(&rule.id) {
+                    Some(replaced) => (
+                        format!("replaces the built-in rule {}", replaced.name),
+                        "to keep both rules, change the id",
                     ),
                     None => continue,
                 },
-                Content::Off(id) => match own(id) {
-                    Some((_, _, _, off)) => (
-                        format!("switches the built-in rule {} off", off.name),
-                        "a filter keeps back some of its calls only, and counts them",
+                Content::Disabled(id) => match builtin_rule(id) {
+                    Some(disabled) => (
+                        format!("disables the built-in rule {}", disabled.name),
+                        "to suppress only some of its matches, write a filter",
                     ),
                     None => (
-                        format!("switches off {id}, which is the id of no built-in rule"),
-                        "`cloudhsm-alerts rules list --format json` shows the ids",
+                        format!("expected the id of a built-in rule to disable, found {id}"),
+                        "`cloudhsm-alerts rules list --format json` lists the ids",
                     ),
                 },
                 Content::Filter(..) => continue,
             };
-            problems.push(
-                document
-                    .origin
-                    .problem(Weight::Warning, &["id"], message, Some(hint)),
-            );
+            diagnostics.push(document.origin.warning(&["id"], message, hint));
         }
     }
 }
 
-/// What the engine's own checker says of the Sigma specification: dates, tags, UUIDs, misspelt members.
-fn specification(file: &RuleFile, problems: &mut Vec<Problem>) {
+/// Findings of rsigma's linter for the Sigma specification: dates, tags, UUIDs, misspelled members.
+fn specification(file: &RuleFile, diagnostics: &mut Vec<Diagnostic>) {
     for (before, text) in split(&file.text) {
         let single = RuleFile {
             name: file.name.clone(),
             text: text.to_owned(),
         };
-        // What cannot be loaded was told with more words, and the order to switch a rule off need not be a
-        // whole rule.
+        // Documents that do not load already have an error, and a document that disables a rule need not be a
+        // complete rule.
         let documents = read(&single, &Watched::default(), &mut Vec::new());
         if matches!(
             documents.as_slice(),
@@ -226,13 +222,13 @@ fn specification(file: &RuleFile, problems: &mut Vec<Problem>) {
                 ..
             }]
         ) {
-            lint_document(file, before, text, problems);
+            lint_document(file, before, text, diagnostics);
         }
     }
 }
 
-/// A document that loads: what is said of it here keeps nothing from working.
-fn lint_document(file: &RuleFile, before: usize, text: &str, problems: &mut Vec<Problem>) {
+/// Lints a document that loads. Every finding is a warning.
+fn lint_document(file: &RuleFile, before: usize, text: &str, diagnostics: &mut Vec<Diagnostic>) {
     for finding in lint::lint_yaml_str(text) {
         if matches!(
             finding.severity,
@@ -244,13 +240,13 @@ fn lint_document(file: &RuleFile, before: usize, text: &str, problems: &mut Vec<
             .span
             .map(|span| before + span.start_line as usize + 1);
         let field = finding.path.trim_matches('/').replace('/', ".");
-        // Loading has told these with more words.
-        let is_told = problems
+        // The errors and warnings from above explain more.
+        let is_known = diagnostics
             .iter()
             .any(|known| known.file == file.name && known.line == line && known.field == field);
-        if !is_told {
-            problems.push(Problem {
-                weight: Weight::Warning,
+        if !is_known {
+            diagnostics.push(Diagnostic {
+                kind: Kind::Warning,
                 file: file.name.clone(),
                 line,
                 field,

@@ -1,4 +1,4 @@
-//! Names: event sources, event names and members of a record in a rule's detection, held against AWS's own.
+//! Event sources, event names and members of a record in a detection, compared with AWS's lists.
 
 use std::collections::HashMap;
 
@@ -9,48 +9,45 @@ use rsigma_eval::{
 use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Detections, Modifier, SigmaValue};
 use serde_json::json;
 
-use super::{
-    NEVER_RECORDED, Problem, RECORDED, Weight,
-    api::{self, Api},
-    nearest,
-};
 use crate::rules::{
-    bound::{self, Item},
-    document::Origin,
+    api::{self, Api, NEVER_RECORDED, RECORDED},
+    detection::{self, FieldTest},
+    diagnostic::{Diagnostic, Kind, nearest},
+    origin::Origin,
 };
 
-/// Event source of Lambda, whose event names CloudTrail writes with a date and a version behind them.
+/// The event source of Lambda. Its event names end with a date and a version in CloudTrail.
 const LAMBDA: &str = "lambda.amazonaws.com";
 
 pub(super) fn check(
     origin: &Origin,
     section: &str,
     detections: &Detections,
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) {
     let Some(api) = Api::known() else {
         return;
     };
-    let items = bound::items(detections);
-    let is = |item: &Item<'_>, member: &str| bound::is_about(item.item, member);
+    let tests = detection::field_tests(detections);
+    let is = |test: &FieldTest<'_>, member: &str| detection::is_about(test.item, member);
     let mut names = Names {
         origin,
         section,
-        problems,
+        diagnostics,
     };
-    for item in &items {
-        names.member(item);
+    for test in &tests {
+        names.member(test);
     }
 
     let mut sources: Vec<String> = Vec::new();
-    for item in items.iter().filter(|item| is(item, "eventSource")) {
+    for test in tests.iter().filter(|test| is(test, "eventSource")) {
         let known: Vec<&str> = api.event_sources().chain([NEVER_RECORDED]).collect();
-        for value in &item.item.values {
-            let matched = matched(item.item, value, "eventSource", &known);
+        for value in &test.item.values {
+            let matched = matched(test.item, value, "eventSource", &known);
             if matched.is_empty() {
-                names.event_source(item, value, &known);
+                names.event_source(test, value, &known);
             }
-            if item.positive {
+            if test.positive {
                 sources.extend(matched.into_iter().map(str::to_owned));
             }
         }
@@ -58,53 +55,50 @@ pub(super) fn check(
     sources.sort();
     sources.dedup();
     if sources == [NEVER_RECORDED] {
-        let item = items
+        let test = tests
             .iter()
-            .find(|item| item.positive && is(item, "eventSource"));
-        if let Some(item) = item {
+            .find(|test| test.positive && is(test, "eventSource"));
+        if let Some(test) = test {
             names.push(
-                Weight::Error,
-                item,
-                format!(
-                    "{NEVER_RECORDED} is in AWS's service model, but no record has ever had it"
-                ),
-                format!("write {RECORDED}, which CloudTrail records both of CloudHSM's APIs under"),
+                Kind::Error,
+                test,
+                format!("expected {RECORDED}, found {NEVER_RECORDED}, which no record has"),
+                "CloudTrail uses the same event source for both CloudHSM APIs".into(),
             );
         }
     }
 
-    // Of a service that is not known, nothing can be said.
+    // The names of a service that is not in the lists cannot be checked.
     if sources.is_empty() || !sources.iter().all(|source| api.knows(source)) {
         return;
     }
-    for item in items.iter().filter(|item| is(item, "eventName")) {
-        let sources = &beside(item, &sources);
+    for test in tests.iter().filter(|test| is(test, "eventName")) {
+        let sources = &sources_for(test, &sources);
         let operations = operations(api, sources);
         let candidates: Vec<&str> = operations.iter().map(String::as_str).collect();
-        let dead: Vec<&SigmaValue> = item
+        let unmatched: Vec<&SigmaValue> = test
             .item
             .values
             .iter()
-            .filter(|value| matched(item.item, value, "eventName", &candidates).is_empty())
+            .filter(|value| matched(test.item, value, "eventName", &candidates).is_empty())
             .filter(|value| !is_versioned(value, sources, &operations))
             .collect();
-        let is_dead = item.positive && dead.len() == item.item.values.len();
-        for value in dead {
-            names.event_name(item, value, sources, &candidates, is_dead);
+        let can_never_match = test.positive && unmatched.len() == test.item.values.len();
+        for value in unmatched {
+            names.event_name(test, value, sources, &candidates, can_never_match);
         }
     }
-    for item in &items {
-        names.parameter(api, item, &beside(item, &sources));
+    for test in &tests {
+        names.parameter(api, test, &sources_for(test, &sources));
     }
 }
 
-/// The event sources that stand in the same mapping as an item; where none does, those of the whole
-/// detection: of two mappings in a list, each has its own.
-fn beside(item: &Item<'_>, sources: &[String]) -> Vec<String> {
-    let own: Vec<&str> = item
+/// The event sources that apply to a field: those in the same mapping, else those of the whole detection.
+fn sources_for(test: &FieldTest<'_>, sources: &[String]) -> Vec<String> {
+    let own: Vec<&str> = test
         .mapping
         .iter()
-        .filter(|other| bound::is_about(other, "eventSource"))
+        .filter(|other| detection::is_about(other, "eventSource"))
         .flat_map(|other| {
             let known: Vec<&str> = sources.iter().map(String::as_str).collect();
             other
@@ -121,7 +115,7 @@ fn beside(item: &Item<'_>, sources: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// A name of Lambda's with whatever date and version CloudTrail writes behind it.
+/// Whether a value is an operation of Lambda with any date and version.
 pub(super) fn is_versioned(value: &SigmaValue, sources: &[String], operations: &[String]) -> bool {
     let text = written(value);
     let bare = text
@@ -151,7 +145,7 @@ pub(super) fn operations(api: &Api, sources: &[String]) -> Vec<String> {
     operations
 }
 
-/// Those of some names that an item with this one value matches, by the engine itself.
+/// The names that an item with this one value matches, as evaluated by the engine.
 pub(super) fn matched<'n>(
     item: &DetectionItem,
     value: &SigmaValue,
@@ -160,7 +154,7 @@ pub(super) fn matched<'n>(
 ) -> Vec<&'n str> {
     let mut single = item.clone();
     single.field.name = Some(field.to_owned());
-    // `all` wants several values; here each is asked about by itself.
+    // `all` requires several values; here each value is evaluated alone.
     single
         .field
         .modifiers
@@ -182,7 +176,7 @@ pub(super) fn matched<'n>(
         .collect()
 }
 
-/// A value as the rule writes it.
+/// A value as it is written in the rule.
 pub(super) fn written(value: &SigmaValue) -> String {
     match value {
         SigmaValue::String(text) => text.original.clone(),
@@ -196,26 +190,26 @@ pub(super) fn written(value: &SigmaValue) -> String {
 struct Names<'n> {
     origin: &'n Origin,
     section: &'n str,
-    problems: &'n mut Vec<Problem>,
+    diagnostics: &'n mut Vec<Diagnostic>,
 }
 
 impl Names<'_> {
-    fn push(&mut self, weight: Weight, item: &Item<'_>, message: String, hint: String) {
-        let field = item.item.field.name.as_deref().unwrap_or_default();
-        let part = [self.section, item.part];
-        let line = self.origin.lines.line_of_field(&part, field);
-        self.problems.push(self.origin.problem_at(
-            weight,
+    fn push(&mut self, kind: Kind, test: &FieldTest<'_>, message: String, hint: String) {
+        let field = test.item.field.name.as_deref().unwrap_or_default();
+        let selection = [self.section, test.selection];
+        let line = self.origin.lines.line_of_field(&selection, field);
+        self.diagnostics.push(self.origin.diagnostic_at(
+            kind,
             line,
-            &[self.section, item.part, field],
+            &[self.section, test.selection, field],
             message,
             Some(&hint),
         ));
     }
 
-    /// The beginning of a field's path.
-    fn member(&mut self, item: &Item<'_>) {
-        let Some(field) = item.item.field.name.as_deref() else {
+    /// Checks the first member of a field's path.
+    fn member(&mut self, test: &FieldTest<'_>) {
+        let Some(field) = test.item.field.name.as_deref() else {
             return;
         };
         let top = field.split('.').next().unwrap_or_default();
@@ -223,27 +217,27 @@ impl Names<'_> {
             .iter()
             .any(|known| known.eq_ignore_ascii_case(top))
         {
-            self.identity(item, field);
+            self.identity(test, field);
             return;
         }
         match nearest(top, api::RECORD_MEMBERS.iter().copied()) {
             Some(near) => self.push(
-                Weight::Error,
-                item,
-                format!("no record has a member {top:?}"),
+                Kind::Error,
+                test,
+                format!("expected a member of a CloudTrail record, found {top:?}"),
                 format!("did you mean {near}?"),
             ),
             None => self.push(
-                Weight::Warning,
-                item,
-                format!("CloudTrail documents no member {top:?} of a record"),
-                "parameters of the call stand below requestParameters".into(),
+                Kind::Warning,
+                test,
+                format!("expected a documented member of a CloudTrail record, found {top:?}"),
+                "parameters of the call are in requestParameters".into(),
             ),
         }
     }
 
-    /// A member below `userIdentity`, which is the same for every service.
-    fn identity(&mut self, item: &Item<'_>, field: &str) {
+    /// Checks a path below `userIdentity`.
+    fn identity(&mut self, test: &FieldTest<'_>, field: &str) {
         let mut path = field.split('.');
         if !path
             .next()
@@ -253,24 +247,24 @@ impl Names<'_> {
         }
         match api::misspelt_identity(path) {
             Some((name, Some(near))) => self.push(
-                Weight::Error,
-                item,
-                format!("no userIdentity has a member {name:?}"),
+                Kind::Error,
+                test,
+                format!("expected a member of userIdentity, found {name:?}"),
                 format!("did you mean {near}?"),
             ),
             Some((name, None)) => self.push(
-                Weight::Warning,
-                item,
-                format!("CloudTrail documents no member {name:?} of a userIdentity"),
-                "its page \"userIdentity element\" lists them".into(),
+                Kind::Warning,
+                test,
+                format!("expected a documented member of userIdentity, found {name:?}"),
+                "see \"CloudTrail userIdentity element\" in the CloudTrail User Guide".into(),
             ),
             None => {}
         }
     }
 
-    /// A member of the request or the response, where the service's are known.
-    fn parameter(&mut self, api: &Api, item: &Item<'_>, sources: &[String]) {
-        let Some(field) = item.item.field.name.as_deref() else {
+    /// Checks a member of the request or the response of a known service.
+    fn parameter(&mut self, api: &Api, test: &FieldTest<'_>, sources: &[String]) {
+        let Some(field) = test.item.field.name.as_deref() else {
             return;
         };
         let mut names = field.split('.');
@@ -289,46 +283,45 @@ impl Names<'_> {
         }
         if let Some(near) = nearest(name, api.members(sources)) {
             self.push(
-                Weight::Error,
-                item,
-                format!("no call of {} has a member {name:?}", sources.join(", ")),
+                Kind::Error,
+                test,
+                format!(
+                    "expected a member of a call of {}, found {name:?}",
+                    sources.join(", ")
+                ),
                 format!("did you mean {near}?"),
             );
         }
     }
 
-    fn event_source(&mut self, item: &Item<'_>, value: &SigmaValue, known: &[&str]) {
-        // Null asks whether it is there at all.
+    fn event_source(&mut self, test: &FieldTest<'_>, value: &SigmaValue, known: &[&str]) {
+        // Null and true or false test whether the field exists.
         if matches!(value, SigmaValue::Null | SigmaValue::Bool(_)) {
             return;
         }
         let text = written(value);
         let is_plausible = text.to_ascii_lowercase().ends_with(".amazonaws.com");
-        let (weight, message, hint) = match nearest(&text, known.iter().copied()) {
+        let (kind, message, hint) = match nearest(&text, known.iter().copied()) {
             Some(near) => (
-                Weight::Error,
+                Kind::Error,
                 format!("expected an event source of AWS, found {text:?}"),
                 format!("did you mean {near}?"),
             ),
             None if is_plausible => (
-                Weight::Warning,
-                format!("{text:?} is no event source that this program knows of"),
-                "see the eventSource of a record of that service".into(),
+                Kind::Warning,
+                format!("expected a known event source, found {text:?}"),
+                "compare it with the eventSource of a record of the service".into(),
             ),
             None => (
-                Weight::Error,
+                Kind::Error,
                 format!("expected an event source of AWS, found {text:?}"),
-                "they end in .amazonaws.com, such as cloudhsm.amazonaws.com".into(),
+                "event sources end in .amazonaws.com, such as cloudhsm.amazonaws.com".into(),
             ),
         };
-        // An exclusion that never holds loses nothing.
+        // An exclusion that never matches loses no alert.
         self.push(
-            if item.positive {
-                weight
-            } else {
-                Weight::Warning
-            },
-            item,
+            if test.positive { kind } else { Kind::Warning },
+            test,
             message,
             hint,
         );
@@ -336,11 +329,11 @@ impl Names<'_> {
 
     fn event_name(
         &mut self,
-        item: &Item<'_>,
+        test: &FieldTest<'_>,
         value: &SigmaValue,
         sources: &[String],
         operations: &[&str],
-        is_dead: bool,
+        can_never_match: bool,
     ) {
         if matches!(value, SigmaValue::Null | SigmaValue::Bool(_)) {
             return;
@@ -349,8 +342,8 @@ impl Names<'_> {
         let hint = match nearest(&text, operations.iter().copied()) {
             Some(near) => format!("did you mean {near}?"),
             None => match elsewhere(&text) {
-                Some(source) => format!("{source} has an operation of that name"),
-                None => "no record has it; see the API reference".into(),
+                Some(source) => format!("{source} has an operation with this name"),
+                None => "see the API reference of the service".into(),
             },
         };
         let sources: Vec<&str> = sources
@@ -358,22 +351,25 @@ impl Names<'_> {
             .map(String::as_str)
             .filter(|source| *source != NEVER_RECORDED)
             .collect();
-        let message = format!("{} has no operation {text:?}", sources.join(", "));
-        // Other values of the list may still be met.
+        let message = format!(
+            "expected an operation of {}, found {text:?}",
+            sources.join(", ")
+        );
+        // Other values of the list may still match.
         self.push(
-            if is_dead {
-                Weight::Error
+            if can_never_match {
+                Kind::Error
             } else {
-                Weight::Warning
+                Kind::Warning
             },
-            item,
+            test,
             message,
             hint,
         );
     }
 }
 
-/// Another event source with this operation.
+/// An event source with this operation.
 fn elsewhere(operation: &str) -> Option<&'static str> {
     let api = Api::known()?;
     api.event_sources().find(|source| {

@@ -1,18 +1,25 @@
-//! Placeholders: whether a record that meets the rule can fill what its response leaves open.
+//! Placeholders: whether a record that matches the rule can have the members that its response refers to.
 //!
-//! A name that no record has is a slip: the person at night would read `CLUSTERID` or the fallback every
-//! time.
+//! With a misspelled name, every alert would contain the fallback, or `CLUSTERID` instead of the cluster's ID.
 
 use rsigma_parser::SigmaRule;
 
-use super::{
-    NEVER_RECORDED, Problem, Weight,
-    api::{self, Api},
-    names, nearest,
+use super::names;
+use crate::rules::{
+    api::{self, Api, NEVER_RECORDED},
+    detection,
+    diagnostic::{Diagnostic, nearest},
+    origin::Origin,
+    response,
+    rule::Rule,
 };
-use crate::rules::{Rule, bound, document::Origin, response};
 
-pub(super) fn check(origin: &Origin, sigma: &SigmaRule, rule: &Rule, problems: &mut Vec<Problem>) {
+pub(super) fn check(
+    origin: &Origin,
+    sigma: &SigmaRule,
+    rule: &Rule,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
     let Some(api) = Api::known() else {
         return;
     };
@@ -27,27 +34,26 @@ pub(super) fn check(origin: &Origin, sigma: &SigmaRule, rule: &Rule, problems: &
         } else {
             &["response"]
         };
-        problems.push(origin.problem(
-            Weight::Error,
+        diagnostics.push(origin.error(
             path,
-            format!("no record that meets this rule can fill {{{name}}}"),
+            format!("expected a placeholder that matching records can fill, found {{{name}}}"),
             Some(&hint),
         ));
     }
 }
 
-/// Event sources and event names that the rule's detection asks for.
+/// The event sources and event names that the detection requires.
 fn calls(api: &Api, sigma: &SigmaRule) -> (Vec<String>, Vec<String>) {
-    let items = bound::items(&sigma.detection);
+    let tests = detection::field_tests(&sigma.detection);
     let of = |field: &str, known: &[&str]| -> Vec<String> {
-        let mut found: Vec<String> = items
+        let mut found: Vec<String> = tests
             .iter()
-            .filter(|item| item.positive && bound::is_about(item.item, field))
-            .flat_map(|item| {
-                item.item
+            .filter(|test| test.positive && detection::is_about(test.item, field))
+            .flat_map(|test| {
+                test.item
                     .values
                     .iter()
-                    .flat_map(|value| names::matched(item.item, value, field, known))
+                    .flat_map(|value| names::matched(test.item, value, field, known))
             })
             .map(str::to_owned)
             .collect();
@@ -65,7 +71,7 @@ fn calls(api: &Api, sigma: &SigmaRule) -> (Vec<String>, Vec<String>) {
     (sources, operations)
 }
 
-/// `Err`: why not, as a hint.
+/// Whether a record of these calls can have the member. The error is a hint.
 fn can_be_filled(
     api: &Api,
     sources: &[String],
@@ -84,20 +90,20 @@ fn can_be_filled(
     if !top.is_empty() && !is_one_of(api::RECORD_MEMBERS, top) {
         return Err(match nearest(top, api::RECORD_MEMBERS.iter().copied()) {
             Some(near) => format!("did you mean {near}?"),
-            None => "a path begins with a member of a record, such as requestParameters".into(),
+            None => "start the path with a member of a record, such as requestParameters".into(),
         });
     }
     let is_identity = top.eq_ignore_ascii_case("userIdentity");
     if is_identity && !is_one_of(api::IDENTITY, last) {
         return Err(match nearest(last, api::IDENTITY.iter().copied()) {
             Some(near) => format!("did you mean {near}?"),
-            None => "a userIdentity has no such member".into(),
+            None => "userIdentity has no such member".into(),
         });
     }
     let is_of_the_call = ["", "requestParameters", "responseElements"]
         .iter()
         .any(|part| part.eq_ignore_ascii_case(top));
-    // What other services and additional data hold is not known.
+    // The members of other services and of additional data are not in the lists.
     if !is_of_the_call || sources.is_empty() || !sources.iter().all(|source| api.knows(source)) {
         return Ok(());
     }
@@ -111,7 +117,10 @@ fn can_be_filled(
         .members(sources)
         .filter(|member| !member.eq_ignore_ascii_case(last));
     Err(match nearest(last, others) {
-        Some(near) => format!("did you mean {near}? A name is that of a member of the call's request or response"),
-        None => "expected a member of the call's request or response, or region, account, actor, eventTime".into(),
+        Some(near) => format!("did you mean {near}?"),
+        None => {
+            "use a member of the call's request or response, or region, account, actor, eventTime"
+                .into()
+        }
     })
 }

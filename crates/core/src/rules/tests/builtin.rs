@@ -1,4 +1,4 @@
-//! The pack: every call told with the right level, whoever made it and whatever became of it.
+//! The built-in rules: every call matches with the right level, for all callers and outcomes.
 
 use super::*;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     severity::Severity,
 };
 
-/// Mutating calls with the level and the rule of one that succeeded, made by a person in an ordinary way.
+/// Mutating calls with the level and the rule that a successful call by a user matches.
 const MUTATING: &[(&str, &str)] = &[
     ("DeleteBackup", "critical hsm-backup-deleted"),
     ("DeleteHsm", "critical hsm-deleted"),
@@ -39,8 +39,8 @@ const MUTATING: &[(&str, &str)] = &[
     ("ModifyLunaClient", "high hsm-classic-client-modified"),
 ];
 
-fn severity_of(met: &str) -> Severity {
-    met.split(' ').next().unwrap().parse().unwrap()
+fn severity_of(matched: &str) -> Severity {
+    matched.split(' ').next().unwrap().parse().unwrap()
 }
 
 #[test]
@@ -57,7 +57,11 @@ fn every_mutating_operation_has_its_rule_and_level() {
             if *event_name == "CreateCluster" {
                 record["requestParameters"]["hsmType"] = "hsm2m.medium".into();
             }
-            assert_eq!(met(rules, record), [*expected], "{event_name} of {source}");
+            assert_eq!(
+                matched(rules, record),
+                [*expected],
+                "{event_name} of {source}"
+            );
         }
         for source in [
             "kms.amazonaws.com",
@@ -67,7 +71,7 @@ fn every_mutating_operation_has_its_rule_and_level() {
             let mut record = call(event_name);
             record["eventSource"] = source.into();
             assert_eq!(
-                met(rules, record),
+                matched(rules, record),
                 Vec::<String>::new(),
                 "{event_name} of {source}"
             );
@@ -77,7 +81,7 @@ fn every_mutating_operation_has_its_rule_and_level() {
 
 #[test]
 fn the_list_above_is_all_that_aws_has() {
-    let api = check::api::Api::known().unwrap();
+    let api = Api::known().unwrap();
     let mut mutating: Vec<&str> = api
         .operations("cloudhsm.amazonaws.com")
         .filter(|name| {
@@ -95,7 +99,7 @@ fn the_list_above_is_all_that_aws_has() {
 #[test]
 fn read_only_calls_are_informational_unless_denied() {
     let rules = builtin();
-    let api = check::api::Api::known().unwrap();
+    let api = Api::known().unwrap();
     let read_only = api
         .operations("cloudhsm.amazonaws.com")
         .filter(|name| !MUTATING.iter().any(|(mutating, _)| mutating == name));
@@ -103,17 +107,17 @@ fn read_only_calls_are_informational_unless_denied() {
         for identity in identities() {
             let mut record = call(event_name);
             record["userIdentity"] = identity;
-            let levels: Vec<Severity> = met(rules, record.clone())
+            let levels: Vec<Severity> = matched(rules, record.clone())
                 .iter()
                 .map(|rule| severity_of(rule))
                 .collect();
             assert_eq!(levels, [Severity::Informational], "{record}");
             record["errorCode"] = "AccessDenied".into();
             record["requestParameters"] = Value::Null;
-            let met = met(rules, record);
+            let names = matched(rules, record);
             assert!(
-                met.contains(&"medium hsm-reconnaissance-denied".to_owned()),
-                "{met:?}"
+                names.contains(&"medium hsm-reconnaissance-denied".to_owned()),
+                "{names:?}"
             );
         }
     }
@@ -132,11 +136,11 @@ fn identities() -> Vec<Value> {
 }
 
 #[test]
-fn every_mutating_call_is_told_whoever_made_it_and_whatever_became_of_it() {
+fn every_mutating_call_matches_for_all_callers_and_outcomes() {
     let rules = builtin();
     for (event_name, expected) in MUTATING {
         for identity in identities() {
-            // What the service itself deletes is its retention policy at work.
+            // The service deletes backups according to the retention policy.
             let is_purge = *event_name == "DeleteBackup" && identity["type"] == "AWSService";
             let expected = if is_purge {
                 "informational hsm-backup-purged"
@@ -158,25 +162,25 @@ fn every_mutating_call_is_told_whoever_made_it_and_whatever_became_of_it() {
                 let record = record(fields.clone());
                 assert_eq!(record.outcome(), outcome, "{fields}");
                 let actor = Actor::of(&record);
-                let finding = Finding::of(record.clone(), rules, TODAY).expect("told");
+                let finding = Finding::of(record.clone(), rules, TODAY).expect("a match");
                 let rule = finding
                     .rules
                     .iter()
                     .find(|rule| rule.name == expected_name)
-                    .unwrap_or_else(|| panic!("{expected_name} does not meet {fields}"));
+                    .unwrap_or_else(|| panic!("{expected_name} does not match {fields}"));
                 assert_eq!(rule.level.as_str(), expected_level);
                 assert!(finding.severity() >= rule.level);
                 let text = rule.response().render(&record, &actor);
                 assert!(
-                    !text.is_empty() && !text.contains("carries no instructions"),
+                    !text.is_empty() && !text.contains("has no instructions"),
                     "{fields}"
                 );
                 let is_root = identity["type"] == "Root";
-                let says_root = finding
+                let matches_root = finding
                     .rules
                     .iter()
                     .any(|rule| rule.name == "hsm-called-by-root");
-                assert_eq!(says_root, is_root, "{fields}");
+                assert_eq!(matches_root, is_root, "{fields}");
                 let names: Vec<&str> = finding
                     .rules
                     .iter()
@@ -198,7 +202,7 @@ fn every_mutating_call_is_told_whoever_made_it_and_whatever_became_of_it() {
 }
 
 #[test]
-fn a_call_whose_parameters_were_left_out_is_taken_for_the_worse() {
+fn omitted_parameters_match_the_more_severe_rules() {
     let rules = builtin();
     for (event_name, expected) in [
         (
@@ -236,9 +240,9 @@ fn a_call_whose_parameters_were_left_out_is_taken_for_the_worse() {
     ] {
         let mut record = call(event_name);
         record["requestParameters"] = Value::Null;
-        assert_eq!(met(rules, record.clone()), expected);
+        assert_eq!(matched(rules, record.clone()), expected);
         record.as_object_mut().unwrap().remove("requestParameters");
-        assert_eq!(met(rules, record), expected);
+        assert_eq!(matched(rules, record), expected);
     }
 }
 
@@ -251,7 +255,11 @@ fn a_mention_in_another_field_is_not_a_call() {
         json!({"requestParameters": {"Records": [call("DeleteBackup")]}}),
         json!({}),
     ] {
-        assert_eq!(met(rules, record.clone()), Vec::<String>::new(), "{record}");
+        assert_eq!(
+            matched(rules, record.clone()),
+            Vec::<String>::new(),
+            "{record}"
+        );
     }
 }
 
@@ -283,30 +291,30 @@ fn odd_types_neither_panic_nor_hide_a_call() {
             ] {
                 let mut record = call(event_name);
                 record[field] = odd.clone();
-                let met = met(rules, record);
+                let names = matched(rules, record);
                 assert!(
-                    met.iter().any(|rule| rule == expected),
-                    "{event_name}, {field} = {odd}: {met:?}"
+                    names.iter().any(|rule| rule == expected),
+                    "{event_name}, {field} = {odd}: {names:?}"
                 );
             }
         }
     }
-    // Even the names themselves: in a list they are still there.
+    // The names themselves may be in a list.
     let mut record = call("DeleteBackup");
     record["eventName"] = json!(["DeleteBackup"]);
     record["eventSource"] = json!(["cloudhsm.amazonaws.com"]);
-    assert!(met(rules, record).contains(&"critical hsm-backup-deleted".to_owned()));
+    assert!(matched(rules, record).contains(&"critical hsm-backup-deleted".to_owned()));
 }
 
 #[test]
-fn every_rule_passes_its_own_tests_and_has_both_kinds() {
+fn every_rule_passes_its_tests_and_has_both_kinds() {
     let tested = cases::run(&builtin_files(), &Watched::default()).unwrap();
     assert_eq!(tested.len(), BUILTIN.len());
     for rule in tested {
         for (case, outcome) in &rule.cases {
             assert_eq!(*outcome, Ok(()), "{}: {}", rule.rule, case.name);
         }
-        for expected in [Expected::Meets, Expected::Misses] {
+        for expected in [Expected::Matches, Expected::Misses] {
             assert!(
                 rule.cases.iter().any(|(case, _)| case.expected == expected),
                 "{}",
@@ -317,9 +325,9 @@ fn every_rule_passes_its_own_tests_and_has_both_kinds() {
 }
 
 #[test]
-fn the_checker_finds_nothing_in_the_pack() {
-    let problems = check::check(&builtin_files(), TODAY);
-    assert_eq!(problems, []);
+fn the_check_finds_nothing_in_the_built_in_rules() {
+    let diagnostics = check::check(&builtin_files(), TODAY);
+    assert_eq!(diagnostics, []);
 }
 
 #[test]
@@ -351,8 +359,8 @@ fn every_rule_is_complete_and_its_text_has_no_open_placeholder() {
 }
 
 #[test]
-fn named_things_are_watched_and_others_are_not() {
-    let watched = Watched::parse("trail_bucket=audit,function=teller").unwrap();
+fn only_named_resources_are_watched() {
+    let watched = Watched::parse("trail_bucket=audit,function=alerter").unwrap();
     let rules = RuleSet::builtin(&watched).unwrap();
     let delete = |source: &str, name: &str, parameters: Value| json!({"eventSource": source, "eventName": name, "requestParameters": parameters});
     for (record, expected) in [
@@ -376,7 +384,7 @@ fn named_things_are_watched_and_others_are_not() {
             delete(
                 "lambda.amazonaws.com",
                 "DeleteFunction20150331",
-                json!({"functionName": "teller"}),
+                json!({"functionName": "alerter"}),
             ),
             true,
         ),
@@ -384,7 +392,7 @@ fn named_things_are_watched_and_others_are_not() {
             delete(
                 "lambda.amazonaws.com",
                 "DeleteFunction20150331",
-                json!({"functionName": "arn:aws:lambda:us-west-2:111122223333:function:teller:7"}),
+                json!({"functionName": "arn:aws:lambda:us-west-2:111122223333:function:alerter:7"}),
             ),
             true,
         ),
@@ -392,13 +400,13 @@ fn named_things_are_watched_and_others_are_not() {
             delete(
                 "lambda.amazonaws.com",
                 "DeleteFunction20150331",
-                json!({"functionName": "teller-2"}),
+                json!({"functionName": "alerter-2"}),
             ),
             false,
         ),
     ] {
         assert_eq!(
-            !met(&rules, record.clone()).is_empty(),
+            !matched(&rules, record.clone()).is_empty(),
             expected,
             "{record}"
         );
@@ -425,59 +433,58 @@ fn a_key_that_is_not_named_is_not_watched() {
         ),
     ] {
         let record = delete(parameters);
-        assert_eq!(met(builtin(), record.clone()), Vec::<String>::new());
-        assert_eq!(met(&named, record.clone()), of_named, "{record}");
+        assert_eq!(matched(builtin(), record.clone()), Vec::<String>::new());
+        assert_eq!(matched(&named, record.clone()), of_named, "{record}");
     }
 }
 
-/// What the rules of a call with a name ask for without one, the one rule for refused calls must name, too.
+/// A call without parameters that matches a rule if it succeeds matches the rule for refused calls if it is refused.
 #[test]
-fn a_refused_call_that_names_nothing_is_told_as_such() {
+fn refused_calls_without_parameters_match() {
     let watched = Watched::parse("key=1234abcd-12ab-34cd-56ef-1234567890ab").unwrap();
     let rules = RuleSet::builtin(&watched).unwrap();
-    let api = check::api::Api::known().unwrap();
-    let mut told = 0;
+    let api = Api::known().unwrap();
+    let mut matching = 0;
     for source in api.event_sources() {
         for event_name in api.operations(source) {
             let mut call = json!({"eventSource": source, "eventName": event_name, "userIdentity": {"type": "IAMUser"}, "requestParameters": null});
-            let succeeded = met(&rules, call.clone());
+            let succeeded = matched(&rules, call.clone());
             call["errorCode"] = "AccessDenied".into();
-            let refused = met(&rules, call);
-            // Each is told either by its own rule or by the one for calls without a name.
+            let refused = matched(&rules, call);
+            // Either its own rule matches, or the rule for calls without a name.
             assert_eq!(
                 succeeded.is_empty(),
                 refused.is_empty(),
                 "{event_name} of {source}: {succeeded:?}, {refused:?}"
             );
-            told += usize::from(!refused.is_empty());
+            matching += usize::from(!refused.is_empty());
         }
     }
-    assert!(told > 100, "{told}");
+    assert!(matching > 100, "{matching}");
 }
 
-/// The function reads the rules as the build script has parsed them: they are the same rules.
+/// The rules that the build script parsed are the same as those in the files.
 #[test]
 fn parsed_rules_are_the_same_rules() {
     let watched = Watched::default();
     let whole = RuleSet::of(&builtin_files(), &watched).unwrap();
     let parsed = RuleSet::builtin(&watched).unwrap();
     assert_eq!(parsed.rules(), whole.rules());
-    // What is compiled only when it is needed can be.
+    // Rules that are compiled on first use can be compiled.
     for (_, compiled) in &parsed.rules {
         compiled.rule();
     }
     assert!(
-        whole.relevance().is_limited(),
+        whole.prefilter().excludes_records(),
         "a built-in rule is not bound"
     );
 }
 
-/// Each record that a rule's tests say something of, as CloudTrail writes it: a scan that passes over records
-/// says the same.
+/// A scan that skips records finds the same as a scan of every record, for the records of all tests.
 #[test]
-fn the_records_of_the_tests_are_not_skipped_where_a_rule_matches_them() {
+fn matching_records_of_the_tests_are_not_skipped() {
     let rules = RuleSet::builtin(&Watched::default()).unwrap();
-    let mut met = 0;
+    let mut count = 0;
     for tested in cases::run(&builtin_files(), &Watched::default()).unwrap() {
         for (case, _) in tested.cases {
             let text = format!("{{\"Records\":[{}]}}", case.record.value());
@@ -490,8 +497,8 @@ fn the_records_of_the_tests_are_not_skipped_where_a_rule_matches_them() {
             };
             let every = findings(Scan::of_every_record(&rules, TODAY));
             assert_eq!(findings(Scan::new(&rules, TODAY)), every, "{text}");
-            met += every.len();
+            count += every.len();
         }
     }
-    assert!(met > 90, "{met} records met a rule");
+    assert!(count > 90, "{count} findings");
 }

@@ -1,4 +1,4 @@
-//! Filters: what they keep back, what they must not, and what is refused.
+//! Filters: what they suppress, what they must not suppress, and which are rejected.
 
 use super::*;
 
@@ -21,64 +21,65 @@ fn deployed(account: &str) -> Value {
     record
 }
 
-/// What is told of a record, and what is kept back by which filter.
-fn judged(filter: &str, record: Value) -> (Vec<String>, Vec<String>) {
+/// The rules that a record matches, and the suppressed ones with their filters.
+fn evaluated(filter: &str, record: Value) -> (Vec<String>, Vec<String>) {
     let files = [file("r.yml", RULE), file("f.yml", filter)];
     let rules = RuleSet::of(&files, &Watched::default()).unwrap();
-    let met = rules.evaluate(&super::record(record), TODAY);
+    let matched = rules.evaluate(&super::record(record), TODAY);
     (
-        met.rules.iter().map(|rule| rule.name.clone()).collect(),
-        met.filtered
+        matched.rules.iter().map(|rule| rule.name.clone()).collect(),
+        matched
+            .suppressed
             .iter()
-            .map(|Filtered { rule, filter }| format!("{} {}", rule.name, filter.name))
+            .map(|Suppressed { rule, filter }| format!("{} {}", rule.name, filter.name))
             .collect(),
     )
 }
 
 #[test]
-fn a_filter_keeps_back_what_it_describes_and_nothing_else() {
-    let told = (vec!["t".to_owned()], Vec::<String>::new());
-    let kept = (Vec::<String>::new(), vec!["t deploys-in-dev".to_owned()]);
+fn a_filter_suppresses_only_what_it_selects() {
+    let matching = (vec!["t".to_owned()], Vec::<String>::new());
+    let suppressed = (Vec::<String>::new(), vec!["t deploys-in-dev".to_owned()]);
     for (filter, record, expected) in [
-        (FILTER.to_owned(), deployed("444455556666"), &kept),
-        (FILTER.to_owned(), deployed("111122223333"), &told),
-        (FILTER.to_owned(), call("DeleteBackup"), &told),
+        (FILTER.to_owned(), deployed("444455556666"), &suppressed),
+        (FILTER.to_owned(), deployed("111122223333"), &matching),
+        (FILTER.to_owned(), call("DeleteBackup"), &matching),
         // By id, and for every rule.
         (
             FILTER.replace("[t]", "11111111-2222-4333-8444-555555555555"),
             deployed("444455556666"),
-            &kept,
+            &suppressed,
         ),
         (
             FILTER.replace("[t]", "any"),
             deployed("444455556666"),
-            &kept,
+            &suppressed,
         ),
-        // Another rule's filter, and one of a rule that does not exist.
+        // The filter of another rule.
         (
             FILTER.replace("[t]", "[u]"),
             deployed("444455556666"),
-            &told,
+            &matching,
         ),
-        // Its last day is part of it.
+        // The filter is valid on its last day.
         (
             format!("{FILTER}status: unsupported\n"),
             deployed("444455556666"),
-            &told,
+            &matching,
         ),
         (
             format!("{FILTER}expires: 2026-11-25\n"),
             deployed("444455556666"),
-            &kept,
+            &suppressed,
         ),
         (
             format!("{FILTER}expires: 2026-11-24\n"),
             deployed("444455556666"),
-            &told,
+            &matching,
         ),
     ] {
         assert_eq!(
-            judged(&filter, record.clone()),
+            evaluated(&filter, record.clone()),
             *expected,
             "{filter} {record}"
         );
@@ -86,7 +87,7 @@ fn a_filter_keeps_back_what_it_describes_and_nothing_else() {
 }
 
 #[test]
-fn a_call_that_one_rule_still_tells_is_told() {
+fn other_rules_still_match() {
     let other = RULE.replace("id: 1", "id: 2").replace("name: t", "name: u");
     let files = [
         file("r.yml", RULE),
@@ -94,34 +95,34 @@ fn a_call_that_one_rule_still_tells_is_told() {
         file("f.yml", FILTER),
     ];
     let rules = RuleSet::of(&files, &Watched::default()).unwrap();
-    let met = rules.evaluate(&record(deployed("444455556666")), TODAY);
-    assert_eq!(met.rules.len(), 1);
-    assert_eq!(met.rules[0].name, "u");
-    assert_eq!(met.filtered[0].rule.name, "t");
+    let matched = rules.evaluate(&record(deployed("444455556666")), TODAY);
+    assert_eq!(matched.rules.len(), 1);
+    assert_eq!(matched.rules[0].name, "u");
+    assert_eq!(matched.suppressed[0].rule.name, "t");
 }
 
 #[test]
-fn a_filter_that_would_silence_more_than_it_says_is_refused() {
-    let refused = |text: &str| match RuleSet::of(&[file("f.yml", text)], &Watched::default()) {
+fn a_filter_that_would_suppress_every_match_is_rejected() {
+    let errors = |text: &str| match RuleSet::of(&[file("f.yml", text)], &Watched::default()) {
         Ok(_) => Vec::new(),
-        Err(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
     };
     for (text, expected) in [
         (
             FILTER.replace("condition: not selection", "condition: selection"),
-            "f.yml:10: filter.condition: keeps back a record that it says nothing of, and so would silence its rules; it says what stays; write `not selection`, and describe in the selection what shall not be told",
+            "f.yml:10: filter.condition: would suppress all matches of its rules; a match is kept if the condition is true; write `not selection`, with a selection that matches what to suppress",
         ),
         (
             FILTER.replace("  rules: [t]\n", ""),
-            "f.yml:5: filter.rules: expected a list of ids or names of rules, or `any` for all of them; a filter that names no rule would be an exception to every one",
+            "f.yml:5: filter.rules: expected a list of rule ids or names, or `any` for all rules; list the rules whose matches the filter suppresses",
         ),
         (
             FILTER.replace("[t]", "[]"),
-            "f.yml:6: filter.rules: expected a list of ids or names of rules, or `any` for all of them; a filter that names no rule would be an exception to every one",
+            "f.yml:6: filter.rules: expected a list of rule ids or names, or `any` for all rules; list the rules whose matches the filter suppresses",
         ),
         (
             format!("{FILTER}expires: next year\n"),
-            "f.yml:11: expires: expected a date such as 2026-12-31, found \"next year\"; it is the last day, in UTC, on which the filter keeps anything back",
+            "f.yml:11: expires: expected a date such as 2026-12-31, found \"next year\"; it is the last day, in UTC, on which the filter suppresses matches",
         ),
         (
             format!("{FILTER}expire: 2026-12-31\n"),
@@ -129,18 +130,18 @@ fn a_filter_that_would_silence_more_than_it_says_is_refused() {
         ),
         (
             FILTER.replace("  condition:", "  expires: 2026-12-31\n  condition:"),
-            "f.yml:10: filter.expires: stands in the filter's detection, where it is no date; write it at the left edge, beside `title`",
+            "f.yml:10: filter.expires: expected a selection, found `expires`, which is not part of `filter`; write it without indentation, next to `title`",
         ),
         (
             FILTER.replace("id: 9", "x: 9"),
-            "f.yml:1: id: is missing; expected a UUID; make one with `uuidgen`",
+            "f.yml:1: id: is missing; expected a UUID; generate one with `uuidgen`",
         ),
         (
             FILTER.replace("product: aws", "product: windows"),
-            "f.yml:4: logsource: expected {product: aws, service: cloudtrail}, found {product: windows, service: cloudtrail}; only CloudTrail's records come here: such a rule would never be met",
+            "f.yml:4: logsource: expected {product: aws, service: cloudtrail}, found {product: windows, service: cloudtrail}; only CloudTrail records are evaluated, so the rule would never match",
         ),
     ] {
-        assert_eq!(refused(&text), [expected], "{text}");
+        assert_eq!(errors(&text), [expected], "{text}");
     }
-    assert_eq!(refused(FILTER), Vec::<String>::new());
+    assert_eq!(errors(FILTER), Vec::<String>::new());
 }

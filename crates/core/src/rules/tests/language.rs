@@ -1,13 +1,13 @@
-//! The language's odd corners, as docs/writing-rules.md states them.
+//! Details of the rule language that docs/writing-rules.md documents, and the errors of loading.
 
 use super::*;
 
-/// Whether a record meets a rule that asks for one thing.
-fn meets(item: &str, record: Value) -> bool {
+/// Whether a record matches a rule with one item.
+fn matches(item: &str, record: Value) -> bool {
     let text = rule_with(&format!("  part:\n    {item}\n  condition: part\n"));
     let rules = RuleSet::of(&[file("r.yml", &text)], &Watched::default())
-        .unwrap_or_else(|problems| panic!("{item}: {problems:?}"));
-    !met(&rules, record).is_empty()
+        .unwrap_or_else(|errors| panic!("{item}: {errors:?}"));
+    !matched(&rules, record).is_empty()
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn items_against_records() {
             json!({"eventName": "DeleteHsm"}),
             true,
         ),
-        // Encodings are those of the specification, wherever the value begins.
+        // Encodings follow the specification, at every offset.
         (
             "requestParameters.d|base64offset|contains: foobar",
             json!({"requestParameters": {"d": "eGZvb2Jhcnk="}}),
@@ -70,7 +70,7 @@ fn items_against_records() {
             json!({"userAgent": "a /x y"}),
             false,
         ),
-        // Fields are compared whatever their types, and a list stands for each of its members.
+        // Fields of different types are compared; a list stands for each of its items.
         (
             "requestParameters.z|fieldref: awsRegion",
             json!({"awsRegion": "B", "requestParameters": {"z": ["a", "b"]}}),
@@ -107,7 +107,7 @@ fn items_against_records() {
             false,
         ),
         ("awsRegion|fieldref: requestParameters.z", json!({}), false),
-        // So are names of members.
+        // Names of members are compared regardless of case, too.
         (
             "requestParameters.clusterId: c",
             json!({"RequestParameters": {"ClusterID": "c"}}),
@@ -126,7 +126,7 @@ fn items_against_records() {
             json!({"requestParameters": {"a": ""}}),
             false,
         ),
-        // An error without a text is no error.
+        // An empty error code means that there was no error.
         ("errorCode: null", json!({"errorCode": ""}), true),
         (
             "errorMessage|exists: true",
@@ -153,7 +153,7 @@ fn items_against_records() {
             json!({"requestParameters": "text"}),
             true,
         ),
-        // Numbers and flags, as numbers and flags or as text.
+        // Numbers and booleans, also as strings.
         (
             "requestParameters.n: 90",
             json!({"requestParameters": {"n": 90}}),
@@ -204,7 +204,7 @@ fn items_against_records() {
             json!({"requestParameters": {"f": true}}),
             false,
         ),
-        // A list in the rule: any of it; `all`: each of it.
+        // A list in the rule: any item; with `all`: every item.
         ("eventName: [A, B]", json!({"eventName": "b"}), true),
         (
             "userAgent|contains: [cli, sdk]",
@@ -216,7 +216,7 @@ fn items_against_records() {
             json!({"userAgent": "aws-cli"}),
             false,
         ),
-        // A list in the record: any of its members, also on the way to a member.
+        // A list in the record: any item, also on the path to a member.
         (
             "requestParameters.zones: b",
             json!({"requestParameters": {"zones": ["a", "b"]}}),
@@ -232,7 +232,7 @@ fn items_against_records() {
             json!({"requestParameters": {"tags": []}}),
             false,
         ),
-        // An object is its JSON text, with and without the escapes of a document in it.
+        // An object is its JSON text, with and without the escapes of a nested document.
         (
             "requestParameters|contains: '\"a\":1'",
             json!({"requestParameters": {"a": 1}}),
@@ -248,7 +248,7 @@ fn items_against_records() {
             json!({"requestParameters": {"doc": "{\"Effect\":\"Allow\"}"}}),
             true,
         ),
-        // Wildcards, and how to write the characters themselves.
+        // Wildcards and their escapes.
         (
             "eventName: Delete*",
             json!({"eventName": "DeleteHsm"}),
@@ -287,7 +287,7 @@ fn items_against_records() {
             json!({"sourceIPAddress": "2001:db8::1"}),
             true,
         ),
-        // What another member says.
+        // The value of another member.
         (
             "userIdentity.accountId|fieldref: recipientAccountId",
             json!({"userIdentity": {"accountId": "1"}, "recipientAccountId": "1"}),
@@ -300,7 +300,7 @@ fn items_against_records() {
         ),
     ] {
         assert_eq!(
-            meets(item, record.clone()),
+            matches(item, record.clone()),
             expected,
             "{item} against {record}"
         );
@@ -308,9 +308,9 @@ fn items_against_records() {
 }
 
 #[test]
-fn keywords_stand_anywhere_and_all_of_them_need_not_stand_together() {
-    let any = rule_with("  words: [alpha, beta]\n  condition: words\n");
-    let all = rule_with("  words:\n    '|all': [alpha, beta]\n  condition: words\n");
+fn keywords_match_in_any_value() {
+    let any = rule_with("  keywords: [alpha, beta]\n  condition: keywords\n");
+    let all = rule_with("  keywords:\n    '|all': [alpha, beta]\n  condition: keywords\n");
     for (text, record, expected) in [
         (&any, json!({"x": {"y": ["an Alpha"]}}), true),
         (&any, json!({"x": "gamma"}), false),
@@ -320,7 +320,7 @@ fn keywords_stand_anywhere_and_all_of_them_need_not_stand_together() {
     ] {
         let rules = RuleSet::of(&[file("r.yml", text)], &Watched::default()).unwrap();
         assert_eq!(
-            !met(&rules, record.clone()).is_empty(),
+            !matched(&rules, record.clone()).is_empty(),
             expected,
             "{text} {record}"
         );
@@ -347,35 +347,38 @@ fn a_rule_is_named_after_its_file_and_several_by_their_titles() {
 }
 
 #[test]
-fn added_rules_replace_and_switch_off_by_id() {
+fn added_rules_replace_and_disable_by_id() {
     let id = "d11ee267-6b43-42f3-8655-72ad90d1e71d";
     let mine = RULE.replace("11111111-2222-4333-8444-555555555555", id);
     let set = |text: &str| RuleSet::with(&[file("mine.yml", text)], &Watched::default()).unwrap();
     assert_eq!(
-        met(builtin(), call("DeleteBackup")),
+        matched(builtin(), call("DeleteBackup")),
         ["critical hsm-backup-deleted"]
     );
-    assert_eq!(met(&set(&mine), call("DeleteBackup")), ["high t"]);
+    assert_eq!(matched(&set(&mine), call("DeleteBackup")), ["high t"]);
     let off = format!("title: off\nid: {id}\nstatus: unsupported\n");
-    assert_eq!(met(&set(&off), call("DeleteBackup")), Vec::<String>::new());
+    assert_eq!(
+        matched(&set(&off), call("DeleteBackup")),
+        Vec::<String>::new()
+    );
     assert_eq!(set(&off).len(), builtin().len() - 1);
-    // An id is the same in capitals.
+    // An id may be in upper case.
     assert_eq!(
         set(&off.replace(id, &id.to_uppercase())).len(),
         builtin().len() - 1
     );
     assert_eq!(
-        met(&set(RULE), call("DeleteBackup")),
+        matched(&set(RULE), call("DeleteBackup")),
         ["critical hsm-backup-deleted", "high t"]
     );
 }
 
 #[test]
-fn what_is_no_rule_is_refused_with_its_place() {
+fn a_malformed_rule_is_an_error_with_its_line() {
     for (text, expected) in [
         (
             String::new(),
-            vec!["r.yml: holds no rule; expected a Sigma detection rule or filter; remove the file, or give it another ending than .yml"],
+            vec!["r.yml: expected a Sigma detection rule or filter, found no document; remove the file, or rename it so that it does not end in .yml"],
         ),
         (
             "- a\n- b\n".into(),
@@ -383,15 +386,15 @@ fn what_is_no_rule_is_refused_with_its_place() {
         ),
         (
             RULE.replace("title: T", "title: [T"),
-            vec!["r.yml:2: expected YAML: illegal placement of ':' indicator; look for a tab, a missing quote, a tag, or indentation that does not line up"],
+            vec!["r.yml:2: expected YAML: illegal placement of ':' indicator; look for a tab character, a missing quotation mark, a tag, or wrong indentation"],
         ),
         (
             RULE.replace("id: 1", "x: 1"),
-            vec!["r.yml:1: id: is missing; expected a UUID; make one with `uuidgen`"],
+            vec!["r.yml:1: id: is missing; expected a UUID; generate one with `uuidgen`"],
         ),
         (
             RULE.replace("level: high\n", ""),
-            vec!["r.yml:1: level: is missing; expected informational, low, medium, high or critical; it decides whether the alert wakes somebody"],
+            vec!["r.yml:1: level: is missing; expected informational, low, medium, high or critical; the level of the rule becomes the severity of the alert"],
         ),
         (
             RULE.replace("level: high", "level: urgent"),
@@ -399,63 +402,63 @@ fn what_is_no_rule_is_refused_with_its_place() {
         ),
         (
             RULE.replace("service: cloudtrail", "service: s3"),
-            vec!["r.yml:5: logsource: expected {product: aws, service: cloudtrail}, found {product: aws, service: s3}; only CloudTrail's records come here: such a rule would never be met"],
+            vec!["r.yml:5: logsource: expected {product: aws, service: cloudtrail}, found {product: aws, service: s3}; only CloudTrail records are evaluated, so the rule would never match"],
         ),
         (
             RULE.replace("eventName:", "eventName|contians:"),
-            vec!["r.yml:9: detection.call.eventName|contians: expected a modifier of Sigma, found \"contians\"; did you mean `contains`?"],
+            vec!["r.yml:9: detection.call.eventName|contians: expected a Sigma modifier, found \"contians\"; did you mean `contains`?"],
         ),
         (
             RULE.replace("eventName:", "eventName|not:"),
-            vec!["r.yml:9: detection.call.eventName|not: expected a modifier of Sigma, found \"not\"; a modifier cannot negate: write `not` in the condition"],
+            vec!["r.yml:9: detection.call.eventName|not: expected a Sigma modifier, found \"not\"; Sigma has no modifier that negates; write `not` in the condition"],
         ),
         (
             RULE.replace("condition: call", "condition: other"),
-            vec!["r.yml:10: detection.condition: names \"other\", which the detection does not have; expected the names that stand beside the condition"],
+            vec!["r.yml:10: detection.condition: expected the name of a selection of the detection, found \"other\"; add the selection, or correct its name"],
         ),
         (
             RULE.replace("condition: call", "condition: call and"),
-            vec!["r.yml:10: detection.condition: cannot be read from character 9 on: \"call and\"; expected names of the detection's parts, joined with and, or, not, 1 of, all of"],
+            vec!["r.yml:10: detection.condition: expected a condition, found \"call and\", which cannot be parsed from character 9 on; join the names of selections with and, or, not, 1 of, all of"],
         ),
         (
             RULE.replace("condition: call", "condition: call | count() > 5"),
-            vec!["r.yml:10: detection.condition: cannot be read from character 6 on: \"call | count() > 5\"; Sigma has dropped `| count() …`, and this function keeps nothing between log files; write a rule for the single call"],
+            vec!["r.yml:10: detection.condition: expected a condition, found \"call | count() > 5\", which cannot be parsed from character 6 on; aggregations such as `| count()` are not supported; write a rule that matches a single call"],
         ),
         (
             RULE.replace("condition: call", "condition: call and not 1 of filter_*"),
-            vec!["r.yml:10: detection.condition: `of filter_*` names no part of the detection; expected a name, or the beginning of one, that stands beside the condition"],
+            vec!["r.yml:10: detection.condition: expected the name of a selection of the detection, found `of filter_*`, which matches none; add the selection, or correct the pattern"],
         ),
         (
             RULE.replace("eventName: DeleteBackup", "eventName|expand: '%names%'"),
-            vec!["r.yml:9: detection.call.eventName: expected a placeholder that is known here, found \"%names%\"; known are %trail_bucket%, %alert_topic%, %function%, %function_role%, %ledger_table%, %failure_queue%, %source_topic%, %source_queue%, %source_rule%, %alarm%, %key%, %log_group%, %rules_bucket%, %stack%"],
+            vec!["r.yml:9: detection.call.eventName: expected a known placeholder, found \"%names%\"; use one of %trail_bucket%, %alert_topic%, %function%, %function_role%, %ledger_table%, %failure_queue%, %source_topic%, %source_queue%, %source_rule%, %alarm%, %key%, %log_group%, %rules_bucket%, %stack%"],
         ),
         (
             RULE.replace("eventName: DeleteBackup", "eventName|re: 'a(?=b)'"),
-            vec!["r.yml:9: detection.call.eventName: expected a regular expression, found \"a(?=b)\": look-around, including look-ahead and look-behind, is not supported; the syntax is that of Rust's crate regex: no look-around and no back-references"],
+            vec!["r.yml:9: detection.call.eventName: expected a regular expression, found \"a(?=b)\": look-around, including look-ahead and look-behind, is not supported; use the syntax of the Rust crate regex, which has no look-around and no backreferences"],
         ),
         (
             RULE.replace("eventName: DeleteBackup", "eventName|exists: maybe"),
-            vec!["r.yml:9: detection.call.eventName: expected true or false for `exists`; true: the field is there and not null; false: it is missing or null"],
+            vec!["r.yml:9: detection.call.eventName: expected true or false for `exists`; true: the field exists and is not null; false: it is missing or null"],
         ),
         (
             RULE.replace("eventName: DeleteBackup", "eventName: []"),
-            vec!["r.yml:9: detection.call.eventName: has an empty list, which nothing can match; give a value, or leave the field out"],
+            vec!["r.yml:9: detection.call.eventName: expected a value, found an empty list; add a value, or remove the field"],
         ),
         (
             RULE.replace("eventName: DeleteBackup", "errorCode: [AccessDenied, null]"),
-            vec!["r.yml:9: detection.call.errorCode: has null in a list of values, which is never compared with a missing member; make the part a list of two mappings, one of which has this field with null alone"],
+            vec!["r.yml:9: detection.call.errorCode: expected null as the only value, found null in a list; make the selection a list of two mappings, one of them with `field: null`"],
         ),
         (
             RULE.replace("eventName: DeleteBackup", "errorCode|contains: null"),
-            vec!["r.yml:9: detection.call.errorCode: has null with a modifier; null stands alone: `field: null`; or use `field|exists: false`"],
+            vec!["r.yml:9: detection.call.errorCode: expected null without a modifier; write `field: null` or `field|exists: false`"],
         ),
         (
             RULE.replace("eventName: DeleteBackup", "userAgent|base64|contains: 'foo*'"),
-            vec!["r.yml:9: detection.call.userAgent: has `base64` with a wildcard, which cannot be encoded; write \\* for the character itself; see Sigma's page on modifiers for what they can be applied to"],
+            vec!["r.yml:9: detection.call.userAgent: expected a value without wildcards for `base64`; write \\* for the character `*`; see Sigma's Modifiers Appendix"],
         ),
         (
             RULE.replace("eventName: DeleteBackup", "eventName: !!str DeleteBackup"),
-            vec!["r.yml:9: expected YAML: the tag !!str gives a value another meaning, which not every reader of rules honours; look for a tab, a missing quote, a tag, or indentation that does not line up"],
+            vec!["r.yml:9: expected YAML: found the tag !!str, which YAML parsers interpret differently; look for a tab character, a missing quotation mark, a tag, or wrong indentation"],
         ),
         (
             RULE.replace("eventName: DeleteBackup", "requestParameters: {backupId: x}"),
@@ -463,11 +466,11 @@ fn what_is_no_rule_is_refused_with_its_place() {
         ),
         (
             RULE.replace("eventName: DeleteBackup", "requestParameters.tagList[any].key: x"),
-            vec!["r.yml:9: detection.call.requestParameters.tagList[any].key: has brackets; lists of a record have no selectors in Sigma; write the path without brackets: a list on it stands for each of its members"],
+            vec!["r.yml:9: detection.call.requestParameters.tagList[any].key: expected a path without brackets, found a list selector, which Sigma does not have; remove the brackets; a list on the path stands for each of its items"],
         ),
         (
             RULE.replace("eventName: DeleteBackup", "sourceIPAddress|cidr: 10.0.0.0"),
-            vec!["r.yml:9: detection.call.sourceIPAddress: expected a network such as 10.0.0.0/8 or 2001:db8::/32, found \"10.0.0.0\"; a single address is written with /32, or /128"],
+            vec!["r.yml:9: detection.call.sourceIPAddress: expected a network such as 10.0.0.0/8 or 2001:db8::/32, found \"10.0.0.0\"; write a single address with /32 or /128"],
         ),
         (
             format!("{RULE}responce: Look.\n"),
@@ -475,15 +478,15 @@ fn what_is_no_rule_is_refused_with_its_place() {
         ),
         (
             RULE.replace("name: t", "name: \"a\\e[31m\""),
-            vec!["r.yml:3: name: expected up to 100 letters, digits and hyphens, found \"a\\u{1b}[31m\"; say in a few words, joined by hyphens, what happened"],
+            vec!["r.yml:3: name: expected up to 100 letters, digits and hyphens, found \"a\\u{1b}[31m\"; use a short name in kebab-case, such as hsm-backup-deleted"],
         ),
         (
             format!("{RULE}x:\n  {}a\n", "- ".repeat(10_000)),
-            vec!["r.yml:12: expected YAML: it is nested more than 40 deep; look for a tab, a missing quote, a tag, or indentation that does not line up"],
+            vec!["r.yml:12: expected YAML: found more than 40 levels of nesting; look for a tab character, a missing quotation mark, a tag, or wrong indentation"],
         ),
         (
             format!("{RULE}response: 7\n"),
-            vec!["r.yml:11: response: expected text or a mapping from outcome to text, found 7"],
+            vec!["r.yml:11: response: expected a string or a mapping from outcome to string, found 7"],
         ),
         (
             format!("{RULE}response: Restore {{backup-id}} now\n"),
@@ -491,23 +494,23 @@ fn what_is_no_rule_is_refused_with_its_place() {
         ),
         (
             format!("{RULE}---\n{RULE}"),
-            vec!["r.yml:13: id: 11111111-2222-4333-8444-555555555555 is already that of r.yml; make another with `uuidgen`, or remove one of the two"],
+            vec!["r.yml:13: id: expected a unique id, found 11111111-2222-4333-8444-555555555555, which r.yml uses, too; generate another with `uuidgen`, or remove one of the two"],
         ),
         (
             format!("{RULE}---\n{}", RULE.replace("id: 1", "id: 2")),
-            vec!["r.yml:14: name: t is already that of r.yml; give one of the two another `name`"],
+            vec!["r.yml:14: name: expected a unique name, found t, which r.yml uses, too; change the `name` of one of the two"],
         ),
         (
             "action: global\ntitle: T\n".into(),
-            vec!["r.yml:1: action: is a collection of rules; expected a whole rule in each document; write the shared part into each rule"],
+            vec!["r.yml:1: action: expected a complete rule in each document, found a rule collection; repeat the shared members in each rule"],
         ),
         (
             "title: C\nid: 33333333-2222-4333-8444-555555555555\ncorrelation:\n  type: event_count\n  rules: [t]\n  group-by: [userIdentity.arn]\n  timespan: 5m\n  condition: {gte: 3}\n".into(),
-            vec!["r.yml:3: correlation: is a correlation, which counts over time; this function keeps nothing between log files but whom it told; write a detection rule for each single call"],
+            vec!["r.yml:3: correlation: expected a detection rule or a filter, found a correlation; counts over time are not supported; write a detection rule that matches a single call"],
         ),
     ] {
-        assert_eq!(refused(&text), expected, "{text}");
+        assert_eq!(errors_of(&text), expected, "{text}");
     }
-    assert_eq!(refused(RULE), Vec::<String>::new());
-    assert_eq!(refused(&format!("\u{feff}{RULE}")), Vec::<String>::new());
+    assert_eq!(errors_of(RULE), Vec::<String>::new());
+    assert_eq!(errors_of(&format!("\u{feff}{RULE}")), Vec::<String>::new());
 }

@@ -1,8 +1,16 @@
 use std::sync::LazyLock;
 
+use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
-use super::*;
+use super::{
+    RuleFile, RuleSet, Suppressed,
+    api::Api,
+    builtin::{BUILTIN, builtin_files},
+    cases, check,
+    watched::Watched,
+};
+use crate::record::Record;
 
 mod builtin;
 mod checker;
@@ -10,7 +18,7 @@ mod exceptions;
 mod language;
 mod specification;
 
-/// A day on which everything is looked at.
+/// The day of all evaluations.
 const TODAY: Date = Date::constant(2026, 11, 25);
 
 fn record(value: Value) -> Record {
@@ -20,7 +28,7 @@ fn record(value: Value) -> Record {
     }
 }
 
-fn met(rules: &RuleSet, value: Value) -> Vec<String> {
+fn matched(rules: &RuleSet, value: Value) -> Vec<String> {
     rules
         .evaluate(&record(value), TODAY)
         .rules
@@ -69,10 +77,10 @@ fn rule_with(detection: &str) -> String {
     format!("{head}detection:\n{detection}")
 }
 
-/// The problems of loading one file.
-fn refused(text: &str) -> Vec<String> {
+/// The errors of loading one file.
+fn errors_of(text: &str) -> Vec<String> {
     match RuleSet::of(&[file("r.yml", text)], &Watched::default()) {
         Ok(_) => Vec::new(),
-        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
     }
 }

@@ -1,22 +1,22 @@
-//! The Sigma specification, form by form: `tests/data/sigma_2_1.json` has a detection, members of a record, and
-//! whether the specification has the rule match it. What the program does otherwise it must refuse when the rule
-//! is loaded, and never take and evaluate in another way.
+//! The Sigma specification: each entry of `sigma_2_1.json` has a detection, members of a record, and whether the record
+//! matches according to the specification. A rule that this program would evaluate differently must be rejected when
+//! it is loaded.
 //!
-//! The table was written from the Sigma Rules Specification and its Modifiers Appendix 2.1, with pySigma 2.0.1 as a
-//! second opinion.
+//! The table was written from the Sigma Rules Specification and its Modifiers Appendix 2.1, and compared with pySigma
+//! 2.0.1.
 
 use super::*;
 
-/// Forms that the specification settles and that are refused all the same.
-const REFUSED: usize = 15;
+/// Number of forms that the specification defines and that are rejected anyway.
+const REJECTED: usize = 15;
 
 #[test]
-fn every_form_is_evaluated_as_specified_or_refused() {
+fn every_form_is_evaluated_as_specified_or_rejected() {
     let table: Vec<(String, String, String, Value)> =
         serde_json::from_str(include_str!("sigma_2_1.json")).unwrap();
     assert!(table.len() > 1000);
     let mut wrong = Vec::new();
-    let mut refused = Vec::new();
+    let mut rejected = Vec::new();
     for (name, expected, detection, members) in table {
         let indented: String = detection
             .lines()
@@ -32,12 +32,12 @@ fn every_form_is_evaluated_as_specified_or_refused() {
         let found = match RuleSet::of(&[file("r.yml", &rule_with(&indented))], &Watched::default())
         {
             Err(_) => "refuse",
-            Ok(rules) if met(&rules, record).is_empty() => "miss",
+            Ok(rules) if matched(&rules, record).is_empty() => "miss",
             Ok(_) => "match",
         };
-        // What the specification does not settle, or what is refused although it could be taken, may be either.
+        // A form that the specification leaves open may be evaluated or rejected.
         if found == "refuse" && matches!(expected.as_str(), "match" | "miss") {
-            refused.push(name.clone());
+            rejected.push(name.clone());
         }
         let is_right = match expected.as_str() {
             "match-or-refuse" => found != "miss",
@@ -50,8 +50,8 @@ fn every_form_is_evaluated_as_specified_or_refused() {
             ));
         }
     }
-    // A table of nothing but refusals would hold, too.
-    assert_eq!(refused.len(), REFUSED, "{refused:#?}");
+    // Otherwise, a program that rejects everything would pass.
+    assert_eq!(rejected.len(), REJECTED, "{rejected:#?}");
     assert!(
         wrong.is_empty(),
         "{} wrong:\n{}",

@@ -1,4 +1,6 @@
-use super::*;
+use rsigma_parser::SigmaRule;
+
+use super::{decision::Decision, *};
 use rsigma_parser::parse_sigma_yaml;
 
 fn rule(detection: &str) -> SigmaRule {
@@ -10,12 +12,17 @@ fn rule(detection: &str) -> SigmaRule {
     collection.rules.remove(0)
 }
 
+fn can_match(prefilter: &Prefilter, source: &str, name: &str) -> bool {
+    let decision = prefilter.decide(source.as_bytes(), name.as_bytes());
+    !matches!(decision, Decision::Skip)
+}
+
 fn includes(detection: &str, source: &str, name: &str) -> bool {
-    Relevance::of([&rule(detection)]).includes(source.as_bytes(), name.as_bytes())
+    can_match(&Prefilter::of([&rule(detection)]), source, name)
 }
 
 #[test]
-fn a_rule_is_bound_by_what_must_be_met() {
+fn a_rule_is_bound_by_required_event_sources() {
     for (detection, bound) in [
         ("  a:\n    eventSource: x\n  condition: a", true),
         (
@@ -58,24 +65,28 @@ fn a_rule_is_bound_by_what_must_be_met() {
         ("  a:\n    eventSource: x\n  condition: [a, not a]", false),
     ] {
         let rule = rule(detection);
-        assert_eq!(Relevance::is_bound(&rule), bound, "{detection}");
-        assert_eq!(Relevance::of([&rule]).is_limited(), bound, "{detection}");
+        assert_eq!(Prefilter::is_bound(&rule), bound, "{detection}");
+        assert_eq!(
+            Prefilter::of([&rule]).excludes_records(),
+            bound,
+            "{detection}"
+        );
     }
 }
 
 #[test]
-fn one_unbound_rule_makes_everything_relevant() {
+fn one_unbound_rule_includes_every_record() {
     let bound = rule("  a:\n    eventSource: x\n  condition: a");
     let unbound = rule("  a:\n    eventName: y\n  condition: a");
-    let relevance = Relevance::of([&bound, &unbound]);
-    assert!(!relevance.is_limited());
-    assert!(relevance.includes(b"other", b"other"));
-    assert!(Relevance::of([]).is_limited());
-    assert!(!Relevance::of([]).includes(b"x", b"y"));
+    let prefilter = Prefilter::of([&bound, &unbound]);
+    assert!(!prefilter.excludes_records());
+    assert!(can_match(&prefilter, "other", "other"));
+    assert!(Prefilter::of([]).excludes_records());
+    assert!(!can_match(&Prefilter::of([]), "x", "y"));
 }
 
 #[test]
-fn what_must_be_met_together_narrows() {
+fn selections_that_must_match_together_narrow() {
     let one = "  some:\n    eventSource: [a, b, c]\n  call:\n    - eventSource: a\n      eventName|re: '^(Put|Delete)X([0-9]{8})?$'\n    - eventSource: b\n      eventName: [Put, Delete]\n    - eventSource: d\n      eventName: Put\n  condition: some and call";
     for (source, name, included) in [
         ("a", "PutX20200101", true),
@@ -89,13 +100,13 @@ fn what_must_be_met_together_narrows() {
     ] {
         assert_eq!(includes(one, source, name), included, "{source} {name}");
     }
-    // What is no regular expression rules nothing out.
+    // A malformed regular expression excludes nothing.
     let broken = "  a:\n    eventSource: s\n    eventName|re: '('\n  condition: a";
     assert!(includes(broken, "s", "n"));
 }
 
 #[test]
-fn calls_are_included_as_the_rule_describes_them() {
+fn calls_are_included_by_source_and_name() {
     let both = "  a:\n    eventSource: Lambda.AWS\n    eventName|startswith: ['UpdateFunctionCode', 'Delete']\n  condition: a";
     for (source, name, included) in [
         ("lambda.aws", "UpdateFunctionCode20150331v2", true),
@@ -116,7 +127,7 @@ fn calls_are_included_as_the_rule_describes_them() {
         ("'*b'", "ba", false),
         ("'b*'", "ba", true),
         ("'a*a'", "a", false),
-        // The Kelvin sign folds to k, the long s to s: they stand for anything.
+        // The Kelvin sign folds to k, the long s to s: they match any text.
         ("'\u{212a}ms'", "kms", true),
         ("'km\u{17f}'", "kms", true),
         ("'km\u{17f}'", "sms", false),
@@ -133,37 +144,37 @@ fn calls_are_included_as_the_rule_describes_them() {
 }
 
 #[test]
-fn what_a_rule_wants_to_find_must_stand_in_the_record() {
+fn a_record_must_contain_the_required_literals() {
     let detection = "  call:\n    eventSource: iam\n    eventName: Put\n    errorCode|exists: true\n    requestParameters.roleName|contains: ['*Alerts-*x', 'hsm-role']\n    requestParameters.n: '12345'\n    requestParameters.flag: 'true'\n  condition: call";
     let bound = rule(detection);
-    let relevance = Relevance::of([&bound]);
-    let mut recent = relevance.recent();
+    let prefilter = Prefilter::of([&bound]);
+    let mut cached = CachedPrefilter::new(&prefilter);
     for (record, included) in [
         (r#"{"errorCode":"x","roleName":"my-alerts-role"}"#, true),
         (r#"{"ERRORCODE":"x","roleName":"HSM-ROLE"}"#, true),
         (r#"{"roleName":"my-alerts-role"}"#, false),
         (r#"{"errorCode":"x","roleName":"other"}"#, false),
-        // It may be there and not show.
+        // An escape or a non-ASCII character may stand for the literal.
         (r#"{"roleName":"\u0068sm-role"}"#, true),
         ("{\"roleName\":\"h\u{17f}m-role\"}", true),
     ] {
-        let is_included = recent.includes(b"iam", b"Put", record.as_bytes());
+        let is_included = cached.includes(b"iam", b"Put", record.as_bytes());
         assert_eq!(is_included, included, "{record}");
-        assert!(!recent.includes(b"iam", b"Get", record.as_bytes()));
+        assert!(!cached.includes(b"iam", b"Get", record.as_bytes()));
     }
-    // An alternative that needs nothing is met by any text.
+    // An alternative without requirements includes any text.
     let either = "  a:\n    - eventSource: s\n      name: something\n    - eventSource: s\n      other|re: 'x'\n  condition: a";
     let either = rule(either);
-    let relevance = Relevance::of([&either]);
-    assert!(relevance.recent().includes(b"s", b"n", b"{}"));
+    let prefilter = Prefilter::of([&either]);
+    assert!(CachedPrefilter::new(&prefilter).includes(b"s", b"n", b"{}"));
 }
 
 #[test]
 fn a_member_that_must_be_null_is_not_an_object_or_a_text() {
     let detection = "  call:\n    eventSource: iam\n    eventName: Put\n  role:\n    - requestParameters.roleName: '*my-role*'\n    - requestParameters: null\n      errorCode: null\n  condition: call and role";
     let bound = rule(detection);
-    let relevance = Relevance::of([&bound]);
-    let mut recent = relevance.recent();
+    let prefilter = Prefilter::of([&bound]);
+    let mut cached = CachedPrefilter::new(&prefilter);
     for (record, included) in [
         (r#"{"requestParameters":{"roleName":"MY-ROLE"}}"#, true),
         (
@@ -177,12 +188,12 @@ fn a_member_that_must_be_null_is_not_an_object_or_a_text() {
             r#"{"requestParameters":null,"errorCode":"AccessDenied"}"#,
             false,
         ),
-        // For the engine to say.
+        // Left to the engine.
         (r#"{"requestParameters":[null]}"#, true),
         (r#"{"requestParameters":{},"RequestParameters":null}"#, true),
         (r#"{"requestParameters":{"roleName":"\u006fther"}}"#, true),
     ] {
-        let is_included = recent.includes(b"iam", b"Put", record.as_bytes());
+        let is_included = cached.includes(b"iam", b"Put", record.as_bytes());
         assert_eq!(is_included, included, "{record}");
     }
 }

@@ -1,8 +1,7 @@
-//! A problem with a rule file, told so that the rule's author can act on it without reading this program:
-//! where it stands, what was found, what was expected, and what to do.
+//! Diagnostics: errors and warnings about a rule file, for the author of the rule.
 //!
-//! An error keeps a file from being used; a warning says that a file can be used but does not do what its
-//! author may think.
+//! Each has its place in the file, what was found, what was expected, and what to do. A file with an error is
+//! not used. A file with a warning is used, but may not do what its author intends.
 
 use std::fmt;
 
@@ -10,38 +9,38 @@ use thiserror::Error;
 
 use crate::text::one_line;
 
-/// Longest message kept, in characters: a file may be anything.
+/// Longest message, in characters; the file may contain anything.
 const MAX_MESSAGE: usize = 600;
 
-/// Whether the file can be used all the same.
+/// Whether the file can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Weight {
-    /// It cannot, or the rule in it can never be met.
+pub enum Kind {
+    /// The file cannot be used, or the rule in it can never match.
     Error,
-    /// It can.
+    /// The file can be used.
     Warning,
 }
 
-impl Weight {
-    /// The word in messages.
+impl Kind {
+    /// `error` or `warning`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Weight::Error => "error",
-            Weight::Warning => "warning",
+            Kind::Error => "error",
+            Kind::Warning => "warning",
         }
     }
 }
 
-/// One problem.
+/// An error or a warning.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct Diagnostic {
     /// Error or warning.
-    pub weight: Weight,
-    /// The file, as [`super::RuleFile::name`] has it.
+    pub kind: Kind,
+    /// The name of the file ([`super::RuleFile::name`]).
     pub file: String,
     /// Line, from 1.
     pub line: Option<usize>,
-    /// The field, such as `detection.call.eventName`; empty where it is about the whole file.
+    /// The field, such as `detection.call.eventName`; empty if it is about the whole file.
     pub field: String,
     /// What was found and what was expected.
     pub message: String,
@@ -49,8 +48,8 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
-impl Problem {
-    /// `message; hint`, on one line, behind the field: the problem without its place.
+impl Diagnostic {
+    /// `field: message; hint`, on one line.
     pub fn describe(&self) -> String {
         let mut text = String::new();
         if !self.field.is_empty() {
@@ -74,14 +73,14 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
-    /// `file:line: field: message; hint`, the form that editors jump from.
+impl fmt::Display for Diagnostic {
+    /// `file:line: field: message; hint`, the form in which editors find the line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place(), self.describe())
     }
 }
 
-/// The nearest of some names, for `did you mean …?`; none where nothing is near.
+/// The most similar of some names, for `did you mean …?`; `None` if none is similar.
 pub(super) fn nearest<'n>(name: &str, among: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let lower = name.to_ascii_lowercase();
     among

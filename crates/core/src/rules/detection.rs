@@ -1,22 +1,23 @@
-//! What a detection asks of a record: its items, each with the sense in which the condition uses it. Nothing
-//! is evaluated here. Which records can meet a detection at all is the business of `relevance`.
+//! The structure of a parsed detection: its fields, and whether the condition requires or excludes them.
+//!
+//! Nothing is evaluated here. Which records can match a detection is decided by `prefilter`.
 
 use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Detections};
 
-/// A field with its values, where it stands, and in which sense the condition uses it.
+/// One field with its values, in a selection that the condition uses.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Item<'d> {
-    /// The named part of the detection.
-    pub part: &'d str,
+pub(super) struct FieldTest<'d> {
+    /// The name of the selection.
+    pub selection: &'d str,
     /// Field, modifiers and values.
     pub item: &'d DetectionItem,
-    /// Whether the condition asks for it (or, under `not`, excludes it).
+    /// Whether the condition requires it; under `not`, it excludes it.
     pub positive: bool,
-    /// The mapping that it stands in, itself included: what must hold together with it.
+    /// The mapping that contains the item: all of its items must match together.
     pub mapping: &'d [DetectionItem],
 }
 
-/// Whether an item is about this member of a record; names are the same in any case.
+/// Whether an item tests this member of a record, regardless of case.
 pub(super) fn is_about(item: &DetectionItem, member: &str) -> bool {
     item.field
         .name
@@ -24,19 +25,20 @@ pub(super) fn is_about(item: &DetectionItem, member: &str) -> bool {
         .is_some_and(|name| name.eq_ignore_ascii_case(member))
 }
 
-/// Every item that some condition uses. Those of a part used in both senses come twice.
-pub(super) fn items(detections: &Detections) -> Vec<Item<'_>> {
+/// Every field of the selections that a condition uses. A selection that is both required and excluded yields
+/// its fields twice.
+pub(super) fn field_tests(detections: &Detections) -> Vec<FieldTest<'_>> {
     let mut found = Vec::new();
-    for (part, positive) in uses(detections) {
-        if let Some((part, detection)) = detections.named.get_key_value(part) {
-            collect(part, detection, positive, &mut found);
+    for (selection, positive) in used_selections(detections) {
+        if let Some((selection, detection)) = detections.named.get_key_value(selection) {
+            collect(selection, detection, positive, &mut found);
         }
     }
     found
 }
 
-/// The parts that the conditions use, each with its sense; in order of names.
-pub(super) fn uses(detections: &Detections) -> Vec<(&str, bool)> {
+/// The selections that the conditions use, sorted by name, each with whether it is required (or excluded).
+pub(super) fn used_selections(detections: &Detections) -> Vec<(&str, bool)> {
     fn walk<'d>(
         condition: &'d ConditionExpr,
         detections: &'d Detections,
@@ -67,31 +69,36 @@ pub(super) fn uses(detections: &Detections) -> Vec<(&str, bool)> {
     found
 }
 
-fn collect<'d>(part: &'d str, detection: &'d Detection, positive: bool, found: &mut Vec<Item<'d>>) {
+fn collect<'d>(
+    selection: &'d str,
+    detection: &'d Detection,
+    positive: bool,
+    found: &mut Vec<FieldTest<'d>>,
+) {
     match detection {
-        Detection::AllOf(items) => found.extend(items.iter().map(|item| Item {
-            part,
+        Detection::AllOf(items) => found.extend(items.iter().map(|item| FieldTest {
+            selection,
             item,
             positive,
             mapping: items,
         })),
         Detection::AnyOf(parts) | Detection::And(parts) => parts
             .iter()
-            .for_each(|inner| collect(part, inner, positive, found)),
-        Detection::ArrayMatch { body, .. } => collect(part, body, positive, found),
+            .for_each(|inner| collect(selection, inner, positive, found)),
+        Detection::ArrayMatch { body, .. } => collect(selection, body, positive, found),
         Detection::Conditional { named, .. } => named
             .values()
-            .for_each(|inner| collect(part, inner, positive, found)),
+            .for_each(|inner| collect(selection, inner, positive, found)),
         Detection::Keywords(_) => {}
     }
 }
 
-/// Whether the detection asks for an event name, or one of two or three.
+/// Whether the detection requires one of at most three event names.
 pub(super) fn is_about_one_call(detections: &Detections) -> bool {
-    let names: usize = items(detections)
+    let names: usize = field_tests(detections)
         .iter()
-        .filter(|item| item.positive && is_about(item.item, "eventName"))
-        .map(|item| item.item.values.len())
+        .filter(|test| test.positive && is_about(test.item, "eventName"))
+        .map(|test| test.item.values.len())
         .sum();
     (1..=3).contains(&names)
 }

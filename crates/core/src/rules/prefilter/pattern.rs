@@ -1,4 +1,4 @@
-//! Patterns: what a rule says of a text, as far as that is known without the engine.
+//! Patterns: a value of a rule for `eventSource` or `eventName`, matched without the engine.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,27 +6,28 @@ use regex::bytes::Regex;
 use regex_syntax::hir::{Look, literal::Extractor};
 use rsigma_parser::{SigmaString, StringPart};
 
-/// What describes a text.
+/// A pattern. It may match more texts than the value of the rule.
 #[derive(Debug, Clone)]
 pub(super) enum Pattern {
-    /// Parts of it, in lower case, in order, with anything between them.
+    /// Literals in lower case, in this order, with any text between them.
     Parts {
         parts: Vec<Vec<u8>>,
-        /// The first part stands at the beginning, the last one at the end.
+        /// Whether the text starts with the first part.
         at_start: bool,
+        /// Whether the text ends with the last part.
         at_end: bool,
     },
     /// A regular expression.
     Expression(Arc<Expression>),
 }
 
-/// A regular expression, looked at when it is first asked about, and compiled when a text begins as it wants.
+/// A regular expression, compiled for the first text that has one of its prefixes.
 #[derive(Debug, Default)]
 pub(super) struct Expression {
     text: String,
-    /// What a text must begin with, one of them, where the expression says so.
-    starts: OnceLock<Option<Vec<Vec<u8>>>>,
-    /// `None`: it is no expression, and any text will do.
+    /// The prefixes of matching texts; `None` if they are not known.
+    prefixes: OnceLock<Option<Vec<Vec<u8>>>>,
+    /// `None` if the expression is malformed; then it matches any text.
     compiled: OnceLock<Option<Regex>>,
 }
 
@@ -38,9 +39,9 @@ impl Expression {
         }
     }
 
-    fn is_met(&self, text: &[u8]) -> bool {
-        let starts = self.starts.get_or_init(|| starts(&self.text)).as_ref();
-        starts.is_none_or(|starts| starts.iter().any(|start| text.starts_with(start)))
+    fn matches(&self, text: &[u8]) -> bool {
+        let prefixes = self.prefixes.get_or_init(|| prefixes(&self.text)).as_ref();
+        prefixes.is_none_or(|all| all.iter().any(|prefix| text.starts_with(prefix)))
             && self
                 .compiled
                 .get_or_init(|| Regex::new(&self.text).ok())
@@ -49,26 +50,27 @@ impl Expression {
     }
 }
 
-/// The literal texts that an expression bound to the start (`^(Put|Delete)FunctionConcurrency`) begins with.
-fn starts(expression: &str) -> Option<Vec<Vec<u8>>> {
+/// The literal prefixes of an expression that is anchored at the start, such as
+/// `^(Put|Delete)FunctionConcurrency`.
+fn prefixes(expression: &str) -> Option<Vec<Vec<u8>>> {
     let parsed = regex_syntax::parse(expression).ok()?;
-    let is_bound = parsed.properties().look_set_prefix().contains(Look::Start);
+    let is_anchored = parsed.properties().look_set_prefix().contains(Look::Start);
     let literals = Extractor::new().limit_class(1).extract(&parsed);
-    let texts = literals.literals().filter(|_| is_bound)?;
+    let texts = literals.literals().filter(|_| is_anchored)?;
     Some(texts.iter().map(|text| text.as_bytes().to_vec()).collect())
 }
 
 impl Pattern {
-    /// `None` where any text meets it.
+    /// A pattern for a value; `None` if any text matches.
     pub(super) fn of(text: &SigmaString, starts: bool, ends: bool) -> Option<Pattern> {
-        // The pieces between what may stand for anything.
-        let mut pieces = vec![Vec::new()];
-        let mut push = |piece: &str| {
-            for (index, part) in piece.split(|c: char| !c.is_ascii()).enumerate() {
+        // The literals between wildcards and non-ASCII characters, which match any text.
+        let mut literals = vec![Vec::new()];
+        let mut push = |text: &str| {
+            for (index, part) in text.split(|c: char| !c.is_ascii()).enumerate() {
                 if index > 0 {
-                    pieces.push(Vec::new());
+                    literals.push(Vec::new());
                 }
-                if let Some(last) = pieces.last_mut() {
+                if let Some(last) = literals.last_mut() {
                     last.extend(part.to_ascii_lowercase().bytes());
                 }
             }
@@ -76,15 +78,15 @@ impl Pattern {
         for part in &text.parts {
             match part {
                 StringPart::Plain(plain) => push(plain),
-                // Any character that is not ASCII would do: it parts the pieces.
+                // Any non-ASCII character separates the literals.
                 StringPart::Special(_) => push("\u{fffd}"),
             }
         }
-        let at_start = starts && pieces.first().is_some_and(|piece| !piece.is_empty());
-        let at_end = ends && pieces.last().is_some_and(|piece| !piece.is_empty());
-        let parts: Vec<_> = pieces
+        let at_start = starts && literals.first().is_some_and(|literal| !literal.is_empty());
+        let at_end = ends && literals.last().is_some_and(|literal| !literal.is_empty());
+        let parts: Vec<_> = literals
             .into_iter()
-            .filter(|piece| !piece.is_empty())
+            .filter(|literal| !literal.is_empty())
             .collect();
         (!parts.is_empty()).then_some(Pattern::Parts {
             parts,
@@ -93,8 +95,8 @@ impl Pattern {
         })
     }
 
-    /// The text, where only one meets the pattern.
-    pub(super) fn whole(&self) -> Option<&[u8]> {
+    /// The only text that matches, if there is only one.
+    pub(super) fn literal(&self) -> Option<&[u8]> {
         match self {
             Pattern::Parts {
                 parts,
@@ -108,16 +110,16 @@ impl Pattern {
         }
     }
 
-    pub(super) fn is_met(&self, text: &Text<'_>) -> bool {
+    pub(super) fn matches(&self, text: &Text<'_>) -> bool {
         match self {
-            Pattern::Expression(expression) => expression.is_met(text.written),
+            Pattern::Expression(expression) => expression.matches(text.written),
             Pattern::Parts {
                 parts,
                 at_start,
                 at_end,
             } => {
-                if let Some(whole) = self.whole() {
-                    return whole == text.lower;
+                if let Some(literal) = self.literal() {
+                    return literal == text.lower;
                 }
                 let mut rest = text.lower.as_slice();
                 for (index, part) in parts.iter().enumerate() {
@@ -138,7 +140,7 @@ impl Pattern {
     }
 }
 
-/// A text of a record, as it is written and in lower case.
+/// The value of a field, as written and in lower case.
 pub(super) struct Text<'t> {
     written: &'t [u8],
     pub(super) lower: Vec<u8>,
@@ -160,19 +162,19 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// How it begins decides nothing that the expression would not.
+        /// The prefixes do not change the result.
         #[test]
-        fn an_expression_is_met_as_by_itself(
+        fn an_expression_matches_as_without_prefixes(
             expression in "(\\(\\?[im]\\))?\\^?(a|b\\?|\\(a\\|Bc\\)|\\(b\\|\\)|\\[ab\\]|c\\{2\\}|\\$){0,4}(\\|\\^?b)?",
             text in "[abcABC\n]{0,5}",
         ) {
             let expected = Regex::new(&expression).map_or(true, |regex| regex.is_match(text.as_bytes()));
-            prop_assert_eq!(Expression::of(expression).is_met(text.as_bytes()), expected);
+            prop_assert_eq!(Expression::of(expression).matches(text.as_bytes()), expected);
         }
     }
 
     #[test]
-    fn how_an_expression_begins() {
+    fn prefixes_of_expressions() {
         let texts = |texts: &[&str]| {
             let texts = texts.iter().map(|text| text.as_bytes().to_vec());
             Some(texts.collect::<Vec<_>>())
@@ -191,7 +193,7 @@ mod tests {
             ("(?m)^Put", None),
             ("(", None),
         ] {
-            assert_eq!(starts(expression), expected, "{expression}");
+            assert_eq!(prefixes(expression), expected, "{expression}");
         }
     }
 }

@@ -1,0 +1,199 @@
+//! A rule set: all rules and filters in use, and their evaluation against a record.
+
+use std::{cmp::Reverse, fmt, sync::Arc};
+
+use jiff::civil::Date;
+use rsigma_eval::event::{Event, EventValue};
+
+use super::{
+    compile::{Compiled, matches},
+    diagnostic::Diagnostic,
+    filter::Filter,
+    loaded::Loaded,
+    origin::RuleFile,
+    prefilter::Prefilter,
+    rule::Rule,
+    view::RecordView,
+    watched::Watched,
+};
+use crate::record::Record;
+
+/// The rules that a record matches.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Matched {
+    /// The rules whose matches no filter suppresses, highest level first. Of rules with the same level, the
+    /// one that describes the call best comes first.
+    pub rules: Vec<Arc<Rule>>,
+    /// The rules whose matches a filter suppresses, in the same order.
+    pub suppressed: Vec<Suppressed>,
+}
+
+/// A rule that a record matches, and the filter that suppresses the match.
+#[derive(Debug, Clone)]
+pub struct Suppressed {
+    /// The rule.
+    pub rule: Arc<Rule>,
+    /// The filter.
+    pub filter: Arc<Filter>,
+}
+
+impl PartialEq for Suppressed {
+    fn eq(&self, other: &Suppressed) -> bool {
+        self.rule.id == other.rule.id && self.filter.id == other.filter.id
+    }
+}
+
+/// Compiled rules and filters.
+pub struct RuleSet {
+    pub(super) rules: Vec<(Arc<Rule>, Compiled)>,
+    filters: Vec<Arc<Filter>>,
+    /// Made from `rules`; it refers to them by index.
+    prefilter: Prefilter,
+}
+
+impl fmt::Debug for RuleSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RuleSet")
+            .field("rules", &self.rules.len())
+            .field("filters", &self.filters.len())
+            .finish()
+    }
+}
+
+impl RuleSet {
+    /// The built-in rules.
+    ///
+    /// # Errors
+    /// A built-in rule is malformed, which the tests of this project rule out.
+    pub fn builtin(watched: &Watched) -> Result<RuleSet, Vec<Diagnostic>> {
+        RuleSet::with(&[], watched)
+    }
+
+    /// The built-in rules and those of more files. A rule replaces the built-in rule with the same `id`;
+    /// `status: unsupported` disables it.
+    ///
+    /// # Errors
+    /// All errors of the files. If there is one, none of the files is used.
+    pub fn with(files: &[RuleFile], watched: &Watched) -> Result<RuleSet, Vec<Diagnostic>> {
+        RuleSet::from_loaded(Loaded::builtin_and(files, watched))
+    }
+
+    /// The rules and filters of these files alone.
+    ///
+    /// # Errors
+    /// All errors of the files.
+    pub fn of(files: &[RuleFile], watched: &Watched) -> Result<RuleSet, Vec<Diagnostic>> {
+        RuleSet::from_loaded(Loaded::files(files, watched))
+    }
+
+    fn from_loaded(loaded: Loaded) -> Result<RuleSet, Vec<Diagnostic>> {
+        if !loaded.errors.is_empty() {
+            return Err(loaded.errors);
+        }
+        let prefilter = Prefilter::of(loaded.rules.iter().map(|loaded| &*loaded.sigma));
+        Ok(RuleSet {
+            rules: loaded
+                .rules
+                .into_iter()
+                .map(|loaded| (loaded.rule, loaded.compiled))
+                .collect(),
+            filters: loaded
+                .filters
+                .into_iter()
+                .map(|loaded| loaded.filter)
+                .collect(),
+            prefilter,
+        })
+    }
+
+    /// The number of rules.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there is no rule.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// All rules, highest level first, then by name.
+    pub fn rules(&self) -> Vec<Arc<Rule>> {
+        let mut rules: Vec<_> = self
+            .rules
+            .iter()
+            .map(|(rule, _)| Arc::clone(rule))
+            .collect();
+        rules.sort_by_cached_key(|rule| (Reverse(rule.level), rule.name.clone()));
+        rules
+    }
+
+    /// All filters, in the order of their files.
+    pub fn filters(&self) -> &[Arc<Filter>] {
+        &self.filters
+    }
+
+    /// Decides which records need to be parsed.
+    pub fn prefilter(&self) -> &Prefilter {
+        &self.prefilter
+    }
+
+    /// The filter that, on a day (in UTC), suppresses a match of a rule.
+    pub(super) fn suppressing_filter(
+        &self,
+        rule: &Rule,
+        record: &Record,
+        today: Date,
+    ) -> Option<Arc<Filter>> {
+        self.filters
+            .iter()
+            .find(|filter| {
+                filter.applies_to(rule) && !filter.is_expired(today) && filter.suppresses(record)
+            })
+            .cloned()
+    }
+
+    /// The rules that may match a record, by its event source and event name. Without an event source in
+    /// ASCII, all rules; without such an event name, all rules for the event source.
+    fn candidates(&self, view: &RecordView<'_>) -> impl Iterator<Item = &(Arc<Rule>, Compiled)> {
+        let ascii = |field| match view.get_field(field) {
+            Some(EventValue::Str(value)) if value.is_ascii() => Some(value),
+            _ => None,
+        };
+        let indices = match ascii("eventSource") {
+            Some(source) => self.prefilter.rules(&source, ascii("eventName").as_deref()),
+            None => (0..self.rules.len()).collect(),
+        };
+        indices.into_iter().map(|index| &self.rules[index])
+    }
+
+    /// The rules that a record matches, and the filters that suppress matches on a day (in UTC).
+    pub fn evaluate(&self, record: &Record, today: Date) -> Matched {
+        let view = RecordView::new(record);
+        let mut rules: Vec<_> = self
+            .candidates(&view)
+            .filter(|(_, compiled)| matches(compiled.rule(), &view))
+            .map(|(rule, _)| Arc::clone(rule))
+            .collect();
+        let parameters_omitted = record.omitted_parameters().is_some();
+        rules.sort_by_cached_key(|rule| {
+            // The first rule gives the alert its title. Of equal levels, prefer rules that name the call; of
+            // those, rules that also know its parameters.
+            let is_assumed = rule.reads_parameters && parameters_omitted;
+            (
+                Reverse(rule.level),
+                !rule.is_about_one_call,
+                is_assumed,
+                !rule.reads_parameters,
+                rule.name.clone(),
+            )
+        });
+        let mut matched = Matched::default();
+        for rule in rules {
+            match self.suppressing_filter(&rule, record, today) {
+                Some(filter) => matched.suppressed.push(Suppressed { rule, filter }),
+                None => matched.rules.push(rule),
+            }
+        }
+        matched
+    }
+}

@@ -22,7 +22,7 @@ use cloudhsm_alerts_core::{
     finding::{Finding, Scan},
     log_file::{DEFAULT_MAX_UNCOMPRESSED, LogFile},
     record::Record,
-    rules::{RuleFile, RuleSet, relevance::Relevance, watched::Watched},
+    rules::{RuleFile, RuleSet, prefilter::Prefilter, watched::Watched},
 };
 use cloudhsm_alerts_test_support::log_files::LogFiles;
 use flate2::{Decompress, FlushDecompress, Status};
@@ -101,7 +101,7 @@ fn run(stage: &str, file: &[u8], rules: &RuleSet) -> u64 {
         "split" => read(LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, &none), file),
         // And looked up in what the rules can meet; what they can is parsed.
         "look up" => read(
-            LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, rules.relevance()),
+            LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, rules.prefilter()),
             file,
         ),
         "whole" => scan(Scan::new(rules, TODAY), file),

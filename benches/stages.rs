@@ -8,7 +8,7 @@ use cloudhsm_alerts_core::{
     json,
     log_file::{DEFAULT_MAX_UNCOMPRESSED, LogFile},
     record::Record,
-    rules::{RuleSet, relevance::Relevance, watched::Watched},
+    rules::{RuleSet, prefilter::Prefilter, watched::Watched},
 };
 use cloudhsm_alerts_test_support::log_files::LogFiles;
 use divan::{AllocProfiler, Bencher, black_box, counter::BytesCount};
@@ -57,7 +57,7 @@ fn split(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn look_up(bencher: Bencher<'_, '_>) {
     over_file(bencher, || {
-        LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, RULES.relevance())
+        LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, RULES.prefilter())
     });
 }
 

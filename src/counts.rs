@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloudhsm_alerts_core::rules::Filtered;
+use cloudhsm_alerts_core::rules::Suppressed;
 use serde::Serialize;
 
 /// The counts, as the reply and the log show them.
@@ -83,8 +83,8 @@ impl Counts {
     }
 
     /// Counts what filters suppressed of one call.
-    pub fn add_suppressed(&mut self, suppressed: &[Filtered]) {
-        for Filtered { rule, filter } in suppressed {
+    pub fn add_suppressed(&mut self, suppressed: &[Suppressed]) {
+        for Suppressed { rule, filter } in suppressed {
             *self
                 .suppressed_by
                 .entry(rule.name.clone())

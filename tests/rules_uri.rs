@@ -137,7 +137,7 @@ fn broken_rules_at_the_start_stop_nothing_and_are_told_once() {
         "cloudhsm-alerts: rules were NOT loaded, the previous ones stay in use"
     );
     let line = format!(
-        "  {uri}bad.yml:9: detection.call.eventName|contians: expected a modifier of Sigma, found \"contians\"; did you mean `contains`?\n"
+        "  {uri}bad.yml:9: detection.call.eventName|contians: expected a Sigma modifier, found \"contians\"; did you mean `contains`?\n"
     );
     assert!(
         operator.text("email").contains(&line),

@@ -6,7 +6,7 @@
 use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 use cloudhsm_alerts_core::{
-    alert::Source, call_id::CallId, finding::Finding, rules::Filtered, text::one_line,
+    alert::Source, call_id::CallId, finding::Finding, rules::Suppressed, text::one_line,
 };
 use tracing::warn;
 
@@ -26,7 +26,7 @@ pub(super) struct Found {
     pub(super) units: Arc<[usize]>,
     pub(super) position: Position,
     /// What filters suppressed of it, in whole or in part.
-    pub(super) suppressed: Vec<Filtered>,
+    pub(super) suppressed: Vec<Suppressed>,
     pub(super) verdict: Verdict,
 }
 

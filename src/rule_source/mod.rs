@@ -26,7 +26,7 @@ use tokio::{
 
 use crate::clock;
 use cloudhsm_alerts_core::{
-    rules::{RuleFile, RuleSet, problem::Problem, watched::Watched},
+    rules::{RuleFile, RuleSet, diagnostic::Diagnostic, watched::Watched},
     text::one_line,
 };
 
@@ -126,7 +126,7 @@ pub enum RuleLoadError {
     /// They could not be read.
     Unreadable(ReadError),
     /// Some of them cannot be used.
-    Broken(Vec<Problem>),
+    Broken(Vec<Diagnostic>),
 }
 
 impl RuleLoadError {

@@ -115,7 +115,7 @@ fn text(record: &Record, explanations: &[Explanation]) -> String {
         one_line(record.event_source(), 128),
         record.outcome().word()
     );
-    let (met, others): (Vec<_>, Vec<_>) = explanations.iter().partition(|found| found.is_met);
+    let (met, others): (Vec<_>, Vec<_>) = explanations.iter().partition(|found| found.is_match);
     if met.is_empty() {
         text.push_str("\nMeets no rule.\n");
     } else {

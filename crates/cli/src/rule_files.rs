@@ -5,7 +5,7 @@ use cloudhsm_alerts::{
     rule_source::{self, RulesUri},
     s3,
 };
-use cloudhsm_alerts_core::rules::{RuleFile, RuleSet, problem::Problem, watched::Watched};
+use cloudhsm_alerts_core::rules::{RuleFile, RuleSet, diagnostic::Diagnostic, watched::Watched};
 
 /// `--rules` and `--watched`, of every command that evaluates rules.
 #[derive(Args)]
@@ -48,7 +48,7 @@ pub fn read(places: &[RulesUri]) -> Result<Vec<RuleFile>, Box<dyn std::error::Er
 }
 
 /// One problem a line.
-pub fn lines(problems: &[Problem]) -> String {
+pub fn lines(problems: &[Diagnostic]) -> String {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     lines.join("\n")
 }

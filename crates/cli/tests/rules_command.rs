@@ -93,8 +93,8 @@ fn check_tells_all_problems_with_their_places_and_exits_by_them() {
     let (code, out, err) = check(&["rules"]);
     assert_eq!(
         out,
-        "rules/bad.yml:10: error: detection.call.eventName: cloudhsm.amazonaws.com has no operation \"CopyBackup\"\n    \
-         no record has it; see the API reference\n"
+        "rules/bad.yml:10: error: detection.call.eventName: expected an operation of cloudhsm.amazonaws.com, found \"CopyBackup\"\n    \
+         see the API reference of the service\n"
     );
     assert_eq!(
         (code, err.as_str()),
@@ -131,7 +131,7 @@ fn check_tells_all_problems_with_their_places_and_exits_by_them() {
     );
     assert!(
         out.ends_with(
-            "rules/latin.yml:1: error: expected YAML in UTF-8, found a character that is none\n    save the file in UTF-8\n"
+            "rules/latin.yml:1: error: expected UTF-8, found other bytes\n    save the file in UTF-8\n"
         ),
         "{out}"
     );
@@ -156,7 +156,7 @@ fn test_runs_the_tests_and_writes_junit() {
     assert_eq!(
         out,
         "bad/b.yml:15: FAILED: failing misses \"a restored backup\"\n    \
-         the rule meets it: call: eventSource is \"cloudhsm.amazonaws.com\"; call: eventName is \"CopyBackupToRegion\"\n"
+         the record matches: call: eventSource is \"cloudhsm.amazonaws.com\"; call: eventName is \"CopyBackupToRegion\"\n"
     );
     assert_eq!(
         (code, err.as_str()),
@@ -207,7 +207,7 @@ fn explain_says_what_is_met_and_what_keeps_the_others() {
         out,
         "DeleteHsm of cloudhsm.amazonaws.com, SUCCEEDED\n\nMEETS\n  critical hsm-deleted\n      \
          call: eventSource is \"cloudhsm.amazonaws.com\"\n      call: eventName is \"DeleteHsm\"\n      \
-         not excluded, classic: requestParameters.hsmArn is not in the record, expected it to be there\n"
+         not excluded, classic: requestParameters.hsmArn is not in the record, expected it to exist\n"
     );
     for (arguments, expected) in [
         (

@@ -8,7 +8,7 @@ use cloudhsm_alerts::{rule_source::RulesUri, shell};
 use cloudhsm_alerts_core::{
     rules::{
         check,
-        problem::{Problem, Weight},
+        diagnostic::{Diagnostic, Kind},
     },
     text::one_line,
 };
@@ -34,10 +34,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
     let count = |weight| {
         problems
             .iter()
-            .filter(|problem| problem.weight == weight)
+            .filter(|problem| problem.kind == weight)
             .count()
     };
-    let (errors, warnings) = (count(Weight::Error), count(Weight::Warning));
+    let (errors, warnings) = (count(Kind::Error), count(Kind::Warning));
     eprintln!(
         "{} checked: {}, {}",
         counted(files.len(), "file"),
@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
     })
 }
 
-fn shown(problem: &Problem) -> String {
+fn shown(problem: &Diagnostic) -> String {
     let field = if problem.field.is_empty() {
         String::new()
     } else {
@@ -61,7 +61,7 @@ fn shown(problem: &Problem) -> String {
     let mut text = format!(
         "{}: {}: {field}{}",
         problem.place(),
-        problem.weight.as_str(),
+        problem.kind.as_str(),
         one_line(&problem.message, 600)
     );
     if let Some(hint) = &problem.hint {

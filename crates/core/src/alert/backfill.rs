@@ -11,7 +11,7 @@ use crate::{
         email::MAX_SUBJECT,
         message::{Attribute, Message},
     },
-    text::{ascii, json},
+    text::{ascii, escaped_json},
 };
 
 /// The message attribute's name.
@@ -40,7 +40,7 @@ fn labelled(finding: &str) -> Option<String> {
     let mut finding: Value = serde_json::from_str(finding).ok()?;
     let metadata = finding.get_mut("metadata")?.as_object_mut()?;
     metadata.insert("labels".into(), vec![ATTRIBUTE].into());
-    Some(json(&finding))
+    Some(escaped_json(&finding))
 }
 
 #[cfg(test)]

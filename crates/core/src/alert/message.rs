@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     alert::{Alert, digest, email, ocsf, sms},
-    text::{ascii, json},
+    text::{ascii, escaped_json},
 };
 
 /// Largest message in bytes, attributes included: SNS's 256 KiB, less a little for what it may count beside.
@@ -68,14 +68,14 @@ impl Message {
     pub fn of(alert: &Alert) -> Message {
         let mut message = Message {
             subject: email::subject(alert),
-            finding: json(&ocsf::finding(alert, true)),
-            email: Some(email::text(alert)),
-            sms: Some(sms::text(alert)),
+            finding: escaped_json(&ocsf::finding(alert, true)),
+            email: Some(email::body(alert)),
+            sms: Some(sms::body(alert)),
             attributes: attributes(alert),
         };
         if !message.fits(&message.compose(false)) {
             // Without the record every part is bounded, and their sum is far below the limit.
-            message.finding = json(&ocsf::finding(alert, false));
+            message.finding = escaped_json(&ocsf::finding(alert, false));
         }
         message
     }
@@ -85,7 +85,7 @@ impl Message {
     pub(super) fn of_digest(alerts: &[Alert]) -> Message {
         Message {
             subject: digest::subject(alerts),
-            finding: json(&digest::finding(alerts)),
+            finding: escaped_json(&digest::finding(alerts)),
             email: Some(digest::email_text(alerts)),
             sms: Some(digest::sms_text(alerts)),
             attributes: joint_attributes(alerts),

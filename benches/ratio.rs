@@ -93,20 +93,23 @@ fn files() -> Vec<Files> {
 
 /// Goes over a file; returns something that depends on all of it.
 fn run(stage: &str, file: &[u8], rules: &RuleSet) -> u64 {
-    let none = Relevance::default();
+    let none = Prefilter::default();
     match stage {
         "nothing" => file.len() as u64,
         "inflate" => inflate(file),
         // No rule at all: every record is validated and skipped.
-        "split" => read(LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, &none), file),
+        "split" => read(
+            LogFile::with_prefilter(DEFAULT_MAX_UNCOMPRESSED, &none),
+            file,
+        ),
         // And looked up in what the rules can meet; what they can is parsed.
         "look up" => read(
-            LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, rules.prefilter()),
+            LogFile::with_prefilter(DEFAULT_MAX_UNCOMPRESSED, rules.prefilter()),
             file,
         ),
         "whole" => scan(Scan::new(rules, TODAY), file),
         "parse all" => read(LogFile::new(DEFAULT_MAX_UNCOMPRESSED), file),
-        "match all" => scan(Scan::of_every_record(rules, TODAY), file),
+        "match all" => scan(Scan::without_skipping(rules, TODAY), file),
         _ => panic!("expected one of {STAGES:?}, found {stage}"),
     }
 }

@@ -48,16 +48,16 @@ fn over_file(
 
 #[divan::bench]
 fn split(bencher: Bencher<'_, '_>) {
-    static NONE: LazyLock<Relevance> = LazyLock::new(Relevance::default);
+    static NONE: LazyLock<Relevance> = LazyLock::new(Prefilter::default);
     over_file(bencher, || {
-        LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, &NONE)
+        LogFile::with_prefilter(DEFAULT_MAX_UNCOMPRESSED, &NONE)
     });
 }
 
 #[divan::bench]
 fn look_up(bencher: Bencher<'_, '_>) {
     over_file(bencher, || {
-        LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, RULES.prefilter())
+        LogFile::with_prefilter(DEFAULT_MAX_UNCOMPRESSED, RULES.prefilter())
     });
 }
 

@@ -192,7 +192,7 @@ fn group_keys(record: &Record, finding: &Finding) -> (GroupKey, GroupKey) {
         "userIdentity.userName",
         "userIdentity.invokedBy",
     ] {
-        kind.add(record.text(path).unwrap_or_default());
+        kind.add(record.str(path).unwrap_or_default());
     }
     for path in ["recipientAccountId", "userIdentity.accountId"] {
         kind.add(&record.account_id(path).unwrap_or_default());

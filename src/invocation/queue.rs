@@ -53,8 +53,8 @@ impl Found {
         Found {
             units,
             position: (item, finding.record.index()),
-            suppressed: finding.filtered.clone(),
-            verdict: if finding.is_filtered() {
+            suppressed: finding.suppressed.clone(),
+            verdict: if finding.is_suppressed() {
                 Verdict::Suppressed
             } else if finding.severity() < settings.min_severity {
                 Verdict::BelowMinSeverity

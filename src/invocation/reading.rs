@@ -9,7 +9,7 @@ use std::{sync::Arc, vec};
 use aws_sdk_s3::Client;
 use cloudhsm_alerts_core::{
     alert::Source,
-    finding::{Counts, Finding, Scan},
+    finding::{Finding, Scan, ScanCounts},
     log_file::Unreadable,
     object::ObjectRef,
     rules::RuleSet,
@@ -122,7 +122,7 @@ pub(super) struct Report {
     pub(super) units: Arc<[usize]>,
     pub(super) item: usize,
     pub(super) object: ObjectRef,
-    pub(super) counts: Counts,
+    pub(super) counts: ScanCounts,
     pub(super) compressed: u64,
     pub(super) uncompressed: u64,
     pub(super) unreadable: Vec<Unreadable>,
@@ -149,7 +149,7 @@ impl Reading<'_> {
             units: Arc::clone(&self.units),
             item: self.item,
             object: self.object.clone(),
-            counts: Counts::default(),
+            counts: ScanCounts::default(),
             compressed: 0,
             uncompressed: 0,
             unreadable: Vec::new(),

@@ -113,7 +113,7 @@ fn text(record: &Record, explanations: &[Explanation]) -> String {
         "{} of {}, {}\n",
         one_line(record.event_name(), 128),
         one_line(record.event_source(), 128),
-        record.outcome().word()
+        record.outcome().label()
     );
     let (met, others): (Vec<_>, Vec<_>) = explanations.iter().partition(|found| found.is_match);
     if met.is_empty() {

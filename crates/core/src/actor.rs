@@ -1,62 +1,62 @@
-//! The actor: who made a call, in words, from a record's `userIdentity`.
+//! The actor: who made a call, derived from `userIdentity` and described for people.
 //!
-//! Each type of identity says itself with other fields; here they become one sentence part and a few
-//! lines for a person who has to decide at night whether this was a colleague. Every value shown went
-//! through [`crate::text`]. Source: AWS CloudTrail User Guide, "CloudTrail userIdentity element".
+//! Each identity type uses other fields. The reader must be able to decide whether the caller is a colleague, so
+//! the description names the person or role, the session and a foreign account. All values are passed through
+//! [`crate::text`] or [`crate::defang`]. Source: AWS CloudTrail User Guide, "CloudTrail userIdentity element".
 
 use serde_json::Value;
 
-use crate::{links::unlinked, record::Record, text::one_line};
+use crate::{defang::defanged, record::Record, text::one_line};
 
-/// Longest name shown, in characters.
-const NAME: usize = 128;
+/// Maximum length of a name, in characters.
+const MAX_NAME: usize = 128;
 
-/// Who made a call.
+/// The caller, described for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// `userIdentity.type`, `AwsService` events' missing identity being `None`.
+    /// `userIdentity.type`. `None`: the record has no identity, as for AWS service events.
     pub kind: Option<String>,
-    /// One clause, such as `role AdminRole (session alice)`.
+    /// A description, such as `role AdminRole (session alice)`.
     pub description: String,
-    /// A short form, such as `AdminRole/alice`; of another account's caller, behind that account's ID.
+    /// A short form, such as `AdminRole/alice`, or `444455556666/AdminRole/alice` for another account's caller.
     pub short: String,
-    /// The session's name, where the caller is a role.
+    /// The session name, if the caller is a role.
     pub session: Option<String>,
-    /// The caller's account, where it is not the one whose trail recorded the call.
+    /// The caller's account, if it is not the account that recorded the call.
     pub other_account: Option<String>,
-    /// The identity without its session: a role, and not one of any number of sessions of it, because whoever
-    /// may take on a role names the session.
+    /// The identity without its session. Sessions of a role count as one identity, because anyone who may assume the
+    /// role chooses the session name.
     pub principal: String,
-    /// Whether multi-factor authentication stood behind the session; `None`: not recorded.
+    /// Whether the session was authenticated with MFA. `None`: not recorded.
     pub mfa: Option<bool>,
-    /// By what means: console, CLI, tool, service.
-    pub means: Means,
+    /// The client: console, CLI, tool or service.
+    pub client: Client,
 }
 
-/// By what means a call was made.
+/// The client that made the call.
 ///
-/// Only `sessionCredentialFromConsole` and `invokedBy` are AWS's own word; a user agent is the
-/// caller's, and is said to be a claim.
+/// AWS sets `sessionCredentialFromConsole` and `invokedBy`. The caller sets the user agent, so what is derived from
+/// it is marked as a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Means {
-    /// In the AWS console.
+pub enum Client {
+    /// The AWS console.
     Console,
-    /// Through an AWS service, on the identity's behalf.
+    /// An AWS service, on behalf of the identity.
     Service(String),
-    /// A tool, as its user agent claims.
+    /// A tool, according to the user agent.
     Claimed(&'static str),
-    /// The user agent names nothing known.
+    /// The user agent is missing or not known.
     Unknown,
 }
 
-impl Means {
-    /// As a person reads it.
+impl Client {
+    /// A description for people.
     pub fn describe(&self) -> String {
         match self {
-            Means::Console => "AWS console".into(),
-            Means::Service(name) => format!("AWS service {name}"),
-            Means::Claimed(tool) => format!("{tool} (as its user agent claims)"),
-            Means::Unknown => "not known from the record".into(),
+            Client::Console => "AWS console".into(),
+            Client::Service(name) => format!("AWS service {name}"),
+            Client::Claimed(tool) => format!("{tool} (as its user agent claims)"),
+            Client::Unknown => "not known from the record".into(),
         }
     }
 }
@@ -64,13 +64,15 @@ impl Means {
 impl Actor {
     /// The actor of a record.
     pub fn of(record: &Record) -> Actor {
-        let kind = record.text("userIdentity.type").map(|k| one_line(k, NAME));
+        let kind = record
+            .str("userIdentity.type")
+            .map(|k| one_line(k, MAX_NAME));
         let (mut description, mut short) = describe(record, kind.as_deref());
         let session = session(record).map(|name| one_line(name, 256));
         let other_account = other_account(record);
         if let Some(account) = &other_account {
-            let account = one_line(account, NAME);
-            // Of root and of another account it is part of what they are.
+            let account = one_line(account, MAX_NAME);
+            // Some descriptions already contain the account, such as that of the root user.
             if !description.contains(&account) {
                 description.push_str(&format!(" of account {account}"));
             }
@@ -86,7 +88,7 @@ impl Actor {
             other_account,
             principal: principal(record),
             mfa: record.flag("userIdentity.sessionContext.attributes.mfaAuthenticated"),
-            means: means(record),
+            client: client(record),
         }
     }
 
@@ -96,12 +98,12 @@ impl Actor {
     }
 }
 
-/// The account of the caller, if it is not the one whose trail recorded the call: a name in it may be somebody
-/// else's here.
+/// The caller's account, if it is not the account that recorded the call. The same user name can belong to another
+/// person there.
 pub fn other_account(record: &Record) -> Option<String> {
     let here = record.account_id("recipientAccountId")?;
-    let of_arn = || {
-        let arn = record.text("userIdentity.arn")?;
+    let from_arn = || {
+        let arn = record.str("userIdentity.arn")?;
         arn.split(':')
             .nth(4)
             .filter(|id| !id.is_empty())
@@ -110,11 +112,11 @@ pub fn other_account(record: &Record) -> Option<String> {
     let caller = record
         .account_id("userIdentity.sessionContext.sessionIssuer.accountId")
         .or_else(|| record.account_id("userIdentity.accountId"))
-        .or_else(of_arn)?;
+        .or_else(from_arn)?;
     (caller != here).then_some(caller)
 }
 
-/// What an object in the record holds, on one line: `accountId 999988887777`.
+/// The members of an object in the record, on one line: `accountId 999988887777`.
 pub fn members(record: &Record, path: &str) -> Option<String> {
     let scalar = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
@@ -132,9 +134,9 @@ pub fn members(record: &Record, path: &str) -> Option<String> {
     Some(one_line(&text, 400)).filter(|text| !text.is_empty())
 }
 
-/// What permissions are given to: the role of a session, else the user, the service or the account.
+/// The principal that has the permissions: the role of a session, or else the user, service or account.
 fn principal(record: &Record) -> String {
-    let field = |name: &str| record.text(&format!("userIdentity.{name}"));
+    let field = |name: &str| record.str(&format!("userIdentity.{name}"));
     let role = || {
         let arn = field("arn")?;
         Some(match role_and_session(record)? {
@@ -159,11 +161,11 @@ fn principal(record: &Record) -> String {
 fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
     let field = |name: &str| {
         record
-            .text(&format!("userIdentity.{name}"))
+            .str(&format!("userIdentity.{name}"))
             .map(|text| match name {
-                // A service's name is AWS's own.
-                "invokedBy" => one_line(text, NAME),
-                _ => unlinked(text, NAME),
+                // AWS sets this name.
+                "invokedBy" => one_line(text, MAX_NAME),
+                _ => defanged(text, MAX_NAME),
             })
     };
     let account = field("accountId");
@@ -171,14 +173,13 @@ fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
         .as_ref()
         .map_or_else(String::new, |id| format!(" of account {id}"));
     let user_name = field("userName");
-    // The part behind the last `/` of the ARN, or behind the `:` of the principal: what is left of a
-    // name where userName is not recorded.
-    let tail = record
-        .text("userIdentity.arn")
+    // The end of the ARN, or else the principal ID, where userName is not recorded.
+    let fallback = record
+        .str("userIdentity.arn")
         .and_then(|arn| arn.rsplit('/').next())
-        .map(|name| unlinked(name, NAME))
+        .map(|name| defanged(name, MAX_NAME))
         .or_else(|| field("principalId"));
-    let name = user_name.clone().or_else(|| tail.clone());
+    let name = user_name.clone().or_else(|| fallback.clone());
     let or_unnamed =
         |name: Option<String>| name.unwrap_or_else(|| "(not named in the record)".into());
     let provider = field("identityProvider");
@@ -250,8 +251,8 @@ fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
             let name = or_unnamed(name);
             (format!("{name} (identity type {other})"), name)
         }
-        // An AwsServiceEvent has no userIdentity at all.
-        None if record.text("eventType") == Some("AwsServiceEvent") => {
+        // An AwsServiceEvent has no userIdentity.
+        None if record.str("eventType") == Some("AwsServiceEvent") => {
             ("AWS itself (a service event)".into(), "AWS".into())
         }
         None => match field("invokedBy") {
@@ -267,7 +268,7 @@ fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
 /// The role and the session in `arn:aws:sts::<account>:assumed-role/<role>/<session>`.
 fn role_and_session(record: &Record) -> Option<(&str, Option<&str>)> {
     let (_, rest) = record
-        .text("userIdentity.arn")?
+        .str("userIdentity.arn")?
         .split_once(":assumed-role/")?;
     Some(match rest.rsplit_once('/') {
         Some((role, session)) => (role, Some(session)),
@@ -275,24 +276,24 @@ fn role_and_session(record: &Record) -> Option<(&str, Option<&str>)> {
     })
 }
 
-/// The name of a role's session.
+/// The session name of a role.
 fn session(record: &Record) -> Option<&str> {
-    if record.text("userIdentity.type") != Some("AssumedRole") {
+    if record.str("userIdentity.type") != Some("AssumedRole") {
         return None;
     }
     role_and_session(record)
         .and_then(|(_, session)| session)
-        .or_else(|| Some(record.text("userIdentity.principalId")?.split_once(':')?.1))
+        .or_else(|| Some(record.str("userIdentity.principalId")?.split_once(':')?.1))
 }
 
-/// `arn:aws:sts::<account>:assumed-role/<role>/<session>`; the issuer's userName is the role's name. The
-/// session is often a person's e-mail address: it is split off before anything is cut short.
+/// Description and short form of an assumed role. The session name is often an e-mail address, so role and session
+/// are separated before long names are cut.
 fn assumed_role(record: &Record) -> (String, String) {
-    let session = session(record).map(|name| unlinked(name, NAME));
+    let session = session(record).map(|name| defanged(name, MAX_NAME));
     let role = record
-        .text("userIdentity.sessionContext.sessionIssuer.userName")
+        .str("userIdentity.sessionContext.sessionIssuer.userName")
         .or_else(|| Some(role_and_session(record)?.0))
-        .map(|name| unlinked(name, NAME));
+        .map(|name| defanged(name, MAX_NAME));
 
     // IAM Identity Center names its roles AWSReservedSSO_<permission set>_<16 hex digits>.
     let permission_set = role
@@ -305,7 +306,7 @@ fn assumed_role(record: &Record) -> (String, String) {
         (None, None) => "a role (not named in the record)".to_owned(),
     };
     let of_account = other_account(record).map_or_else(String::new, |account| {
-        format!(" of account {}", one_line(&account, NAME))
+        format!(" of account {}", one_line(&account, MAX_NAME))
     });
     let description = match &session {
         Some(session) => format!("{who}{of_account} (session {session})"),
@@ -318,16 +319,16 @@ fn assumed_role(record: &Record) -> (String, String) {
 
 fn issuer_name(record: &Record) -> Option<String> {
     let issuer = "userIdentity.sessionContext.sessionIssuer";
-    let name = record.text(&format!("{issuer}.userName"))?;
-    let kind = match record.text(&format!("{issuer}.type")) {
+    let name = record.str(&format!("{issuer}.userName"))?;
+    let kind = match record.str(&format!("{issuer}.type")) {
         Some("IAMUser") => "IAM user ",
         Some("Role") => "role ",
         _ => "",
     };
-    Some(format!("{kind}{}", unlinked(name, NAME)))
+    Some(format!("{kind}{}", defanged(name, MAX_NAME)))
 }
 
-/// What a user agent begins with or contains, lower case, and what that is. The first hit counts.
+/// Parts of user agents in lower case, and the tool that sends them. The first match counts.
 const TOOLS: &[(&str, &str)] = &[
     ("terraform", "Terraform"),
     ("opentofu", "OpenTofu"),
@@ -351,20 +352,20 @@ const TOOLS: &[(&str, &str)] = &[
     ("mozilla/", "a web browser"),
 ];
 
-fn means(record: &Record) -> Means {
+fn client(record: &Record) -> Client {
     if record.flag("sessionCredentialFromConsole") == Some(true) {
-        return Means::Console;
+        return Client::Console;
     }
-    if let Some(service) = record.text("userIdentity.invokedBy") {
-        return Means::Service(one_line(service, NAME));
+    if let Some(service) = record.str("userIdentity.invokedBy") {
+        return Client::Service(one_line(service, MAX_NAME));
     }
-    let Some(agent) = record.text("userAgent").map(str::to_lowercase) else {
-        return Means::Unknown;
+    let Some(agent) = record.str("userAgent").map(str::to_lowercase) else {
+        return Client::Unknown;
     };
     TOOLS
         .iter()
-        .find(|(mark, _)| agent.contains(mark))
-        .map_or(Means::Unknown, |(_, tool)| Means::Claimed(tool))
+        .find(|(part, _)| agent.contains(part))
+        .map_or(Client::Unknown, |(_, tool)| Client::Claimed(tool))
 }
 
 #[cfg(test)]
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn every_identity_type_in_words() {
+    fn descriptions_of_every_identity_type() {
         let issuer = json!({"type": "Role", "userName": "AdminRole", "accountId": "111122223333"});
         for (identity, description, short) in [
             (
@@ -561,32 +562,32 @@ mod tests {
     }
 
     #[test]
-    fn means_table() {
+    fn client_table() {
         for (record, expected) in [
             (
                 json!({"sessionCredentialFromConsole": "true", "userAgent": "x"}),
-                Means::Console,
+                Client::Console,
             ),
             (
                 json!({"userIdentity": {"invokedBy": "cloudformation.amazonaws.com"}, "userAgent": "cloudformation.amazonaws.com"}),
-                Means::Service("cloudformation.amazonaws.com".into()),
+                Client::Service("cloudformation.amazonaws.com".into()),
             ),
             (
                 json!({"userAgent": "aws-cli/2.31.0 md/awscrt#0.27"}),
-                Means::Claimed("AWS CLI"),
+                Client::Claimed("AWS CLI"),
             ),
             (
                 json!({"userAgent": "APN/1.0 HashiCorp/1.0 Terraform/1.9 aws-sdk-go-v2/1.30"}),
-                Means::Claimed("Terraform"),
+                Client::Claimed("Terraform"),
             ),
-            (json!({"userAgent": "curl/8"}), Means::Unknown),
-            (json!({}), Means::Unknown),
+            (json!({"userAgent": "curl/8"}), Client::Unknown),
+            (json!({}), Client::Unknown),
         ] {
             let Value::Object(fields) = record.clone() else {
                 unreachable!("objects above")
             };
             assert_eq!(
-                Actor::of(&Record::new(0, fields)).means,
+                Actor::of(&Record::new(0, fields)).client,
                 expected,
                 "{record}"
             );

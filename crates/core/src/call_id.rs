@@ -1,15 +1,15 @@
-//! A call's identity: by what two records are known to be of the same API call.
+//! The identity of an API call, by which records of the same call are recognized.
 //!
-//! CloudTrail delivers a record again, two trails write it into two files, and EventBridge carries it, too;
-//! one alert is enough. The event ID alone does not tell the records of one call from others, because a
-//! record that somebody made up may have any ID, and would then have the real call taken for a duplicate. So
-//! the ID counts together with what the call is. These members are the same in the log file and in
-//! EventBridge's event: `eventID`, `sharedEventID`, `eventSource`, `eventName`, `eventTime` and those of
-//! `userIdentity` below. What differs between the two, and between the records that two accounts get of one
-//! call, is not looked at: `recipientAccountId`, `eventCategory`, `eventVersion`, the order of members.
+//! The same call can be recorded several times: CloudTrail delivers a record again, two trails write it to two log
+//! files, and EventBridge sends it, too. One alert is enough. The event ID alone is not a safe key, because a forged
+//! record can have any event ID, and the real call would then count as a duplicate. So the identity also includes
+//! what the call is: `eventID`, `sharedEventID`, `eventSource`, `eventName`, `eventTime` and the members of
+//! `userIdentity` below. These are equal in log files and EventBridge events. Members that differ between those, or
+//! between the records in two accounts, are left out: `recipientAccountId`, `eventCategory`, `eventVersion`, and the
+//! order of members.
 //!
-//! Of an action that several accounts see, CloudTrail gives each a record with an event ID of its own and one
-//! `sharedEventID`; the account that was called sees of the caller only the account. These are one call.
+//! For a call that concerns several accounts, each account receives a record with its own `eventID` and a common
+//! `sharedEventID`. The called account sees only the account ID of the caller. These records are one call.
 //! Source: AWS CloudTrail User Guide, "CloudTrail record contents".
 
 use std::{
@@ -19,7 +19,7 @@ use std::{
 
 use crate::{fingerprint::Fingerprint, record::Record, text::hex};
 
-/// Members that name the caller, beside the account.
+/// Members that identify the caller, in addition to the account ID.
 const CALLER: [&str; 4] = [
     "userIdentity.principalId",
     "userIdentity.arn",
@@ -27,34 +27,34 @@ const CALLER: [&str; 4] = [
     "userIdentity.invokedBy",
 ];
 
-/// Stands between the ID and the hash.
-const MARK: char = '#';
+/// Separates the event ID from the hash.
+const SEPARATOR: char = '#';
 
-/// Longest ID that stands in a key as it is, in bytes. CloudTrail's have 36.
-const LONGEST_ID: usize = 512;
+/// Maximum length of the event ID in a key, in bytes. A longer ID is cut. CloudTrail's have 36 bytes.
+const MAX_ID_BYTES: usize = 512;
 
-/// The identity of one call. Two are equal if their keys are.
+/// The identity of a call. Two identities are equal if their keys are.
 #[derive(Clone, Debug)]
 pub struct CallId {
     key: Arc<str>,
-    /// Where the key does not begin with it.
+    /// The event ID, unless the key starts with it.
     event_id: Option<Arc<str>>,
 }
 
 impl CallId {
-    /// The call that a record is of.
+    /// The identity of the call in a record.
     pub fn of(record: &Record) -> CallId {
-        let shared = record.text("sharedEventID");
+        let shared = record.str("sharedEventID");
         let event_id = record.event_id();
         let id = shared.unwrap_or(&event_id);
         let mut hash = Fingerprint::default();
         hash.add(id);
         for member in ["eventSource", "eventName"] {
-            hash.add(&record.text(member).unwrap_or_default().to_ascii_lowercase());
+            hash.add(&record.str(member).unwrap_or_default().to_ascii_lowercase());
         }
         match record.event_time() {
             Some(time) => hash.add(&time.as_second().to_string()),
-            None => hash.add(record.text("eventTime").unwrap_or_default()),
+            None => hash.add(record.str("eventTime").unwrap_or_default()),
         }
         hash.add(
             &record
@@ -63,29 +63,29 @@ impl CallId {
         );
         if shared.is_none() {
             for member in CALLER {
-                hash.add(record.text(member).unwrap_or_default());
+                hash.add(record.str(member).unwrap_or_default());
             }
         }
-        let head = (0..=LONGEST_ID.min(id.len()))
+        let head = (0..=MAX_ID_BYTES.min(id.len()))
             .rev()
             .find(|at| id.is_char_boundary(*at))
             .map_or("", |end| &id[..end]);
         CallId {
             event_id: (head != event_id).then(|| Arc::from(event_id.as_str())),
-            key: format!("{head}{MARK}{}", hex(&hash.finish())).into(),
+            key: format!("{head}{SEPARATOR}{}", hex(&hash.finish())).into(),
         }
     }
 
     /// CloudTrail's event ID, for people.
     pub fn event_id(&self) -> &str {
-        match (&self.event_id, self.key.rsplit_once(MARK)) {
+        match (&self.event_id, self.key.rsplit_once(SEPARATOR)) {
             (Some(event_id), _) => event_id,
             (None, Some((event_id, _))) => event_id,
             (None, None) => &self.key,
         }
     }
 
-    /// What the ledger knows the call by: never empty, and of at most 545 bytes.
+    /// The key in the ledger: never empty, at most 545 bytes.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -128,9 +128,9 @@ mod tests {
     }
 
     #[test]
-    fn the_same_call_has_one_identity_whoever_recorded_it() {
+    fn records_of_the_same_call_have_one_identity() {
         let one = id(&json!({}));
-        // The key is stored for 40 days: another version of this program must make the same one.
+        // Keys are stored for 40 days, so every version of this program must compute the same key.
         assert_eq!(one.key(), "c9d3b7a1#b4b438f88a4126a69124bf4e541450a7");
         for same in [
             json!({"recipientAccountId": "444455556666"}),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn other_calls_under_one_event_id_have_others() {
+    fn other_calls_with_the_same_event_id_have_other_identities() {
         let one = id(&json!({}));
         for other in [
             json!({"eventName": "TagResource"}),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_records_that_two_accounts_get_of_one_call_are_one() {
+    fn the_records_of_a_call_in_two_accounts_have_one_identity() {
         let callers = id(&json!({"sharedEventID": "shared"}));
         let owners = id(&json!({
             "sharedEventID": "shared", "eventID": "another", "recipientAccountId": "444455556666",
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_id_makes_a_key_that_fits() {
+    fn keys_have_a_bounded_length() {
         let long = "\u{1f511}".repeat(4000);
         let ids = [
             String::new(),

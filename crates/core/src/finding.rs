@@ -1,8 +1,7 @@
-//! Findings: records that meet rules. Bytes of a log file in, findings out.
+//! Findings: records that match rules.
 //!
-//! [`Scan`] is the whole core in one place: inflate, split, match. It is synchronous and pure, with
-//! no clock, no environment and no network, so that the function, the command line and the tests are thin
-//! shells around the same thing.
+//! [`Scan`] is the whole core in one place: bytes of a log file in, findings out. It is synchronous and pure, without
+//! clock, environment or network, so the function, the command line and the tests all use it directly.
 
 use std::{cell::Cell, ops::ControlFlow, sync::Arc};
 
@@ -10,47 +9,44 @@ use jiff::civil::Date;
 
 use crate::{
     log_file::{
-        Ahead, DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile, LogFileError, ReadError, Unreadable,
+        DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile, LogFileError, ReadAhead, ReadError, Unreadable,
     },
     record::Record,
     rules::{Matched, Rule, RuleSet, Suppressed},
     severity::Severity,
 };
 
-/// How many unreadable records of one file are kept with their reasons; the rest is only counted.
-const UNREADABLE_KEPT: usize = 20;
+/// Maximum number of unreadable records per file that are reported with a reason. The others are only counted.
+const MAX_UNREADABLE: usize = 20;
 
-/// A record and the rules it meets, at least one of them, be it one that a filter keeps it back from.
+/// A record and the rules that it matches. It matches at least one, whose match can be suppressed by a filter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
     /// The record.
     pub record: Record,
-    /// The rules it meets, most severe first. Empty: filters keep it back from all.
+    /// The matched rules, most severe first. Empty: filters suppress all matches.
     pub rules: Vec<Arc<Rule>>,
-    /// The rules it meets from which a filter keeps it back.
-    pub filtered: Vec<Suppressed>,
+    /// The matches that a filter suppresses.
+    pub suppressed: Vec<Suppressed>,
 }
 
 impl Finding {
-    /// The finding in this record, if it meets any rule; with the filters in force on a day (in UTC).
+    /// Matches a record against rules, with the filters that are in force on a day in UTC. `None`: no match.
     pub fn of(record: Record, rules: &RuleSet, today: Date) -> Option<Finding> {
-        let Matched {
-            rules,
-            suppressed: filtered,
-        } = rules.evaluate(&record, today);
-        (!rules.is_empty() || !filtered.is_empty()).then_some(Finding {
+        let Matched { rules, suppressed } = rules.evaluate(&record, today);
+        (!rules.is_empty() || !suppressed.is_empty()).then_some(Finding {
             record,
             rules,
-            filtered,
+            suppressed,
         })
     }
 
-    /// Whether filters keep the record back from every rule it meets.
-    pub fn is_filtered(&self) -> bool {
+    /// Whether filters suppress all matches.
+    pub fn is_suppressed(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// The highest level among the rules.
+    /// The highest level of the matched rules.
     pub fn severity(&self) -> Severity {
         self.rules
             .iter()
@@ -60,118 +56,118 @@ impl Finding {
     }
 }
 
-/// What became of the records of one source: `records = evaluated + unreadable`.
+/// Counts of the records in one file: `records = evaluated + unreadable`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct ScanCounts {
     /// Elements of `Records`.
     pub records: u64,
-    /// Records that the rules looked at, or that are of calls which no rule can meet.
+    /// Records that were evaluated, including skipped records, which no rule can match.
     pub evaluated: u64,
-    /// Elements that are no record, or too large.
+    /// Elements that are not a record, or too large.
     pub unreadable: u64,
-    /// Records that met a rule, those included that filters keep back.
+    /// Records that match a rule, including suppressed matches.
     pub matched: u64,
 }
 
-/// One log file on its way through the core.
+/// The scan of one log file.
 pub struct Scan<'r> {
     log_file: LogFile<'r>,
-    tally: Tally<'r>,
+    evaluator: Evaluator<'r>,
 }
 
-struct Tally<'r> {
+/// Evaluates records and counts them.
+struct Evaluator<'r> {
     rules: &'r RuleSet,
     today: Date,
-    counts: Counts,
+    counts: ScanCounts,
     unreadable: Vec<Unreadable>,
 }
 
 impl<'r> Scan<'r> {
-    /// A scan of one file with the default cap on its uncompressed size, and the filters in force on a day
-    /// (in UTC).
+    /// Scans a file with the default size limit, and with the filters that are in force on a day in UTC.
     pub fn new(rules: &'r RuleSet, today: Date) -> Scan<'r> {
         Scan::with_limit(rules, today, DEFAULT_MAX_UNCOMPRESSED)
     }
 
-    /// A scan of one file of at most `max_uncompressed` bytes once inflated.
+    /// Scans a file of at most `max_uncompressed` bytes after inflating.
     pub fn with_limit(rules: &'r RuleSet, today: Date, max_uncompressed: u64) -> Scan<'r> {
         Scan {
-            log_file: LogFile::of_relevant(max_uncompressed, rules.prefilter()),
-            tally: Tally::new(rules, today),
+            log_file: LogFile::with_prefilter(max_uncompressed, rules.prefilter()),
+            evaluator: Evaluator::new(rules, today),
         }
     }
 
-    /// A scan that parses every record, also those that no rule can meet. It finds the same and takes
-    /// longer: tests and benches hold the two against each other.
-    pub fn of_every_record(rules: &'r RuleSet, today: Date) -> Scan<'r> {
+    /// Scans a file and parses every record, including those that no rule can match. Findings are the same; tests and
+    /// benchmarks compare the two.
+    pub fn without_skipping(rules: &'r RuleSet, today: Date) -> Scan<'r> {
         Scan {
             log_file: LogFile::new(DEFAULT_MAX_UNCOMPRESSED),
-            tally: Tally::new(rules, today),
+            evaluator: Evaluator::new(rules, today),
         }
     }
 
-    /// Takes the next bytes of the file; each finding in them goes to `sink`, in file order.
+    /// Scans the next bytes of the file. Findings go to `sink`, in file order.
     ///
     /// # Errors
-    /// What costs the rest of the file; the findings before it have gone to `sink`.
+    /// The rest of the file cannot be read. The findings before the error have gone to `sink`.
     pub fn push(
         &mut self,
         chunk: &[u8],
         sink: &mut impl FnMut(Finding),
     ) -> Result<(), LogFileError> {
-        let tally = &mut self.tally;
+        let evaluator = &mut self.evaluator;
         self.log_file
-            .push(chunk, &mut |entry| tally.take(entry, sink))
+            .push(chunk, &mut |entry| evaluator.evaluate(entry, sink))
     }
 
-    /// Takes a file that another thread inflates, to its end. Each finding goes to `sink`, which may want no
-    /// more.
+    /// Scans a file that is read ahead, to its end or until `sink` returns [`ControlFlow::Break`].
     ///
     /// # Errors
-    /// What costs the rest of the file; the findings before it have gone to `sink`.
+    /// The rest of the file cannot be read. The findings before the error have gone to `sink`.
     pub fn read(
         &mut self,
-        file: Ahead<'_>,
+        file: ReadAhead<'_>,
         sink: &mut impl FnMut(Finding) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let tally = &mut self.tally;
-        let enough = Cell::new(false);
-        let mut found = |finding| {
-            if !enough.get() && sink(finding).is_break() {
-                enough.set(true);
+        let evaluator = &mut self.evaluator;
+        let is_stopped = Cell::new(false);
+        let mut on_finding = |finding| {
+            if !is_stopped.get() && sink(finding).is_break() {
+                is_stopped.set(true);
             }
         };
         self.log_file.read(
             file,
-            &mut |entry| tally.take(entry, &mut found),
-            &mut || !enough.get(),
+            &mut |entry| evaluator.evaluate(entry, &mut on_finding),
+            &mut || !is_stopped.get(),
         )
     }
 
-    /// The file has ended.
+    /// Ends the file.
     ///
     /// # Errors
-    /// The file is not complete, or is no log file.
+    /// The file is incomplete or not a log file.
     pub fn finish(&mut self, sink: &mut impl FnMut(Finding)) -> Result<(), LogFileError> {
-        let tally = &mut self.tally;
-        self.log_file.finish(&mut |entry| tally.take(entry, sink))
+        let evaluator = &mut self.evaluator;
+        self.log_file
+            .finish(&mut |entry| evaluator.evaluate(entry, sink))
     }
 
-    /// Counts so far. Records that no rule can meet count as looked at.
-    pub fn counts(&self) -> Counts {
+    /// The counts so far. Skipped records count as evaluated, because no rule can match them.
+    pub fn counts(&self) -> ScanCounts {
         let skipped = self.log_file.skipped_records();
-        let mut counts = self.tally.counts.clone();
+        let mut counts = self.evaluator.counts.clone();
         counts.records += skipped;
         counts.evaluated += skipped;
         counts
     }
 
-    /// The first unreadable records, with their reasons.
+    /// The first unreadable records, with reasons.
     pub fn unreadable(&self) -> &[Unreadable] {
-        &self.tally.unreadable
+        &self.evaluator.unreadable
     }
 
-    /// Bytes as stored, and bytes of JSON, so far.
+    /// The numbers of compressed and uncompressed bytes so far.
     pub fn bytes(&self) -> (u64, u64) {
         (
             self.log_file.compressed_bytes(),
@@ -180,17 +176,17 @@ impl<'r> Scan<'r> {
     }
 }
 
-impl<'r> Tally<'r> {
-    fn new(rules: &'r RuleSet, today: Date) -> Tally<'r> {
-        Tally {
+impl<'r> Evaluator<'r> {
+    fn new(rules: &'r RuleSet, today: Date) -> Evaluator<'r> {
+        Evaluator {
             rules,
             today,
-            counts: Counts::default(),
+            counts: ScanCounts::default(),
             unreadable: Vec::new(),
         }
     }
 
-    fn take(&mut self, entry: Entry, sink: &mut impl FnMut(Finding)) {
+    fn evaluate(&mut self, entry: Entry, sink: &mut impl FnMut(Finding)) {
         self.counts.records += 1;
         match entry {
             Ok(record) => {
@@ -202,7 +198,7 @@ impl<'r> Tally<'r> {
             }
             Err(unreadable) => {
                 self.counts.unreadable += 1;
-                if self.unreadable.len() < UNREADABLE_KEPT {
+                if self.unreadable.len() < MAX_UNREADABLE {
                     self.unreadable.push(unreadable);
                 }
             }

@@ -1,10 +1,10 @@
-//! A fingerprint: a hash over several texts, by which calls are compared and stored.
+//! Fingerprints: hashes over several texts, by which calls are compared and stored.
 //!
-//! It is the same in every version of this program and on every machine, because the ledger's table keeps it.
+//! The ledger stores them, so every version of this program must compute the same fingerprint.
 
 use sha2::{Digest, Sha256};
 
-/// A fingerprint on its way: SHA-256 over the texts so far, each behind its length, which keeps two of them apart.
+/// SHA-256 over a sequence of texts. Each is preceded by its length, so `ab`, `c` and `a`, `bc` differ.
 #[derive(Clone, Default)]
 pub struct Fingerprint(Sha256);
 
@@ -15,7 +15,7 @@ impl Fingerprint {
         self.0.update(text);
     }
 
-    /// The first 128 bits of the hash, too many for anyone to find other texts with the same.
+    /// The first 128 bits of the hash. Finding other texts with the same bits is infeasible.
     pub fn finish(self) -> [u8; 16] {
         let mut half = [0; 16];
         half.copy_from_slice(&self.0.finalize()[..16]);

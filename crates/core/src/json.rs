@@ -1,66 +1,71 @@
-//! JSON, read as tolerantly as it is legal.
+//! A lenient JSON parser for records, on top of serde_json.
 //!
-//! A record that a strict reader refuses is a call that nobody hears of, and what a record says is partly
-//! in the caller's hands. JSON allows what Rust's strings and a recursive parser do not take: half a
-//! surrogate pair (CloudTrail cuts long fields, and may cut a pair in two) and any depth of nesting; numbers
-//! of any size are kept as written (serde_json's `arbitrary_precision`). Here these are mended, as are bytes
-//! that are not UTF-8, and what is not JSON stays an error.
+//! A record that cannot be parsed cannot raise an alert, and callers control part of its content. So this parser
+//! accepts valid JSON that serde_json rejects, and input that is not quite valid UTF-8:
 //!
-//! With `arbitrary_precision` and `raw_value`, serde_json takes an object with a certain name in it for a
-//! number or for JSON in a text, and refuses what is neither. Such a name, which a caller may choose, is a
-//! name here like any other.
+//! - Lone surrogates are replaced by U+FFFD. CloudTrail cuts long fields, possibly within a surrogate pair.
+//! - Values nested too deeply are replaced by a placeholder. serde_json limits the depth of its recursion.
+//! - Bytes that are not UTF-8 are replaced by U+FFFD.
+//! - Numbers of any size are kept as written (serde_json's `arbitrary_precision`).
+//! - A member with a name that serde_json uses internally is an ordinary member. With `arbitrary_precision` and
+//!   `raw_value`, serde_json interprets such an object as a number or as raw JSON, and rejects the document if it
+//!   is neither.
+//!
+//! Any other syntax error is an error here, too.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// The name under which serde_json hands a number over.
+/// The member name by which serde_json represents a number (private to serde_json).
 const NUMBER: &str = "$serde_json::private::Number";
 
-/// Deeper values than this become [`TOO_DEEP`]. serde_json stops at 128; records go 11 deep.
+/// Objects and lists below this depth are replaced by [`TOO_DEEP`]. serde_json's limit is 128. Records have about
+/// 11 levels.
 const MAX_DEPTH: usize = 120;
 const TOO_DEEP: &[u8] = b"\"[nested too deeply]\"";
 
-/// The value of a JSON text.
+/// Parses a JSON document.
 ///
 /// # Errors
-/// The text is not JSON; the error is that of the text as it came.
+/// The document is not JSON. Positions in the error refer to the original text.
 pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     strict(text).or_else(|error| {
         let text = String::from_utf8_lossy(text);
-        let mended = mend_surrogates(text.as_bytes());
-        // What is replaced for its depth must be JSON, too: whether a text is does not depend on how deep it is.
-        // To ignore a value takes serde_json no recursion.
-        if serde_json::from_slice::<IgnoredAny>(&mended).is_err() {
+        let text = replace_lone_surrogates(text.as_bytes());
+        // Validates the values that limit_depth removes. serde_json does not recurse to ignore a value, so its depth
+        // limit does not apply.
+        if serde_json::from_slice::<IgnoredAny>(&text).is_err() {
             return Err(error);
         }
-        strict(&mend_depth(&mended)).map_err(|_| error)
+        strict(&limit_depth(&text)).map_err(|_| error)
     })
 }
 
-/// The value, as serde_json reads it but for that name.
+/// Parses JSON as serde_json does, except for its internal names.
 fn strict(text: &[u8]) -> Result<Value, serde_json::Error> {
-    // All of it at once: otherwise serde_json looks at the bytes of each text.
+    // One UTF-8 check of the whole text. From a slice, serde_json checks each string.
     match str::from_utf8(text) {
-        Ok(text) => read(serde_json::Deserializer::from_str(text)),
-        Err(_) => read(serde_json::Deserializer::from_slice(text)),
+        Ok(text) => parse_all(serde_json::Deserializer::from_str(text)),
+        Err(_) => parse_all(serde_json::Deserializer::from_slice(text)),
     }
 }
 
-fn read<'de, R: serde_json::de::Read<'de>>(
+fn parse_all<'de, R: serde_json::de::Read<'de>>(
     mut json: serde_json::Deserializer<R>,
 ) -> Result<Value, serde_json::Error> {
-    let value = Reader(&mut Vec::new()).deserialize(&mut json)?;
+    let value = ValueSeed(&mut Vec::new()).deserialize(&mut json)?;
     json.end()?;
     Ok(value)
 }
 
-/// Reads a value. The members of an object are gathered behind those of the objects around it, until it is known
-/// how many they are: to make room for them again and again takes a fifth of the time of a record.
-struct Reader<'m>(&'m mut Vec<(String, Value)>);
+/// Builds a value. The vector is a stack: members of an object are pushed after those of the enclosing objects and
+/// moved to a map of the right size at the end. Growing a map for each object would take a fifth of the time that
+/// parsing a record takes.
+struct ValueSeed<'m>(&'m mut Vec<(String, Value)>);
 
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -68,7 +73,7 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Reader<'_> {
+impl<'de> Visitor<'de> for ValueSeed<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,21 +110,21 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Reader(self.0))? {
+        while let Some(item) = items.next_element_seed(ValueSeed(self.0))? {
             list.push(item);
         }
         Ok(Value::Array(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let before = self.0.len();
+        let start = self.0.len();
         while let Some(name) = members.next_key()? {
-            let value = members.next_value_seed(Reader(self.0))?;
+            let value = members.next_value_seed(ValueSeed(self.0))?;
             self.0.push((name, value));
         }
-        let object: Map<String, Value> = self.0.drain(before..).collect();
-        // A number comes as an object of one member, a text that is a number. A record may say the same,
-        // and that is then taken for the number.
+        let object: Map<String, Value> = self.0.drain(start..).collect();
+        // serde_json passes a number as an object with this one member. An object in the record that looks the same
+        // becomes a number.
         if object.len() == 1
             && let Some(Value::String(text)) = object.get(NUMBER)
             && let Ok(number) = text.parse::<Number>()
@@ -130,7 +135,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 }
 
-/// What sort of JSON a value is, for messages that say what was found.
+/// The JSON type of a value, for error messages.
 pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -142,9 +147,9 @@ pub fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The same JSON with every lone `\ud800`–`\udfff` escape replaced by `\ufffd`.
-fn mend_surrogates(json: &[u8]) -> Vec<u8> {
-    let mut mended = json.to_vec();
+/// Replaces each lone `\ud800`–`\udfff` escape by `\ufffd`.
+fn replace_lone_surrogates(json: &[u8]) -> Vec<u8> {
+    let mut replaced = json.to_vec();
     let mut at = 0;
     while let Some(found) = memchr::memchr(b'\\', &json[at..]) {
         at += found;
@@ -153,26 +158,26 @@ fn mend_surrogates(json: &[u8]) -> Vec<u8> {
                 at += 12;
             }
             Some(_) => {
-                mended[at..at + 6].copy_from_slice(b"\\ufffd");
+                replaced[at..at + 6].copy_from_slice(b"\\ufffd");
                 at += 6;
             }
-            // Any other escape: two bytes, so that the second of `\\` starts nothing.
+            // Another escape. Both bytes are skipped, so that the second `\` of `\\` does not start an escape.
             None => at = (at + 2).min(json.len()),
         }
     }
-    mended
+    replaced
 }
 
-/// The value of a `\uXXXX` escape of a surrogate at this place.
+/// The code unit of a `\uXXXX` escape at this position, if it is a surrogate.
 fn surrogate(json: &[u8], at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
     let code = u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
     (0xd800..=0xdfff).contains(&code).then_some(code)
 }
 
-/// The same JSON with every object and list below [`MAX_DEPTH`] replaced.
-fn mend_depth(json: &[u8]) -> Vec<u8> {
-    let mut mended = Vec::with_capacity(json.len());
+/// Replaces each object and list below [`MAX_DEPTH`] by [`TOO_DEEP`].
+fn limit_depth(json: &[u8]) -> Vec<u8> {
+    let mut limited = Vec::with_capacity(json.len());
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for &byte in json {
         if in_string {
@@ -184,7 +189,7 @@ fn mend_depth(json: &[u8]) -> Vec<u8> {
                 b'{' | b'[' => {
                     depth += 1;
                     if depth == MAX_DEPTH + 1 {
-                        mended.extend_from_slice(TOO_DEEP);
+                        limited.extend_from_slice(TOO_DEEP);
                     }
                 }
                 b'}' | b']' => {
@@ -197,10 +202,10 @@ fn mend_depth(json: &[u8]) -> Vec<u8> {
             }
         }
         if depth <= MAX_DEPTH {
-            mended.push(byte);
+            limited.push(byte);
         }
     }
-    mended
+    limited
 }
 
 #[cfg(test)]
@@ -214,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_legal_is_read() {
+    fn valid_json_is_parsed() {
         let deep = |depth: usize| {
             format!(
                 "{{\"d\":{}1{},\"x\":\"a]\\\"b\"}}",
@@ -247,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_an_error() {
+    fn invalid_json_is_an_error() {
         for text in ["", "{", "{\"a\":}", "[1,]", "\"\\x\"", "nul", "{\"a\":1}}"] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
@@ -277,7 +282,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic_and_strict_json_is_read_as_it_is(bytes in any::<Vec<u8>>(), text in "[\\[\\]{}\",:\\\\ 1ud8]{0,30}") {
+        fn no_bytes_panic_and_strict_json_is_unchanged(bytes in any::<Vec<u8>>(), text in "[\\[\\]{}\",:\\\\ 1ud8]{0,30}") {
             let _ = parse(&bytes);
             if let Ok(strict) = serde_json::from_str::<Value>(&text) {
                 prop_assert_eq!(parse(text.as_bytes()).ok(), Some(strict));

@@ -4,17 +4,17 @@
 //! bytes ──log_file: inflate, split──▶ Record ──rules──▶ Finding ──▶ Alert
 //! ```
 //!
-//! Everything here is synchronous and deterministic: no network, no environment, no clock (a record brings its
-//! own time, and the caller passes today's date). Neither tokio nor an AWS crate is a dependency. The Lambda
-//! function and the command line are built around it.
+//! Everything here is synchronous and deterministic: no network, no environment, no clock. Times come from the
+//! records, and callers pass today's date. Neither tokio nor an AWS crate is a dependency. The Lambda function and
+//! the command line are built on top of it.
 
 pub mod actor;
 pub mod alert;
 pub mod call_id;
+pub mod defang;
 pub mod finding;
 pub mod fingerprint;
 pub mod json;
-pub mod links;
 pub mod log_file;
 pub mod object;
 pub mod record;

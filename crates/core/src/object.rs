@@ -1,7 +1,7 @@
-//! An S3 object that a notification names, and what its key says it holds.
+//! An S3 object named by a notification, and what its key reveals about its content.
 //!
-//! The key here is the real one: decoding happens where a notification is read ([`crate::payload`]),
-//! once, and nowhere past that edge. Reading the object is the business of [`crate::s3`].
+//! The key is the decoded one. It is decoded once, where the notification is parsed, so code that has an
+//! [`ObjectRef`] cannot forget it. Downloading the object is up to the function.
 
 use std::fmt;
 
@@ -10,17 +10,17 @@ use crate::text::one_line;
 /// Bucket, key and version of one S3 object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ObjectRef {
-    /// Name of the bucket.
+    /// The name of the bucket.
     pub bucket: String,
-    /// Key, decoded.
+    /// The decoded key.
     pub key: String,
-    /// Version, where the notification names one; without it the newest is read.
+    /// The version ID, if the notification has one. Without it, the current version is read.
     pub version_id: Option<String>,
 }
 
 impl fmt::Display for ObjectRef {
-    /// `s3://bucket/key`, with `?versionId=…` where there is one. What S3 lets a key contain (line
-    /// breaks among it) is shown escaped, so that the address stays one line wherever it is printed.
+    /// `s3://bucket/key`, with `?versionId=…` if there is a version ID. S3 permits line breaks and other control
+    /// characters in keys; they are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -35,7 +35,7 @@ impl fmt::Display for ObjectRef {
     }
 }
 
-/// Why an object, or a whole payload, holds no CloudTrail records of management calls and is passed over.
+/// Why an object or a payload is skipped: it contains no CloudTrail records of management calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Skip {
     /// A CloudTrail digest file.
@@ -44,21 +44,21 @@ pub enum Skip {
     Insight,
     /// A CloudTrail aggregated events file.
     Aggregated,
-    /// A log of another service, which delivers below the same account.
+    /// A log of another AWS service in the same bucket.
     OtherService,
-    /// A folder marker: a key that ends with a slash.
+    /// A folder marker, whose key ends with a slash.
     Directory,
-    /// An object without a byte in it.
+    /// An empty object.
     Empty,
-    /// The notification says that the object was removed, or anything else but created.
+    /// The notification is not about the creation of an object, but about its removal, for example.
     NotCreated,
-    /// S3's `s3:TestEvent`, sent when a notification is set up.
+    /// `s3:TestEvent`, which S3 sends when notifications are configured.
     TestEvent,
-    /// The text CloudTrail publishes to a topic when it is set up.
+    /// The message that CloudTrail publishes when a topic is configured for a trail.
     ValidationMessage,
 }
 
-/// Folders below `AWSLogs/<account>/` that other services than CloudTrail write into.
+/// Folders in `AWSLogs/<account>/` to which other services write.
 const OTHER_SERVICES: [&str; 9] = [
     "CloudFront",
     "Config",
@@ -71,13 +71,13 @@ const OTHER_SERVICES: [&str; 9] = [
     "vpcflowlogs",
 ];
 
-/// Whether it is an account's number.
+/// Whether the text has the form of an account ID.
 fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 impl Skip {
-    /// The word used in replies and logs.
+    /// The value used in replies and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Skip::Digest => "digest",
@@ -92,19 +92,19 @@ impl Skip {
         }
     }
 
-    /// What the key says against reading the object as a log file; `None` means: read it. A size that a
-    /// notification gives does not count: whether the object is empty is seen when it is read.
+    /// Why an object with this key is skipped. `None`: it is read. The size in a notification is not considered;
+    /// an empty object is recognized when it is read.
     ///
-    /// Only the folder below the account in `[prefix/]AWSLogs/[o-…/]<account>/<folder>/`, or the file
-    /// name CloudTrail itself gives, counts. A prefix is free text, and a log file must not be
-    /// passed over because somebody named a prefix `CloudTrail-Digest`. A key of any other form is
-    /// read: an unnecessary error is better than a silent gap. Network activity files hold records like
-    /// others: a call that the policy of a VPC endpoint denies is recorded in no other file.
+    /// Two parts of the key count: the folder below the account in `[prefix/]AWSLogs/[o-…/]<account>/<folder>/`,
+    /// and the file name in CloudTrail's format. The prefix is free text, so a prefix named `CloudTrail-Digest`
+    /// must not cause log files to be skipped. Objects with other keys are read, because an unnecessary error is
+    /// better than a missed record. Network activity files are read: a call that a VPC endpoint policy denies is
+    /// recorded only there.
     ///
-    /// Other services deliver into the same bucket (AWS Control Tower has AWS Config do so); their folders
-    /// are known by name, and only below an account's number.
-    /// Source: AWS CloudTrail User Guide, "CloudTrail log file name format"; for the others, the page of each
-    /// on delivering its logs to S3.
+    /// Other services can deliver to the same bucket (AWS Control Tower configures AWS Config so). Their folders
+    /// are recognized by name, and only directly below an account ID.
+    /// Source: AWS CloudTrail User Guide, "CloudTrail log file name format"; for other services, their pages about
+    /// delivery to S3.
     pub fn by_name(key: &str) -> Option<Skip> {
         if key.ends_with('/') {
             return Some(Skip::Directory);
@@ -113,8 +113,8 @@ impl Skip {
         let file_name = segments.last().copied().unwrap_or_default();
         let root = segments.iter().rposition(|s| *s == "AWSLogs");
         let below = root.and_then(|at| {
-            let organization = segments.get(at + 1).is_some_and(|s| s.starts_with("o-"));
-            let at = at + 1 + usize::from(organization);
+            let has_organization = segments.get(at + 1).is_some_and(|s| s.starts_with("o-"));
+            let at = at + 1 + usize::from(has_organization);
             Some((*segments.get(at)?, *segments.get(at + 1)?))
         });
         below
@@ -136,12 +136,12 @@ impl Skip {
         }
     }
 
-    /// `<12 digits>_CloudTrail-<what>_…`: the name a file keeps when it is copied out of its folder.
+    /// Recognizes `<account ID>_CloudTrail-<type>_…`, the file name that is kept if a file is copied elsewhere.
     fn by_file_name(name: &str) -> Option<Skip> {
         let (account, rest) = name.split_once('_')?;
-        let (what, _) = rest.split_once('_')?;
+        let (folder, _) = rest.split_once('_')?;
         if is_account(account) {
-            Self::by_folder(what)
+            Self::by_folder(folder)
         } else {
             None
         }
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_key_says() {
+    fn skip_by_key() {
         let name = "111122223333_CloudTrail_us-west-2_20261123T0355Z_Kd83hFq0aPzW61Lm.json.gz";
         for (key, expected) in [
             (

@@ -1,13 +1,12 @@
-//! One CloudTrail record: a JSON object, looked at by path.
+//! A CloudTrail record: one element of a log file's `Records`, as JSON with accessors by dotted path.
 //!
-//! A record is what somebody else wrote. Fields may be missing, null, of another type than documented,
-//! or spelled with another case than documented (seen in third-party copies); every accessor here
-//! answers such a field with `None` or finds it all the same. Nothing here judges a record.
+//! A record is untrusted input. Fields can be missing, null, of another type than documented, or (in copies by
+//! third parties) spelled in another case. The accessors return `None` for unusable values and find names in any
+//! case. What a record means is decided by rules and by [`crate::actor`], not here.
 //! Source: AWS CloudTrail User Guide, "CloudTrail record contents".
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -23,7 +22,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record from its fields and its position in the file, from 0.
+    /// A record with its position in the file, starting at 0.
     pub fn new(index: u64, fields: Map<String, Value>) -> Record {
         Record {
             index,
@@ -31,7 +30,7 @@ impl Record {
         }
     }
 
-    /// Position in the file's `Records`, from 0.
+    /// Position in the file's `Records`, starting at 0.
     pub fn index(&self) -> u64 {
         self.index
     }
@@ -41,15 +40,15 @@ impl Record {
         &self.value
     }
 
-    /// The record with every secret taken out.
+    /// The record without secrets.
     pub fn redacted(mut self) -> Record {
         redact::redact(&mut self.value);
         self
     }
 
-    /// The value at a dotted path such as `userIdentity.sessionContext.sessionIssuer.arn`. A name is
-    /// looked for as written first, then without regard to case. `null` counts as absent, and so does
-    /// what CloudTrail omitted ([`is_omitted`]).
+    /// The value at a dotted path such as `userIdentity.sessionContext.sessionIssuer.arn`. An exact name is
+    /// preferred to one in another case. `null` counts as absent, and so do values that CloudTrail omitted
+    /// ([`is_omitted`]).
     pub fn field(&self, path: &str) -> Option<&Value> {
         let (top, rest) = path.split_once('.').unwrap_or((path, ""));
         let fields = self.value.as_object()?;
@@ -65,14 +64,14 @@ impl Record {
             })
     }
 
-    /// The text at a dotted path: a string that is not empty.
-    pub fn text(&self, path: &str) -> Option<&str> {
+    /// The non-empty string at a dotted path.
+    pub fn str(&self, path: &str) -> Option<&str> {
         self.field(path)
             .and_then(Value::as_str)
             .filter(|text| !text.is_empty())
     }
 
-    /// Text at a dotted path, numbers and booleans included (`neverExpires` is a boolean).
+    /// The string, number or boolean at a dotted path, as text.
     pub fn scalar(&self, path: &str) -> Option<String> {
         match self.field(path)? {
             Value::String(text) if !text.is_empty() => Some(text.clone()),
@@ -82,7 +81,7 @@ impl Record {
         }
     }
 
-    /// A flag that CloudTrail writes as a string (`mfaAuthenticated`) or as a boolean.
+    /// A flag. CloudTrail writes some as booleans and others as strings (`mfaAuthenticated`).
     pub fn flag(&self, path: &str) -> Option<bool> {
         match self.field(path)? {
             Value::Bool(flag) => Some(*flag),
@@ -92,8 +91,8 @@ impl Record {
         }
     }
 
-    /// The first text that has this name, at any depth, in the request, else in the response, else in
-    /// the additional data: a call names its cluster in one or another of them.
+    /// The first string with this name, at any depth: in the request parameters, or else in the response elements,
+    /// or else in the additional event data. Which of them names the cluster depends on the operation.
     pub fn find(&self, name: &str) -> Option<&str> {
         [
             "requestParameters",
@@ -105,9 +104,9 @@ impl Record {
         .find_map(|part| find(part, name))
     }
 
-    /// Every text below the request and the response with the name it stands under. Of members of one object
-    /// whose names differ in case alone, the one in the documented spelling counts, for those names that
-    /// `documented` gives one for.
+    /// All strings in the request parameters, response elements and additional event data, each with its name.
+    /// `documented` returns the documented spelling of a name. If an object has members whose names differ only
+    /// in case, the member in the documented spelling is used.
     pub fn parameters(
         &self,
         documented: impl Fn(&str) -> Option<&'static str>,
@@ -125,20 +124,20 @@ impl Record {
         found
     }
 
-    /// The call's name.
+    /// The name of the operation, or a placeholder.
     pub fn event_name(&self) -> &str {
-        self.text("eventName").unwrap_or("(no eventName)")
+        self.str("eventName").unwrap_or("(no eventName)")
     }
 
-    /// The called service.
+    /// The called service, or a placeholder.
     pub fn event_source(&self) -> &str {
-        self.text("eventSource").unwrap_or("(no eventSource)")
+        self.str("eventSource").unwrap_or("(no eventSource)")
     }
 
-    /// `eventID`, an opaque string. A record without one gets the hash of its content, so that the same
-    /// record read again is still known as the same.
+    /// `eventID`, an opaque string. For a record without one, it is derived from the content, so that it is the
+    /// same each time the record is read.
     pub fn event_id(&self) -> String {
-        self.text("eventID").map_or_else(
+        self.str("eventID").map_or_else(
             || {
                 let content = Sha256::digest(self.value.to_string());
                 format!("no-event-id-{}", hex(&content[..16]))
@@ -147,7 +146,7 @@ impl Record {
         )
     }
 
-    /// Why the record has no request parameters; `None`: it has them.
+    /// Why the record has no request parameters. `None`: it has them.
     pub fn omitted_parameters(&self) -> Option<Omitted> {
         const MEMBER: &str = "requestParameters";
         if self.field(MEMBER).is_some() {
@@ -160,7 +159,7 @@ impl Record {
         });
         Some(match found {
             Some(Value::Object(form)) => {
-                let text = |name: &str| {
+                let member = |name: &str| {
                     candidates(form, name).find_map(|(_, value)| match value {
                         Value::String(text) => Some(text.clone()),
                         Value::Number(number) => Some(number.to_string()),
@@ -168,8 +167,8 @@ impl Record {
                     })
                 };
                 Omitted::TooLarge {
-                    reason: text("reason"),
-                    original_size: text("originalSize"),
+                    reason: member("reason"),
+                    original_size: member("originalSize"),
                 }
             }
             Some(Value::String(text)) => Omitted::Replaced(text.clone()),
@@ -177,20 +176,20 @@ impl Record {
         })
     }
 
-    /// When the call was made.
+    /// The time of the call.
     pub fn event_time(&self) -> Option<Timestamp> {
-        self.text("eventTime")?.parse().ok()
+        self.str("eventTime")?.parse().ok()
     }
 
-    /// The account whose trail recorded the call, else the caller's. An access denied across accounts
-    /// is recorded in both.
+    /// The account that recorded the call, or else the caller's. A denied cross-account call is recorded in both
+    /// accounts.
     pub fn account(&self) -> Option<String> {
         self.account_id("recipientAccountId")
             .or_else(|| self.account_id("userIdentity.accountId"))
     }
 
-    /// The account ID at a dotted path. Pipelines that take it for a number lose its leading zeros, which
-    /// come back here: an ID has twelve digits.
+    /// The account ID at a dotted path. Tools that convert IDs to numbers drop leading zeros; they are restored
+    /// here, because an ID has twelve digits.
     pub fn account_id(&self, path: &str) -> Option<String> {
         match self.field(path)? {
             Value::String(text) if !text.is_empty() => Some(text.clone()),
@@ -202,12 +201,12 @@ impl Record {
         }
     }
 
-    /// The region the call went to: an opaque string.
+    /// `awsRegion`, an opaque string.
     pub fn region(&self) -> Option<&str> {
-        self.text("awsRegion")
+        self.str("awsRegion")
     }
 
-    /// What became of the call.
+    /// Whether the call succeeded, was denied or failed.
     pub fn outcome(&self) -> Outcome {
         let code = match self.field("errorCode") {
             Some(Value::String(code)) => code.as_str(),
@@ -232,8 +231,8 @@ impl Record {
     }
 }
 
-/// What an object is that is no CloudTrail record: every one names the call's event source or event name.
-/// `None`: it is one.
+/// Describes an object that is not a CloudTrail record, because it has neither an event source nor an event name.
+/// `None`: it is a record.
 pub fn not_a_record(fields: &Map<String, Value>) -> Option<String> {
     let has = |name| candidates(fields, name).any(|(_, value)| !value.is_null());
     if has("eventSource") || has("eventName") {
@@ -261,21 +260,20 @@ pub fn not_a_record(fields: &Map<String, Value>) -> Option<String> {
 /// Why a record has no request parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Omitted {
-    /// The member is missing or null, as on most errors.
+    /// The member is missing or null, as for most errors.
     Absent,
-    /// CloudTrail's omitted form stands in their place.
+    /// CloudTrail replaced them by a note that they are too large ([`is_omitted`]).
     TooLarge {
-        /// CloudTrail's words, such as `requestParameters too large`.
+        /// CloudTrail's reason, such as `requestParameters too large`.
         reason: Option<String>,
-        /// Their size in bytes.
+        /// The size of the parameters in bytes.
         original_size: Option<String>,
     },
-    /// A text stands in their place, such as `HIDDEN_DUE_TO_SECURITY_REASONS`.
+    /// A string replaces them, such as `HIDDEN_DUE_TO_SECURITY_REASONS`.
     Replaced(String),
 }
 
-/// Members of a record that hold an object, and whose content CloudTrail omits above 100 KB (28 KB of
-/// `additionalEventData`). Source: AWS CloudTrail User Guide, "CloudTrail record contents".
+/// Members whose content CloudTrail omits if it is larger than 100 KB (28 KB for `additionalEventData`). Source: AWS CloudTrail User Guide, "CloudTrail record contents".
 const OMITTABLE: [&str; 4] = [
     "requestParameters",
     "responseElements",
@@ -283,29 +281,30 @@ const OMITTABLE: [&str; 4] = [
     "additionalEventData",
 ];
 
-/// Whether a member of a record's top level can be omitted. Names are the same in any case.
+/// Whether CloudTrail can omit this top-level member. Names are case-insensitive.
 pub fn is_omittable(name: &str) -> bool {
     OMITTABLE
         .iter()
         .any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Members that tell of an error. Exports write an empty text where CloudTrail leaves them out.
+/// Members that describe an error. CloudTrail leaves them out of successful calls; some exports write empty
+/// strings.
 const ERRORS: [&str; 2] = ["errorCode", "errorMessage"];
 
-/// Whether a member of a record's top level tells of an error. Names are the same in any case.
+/// Whether this top-level member describes an error. Names are case-insensitive.
 pub fn is_error(name: &str) -> bool {
     ERRORS.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Whether a member of a record's top level holds nothing, because it is null, because it is an error
-/// without a text, or because CloudTrail omitted what it held. `{"reason": …, "omitted": true,
-/// "originalSize": N}` stands in the place of an object that is too large, and a text such as
-/// `HIDDEN_DUE_TO_SECURITY_REASONS` in the place of one that a service keeps to itself. A caller can bring
-/// the first about by padding a policy with white space.
+/// Whether a top-level member counts as absent: it is null, an error without text, or omitted by CloudTrail.
 ///
-/// Only an object with no other members is the omitted form: S3 records the query string of a request as
-/// parameters, so that anyone can add an `omitted` to those.
+/// CloudTrail replaces an object that is too large by `{"reason": …, "omitted": true, "originalSize": N}`, and
+/// one that the service hides by a string such as `HIDDEN_DUE_TO_SECURITY_REASONS`. A caller can cause the
+/// former, for example by padding a policy with white space.
+///
+/// An object with any other member is not the omitted form. S3 records the query string of a request as
+/// parameters, so a caller could add `omitted` to real parameters.
 pub fn is_omitted(name: &str, value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -315,11 +314,11 @@ pub fn is_omitted(name: &str, value: &Value) -> bool {
     }
 }
 
-/// What stands in the place of a value that a service keeps out of CloudTrail.
+/// The value with which services replace a parameter that they hide from CloudTrail.
 const HIDDEN: &str = "HIDDEN_DUE_TO_SECURITY_REASONS";
 
-/// What counts as absent among the members below a member of a record's top level: null, and in an omittable
-/// one a value that the service keeps out of CloudTrail.
+/// Returns the test for absent values below the top-level member `top`: null, and in a member that CloudTrail can
+/// omit also a hidden value.
 pub fn absence_below(top: &str) -> fn(&str, &Value) -> bool {
     if is_omittable(top) {
         |_, value| value.is_null() || value == HIDDEN
@@ -342,17 +341,17 @@ fn is_omitted_form(form: &Map<String, Value>) -> bool {
     form.keys().all(is_of_form) && candidates(form, "omitted").any(|(_, value)| is_true(value))
 }
 
-/// What became of a call, as CloudTrail's `errorCode` tells it.
+/// The outcome of a call, derived from `errorCode` and `errorMessage`.
 ///
-/// Denials are `AccessDenied`, `AccessDeniedException`, `VpceAccessDenied`,
-/// `CloudHsmAccessDeniedException` and EC2's `Client.UnauthorizedOperation`, whose names overlap.
+/// Error codes of denied calls include `AccessDenied`, `AccessDeniedException`, `VpceAccessDenied`,
+/// `CloudHsmAccessDeniedException` and EC2's `Client.UnauthorizedOperation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
-    /// The call did what it says.
+    /// The call succeeded.
     Success,
-    /// A policy forbade it.
+    /// The caller was not authorized.
     Denied,
-    /// It went wrong for another reason.
+    /// The call failed for another reason.
     Failed,
 }
 
@@ -366,8 +365,8 @@ impl Outcome {
         }
     }
 
-    /// In a count: `24 DENIED`.
-    pub fn word(self) -> &'static str {
+    /// A label: `24 DENIED`.
+    pub fn label(self) -> &'static str {
         match self {
             Outcome::Success => "SUCCEEDED",
             Outcome::Denied => "DENIED",
@@ -375,7 +374,7 @@ impl Outcome {
         }
     }
 
-    /// As a person says it.
+    /// As part of a sentence: `The call was DENIED`.
     pub fn verb(self) -> &'static str {
         match self {
             Outcome::Success => "SUCCEEDED",
@@ -385,7 +384,7 @@ impl Outcome {
     }
 }
 
-/// The members of an object that have a name: the one in this spelling first, then those in another case.
+/// The members of an object with this name: first in the exact spelling, then in other cases.
 pub fn candidates<'v>(
     fields: &'v Map<String, Value>,
     name: &str,
@@ -396,7 +395,7 @@ pub fn candidates<'v>(
     fields.get_key_value(name).into_iter().chain(others)
 }
 
-/// The member of a value that has a name and is not null.
+/// The first member with this name that is not null.
 fn member<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
     candidates(value.as_object()?, name)
         .map(|(_, value)| value)
@@ -451,24 +450,24 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_found_whatever_their_case() {
+    fn fields_are_found_in_any_case() {
         let record = record(json!({
             "RequestParameters": {"ClusterId": "cluster-lk3jhgf4dsa", "empty": "", "n": 1376.0},
             "responseElements": null,
             "userIdentity": {"sessionContext": {"attributes": {"mfaAuthenticated": "false"}}},
         }));
         assert_eq!(
-            record.text("requestParameters.clusterId"),
+            record.str("requestParameters.clusterId"),
             Some("cluster-lk3jhgf4dsa")
         );
         assert_eq!(record.find("clusterId"), Some("cluster-lk3jhgf4dsa"));
-        assert_eq!(record.text("requestParameters.empty"), None);
+        assert_eq!(record.str("requestParameters.empty"), None);
         assert_eq!(
             record.scalar("requestParameters.n").as_deref(),
             Some("1376.0")
         );
         assert_eq!(record.field("responseElements"), None);
-        assert_eq!(record.text("requestParameters.clusterId.deeper"), None);
+        assert_eq!(record.str("requestParameters.clusterId.deeper"), None);
         assert_eq!(
             record.flag("userIdentity.sessionContext.attributes.mfaAuthenticated"),
             Some(false)
@@ -556,21 +555,21 @@ mod tests {
         let hidden = record(
             json!({"requestParameters": {"policy": HIDDEN}, "userIdentity": {"userName": HIDDEN}}),
         );
-        assert_eq!(hidden.text("requestParameters.policy"), None);
-        assert_eq!(hidden.text("userIdentity.userName"), Some(HIDDEN));
+        assert_eq!(hidden.str("requestParameters.policy"), None);
+        assert_eq!(hidden.str("userIdentity.userName"), Some(HIDDEN));
         let two = record(
             json!({"requestParameters": {"omitted": true}, "RequestParameters": {"a": "b"}}),
         );
-        assert_eq!(two.text("requestParameters.a"), Some("b"));
-        // Of other members a text is what it is.
+        assert_eq!(two.str("requestParameters.a"), Some("b"));
+        // In other members, a string is a value.
         assert_eq!(
-            record(json!({"eventName": "x"})).text("eventName"),
+            record(json!({"eventName": "x"})).str("eventName"),
             Some("x")
         );
     }
 
     #[test]
-    fn a_record_without_an_event_id_is_known_by_its_content() {
+    fn an_event_id_is_derived_from_the_content_if_missing() {
         let one = record(json!({"eventName": "DeleteBackup"}));
         let other = record(json!({"eventName": "DeleteHsm"}));
         assert_eq!(one.event_id(), one.clone().event_id());

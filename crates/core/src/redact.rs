@@ -1,13 +1,14 @@
-//! Secrets, taken out of a record before any of it leaves this program.
+//! Redaction: removes secrets from a record before any of it leaves this program.
 //!
-//! Names of members whose values never go into an alert: passwords, keys and credentials, the certificates
-//! of a cluster's trust ceremony, and the text of a resource policy. Source: AWS CloudHSM API
-//! Reference (`PreCoPassword`, `SignedCert`, `TrustAnchor`, `Policy`), CloudHSM Classic API Reference
-//! (`ConfigCred`), AWS KMS API Reference (`KeyStorePassword`, `RawSecretAccessKey`).
+//! Secrets are recognized by the names of their members: passwords, keys and credentials, the certificates with
+//! which a cluster is initialized, and the text of a resource policy. Sources: AWS CloudHSM API Reference
+//! (`PreCoPassword`, `SignedCert`, `TrustAnchor`, `Policy`), CloudHSM Classic API Reference (`ConfigCred`), AWS
+//! KMS API Reference (`KeyStorePassword`, `RawSecretAccessKey`).
 //!
-//! It fails closed. A text that begins like JSON and cannot be read is removed as a whole, and so is one that
-//! mentions such a name with something behind it, however it is escaped: what such a text says about a secret
-//! cannot be told from the secret. Only error messages are taken apart, because a person needs them.
+//! Redaction fails closed. A string that looks like JSON but cannot be parsed is removed as a whole, and so is a
+//! string that contains the name of a secret followed by other text, in any encoding that is decoded here: the
+//! secret cannot be separated reliably from the rest. Only in error messages are parts removed, because people
+//! need the remainder.
 
 use std::sync::LazyLock;
 
@@ -22,7 +23,7 @@ use serde_json::{Map, Value};
 
 use crate::json;
 
-/// Names, compared without regard to case and to what is neither a letter nor a digit.
+/// Names of secrets. Only letters and digits are compared, without case.
 const SECRET_NAMES: &[&str] = &[
     "precopassword",
     "signedcert",
@@ -35,7 +36,7 @@ const SECRET_NAMES: &[&str] = &[
     "configfile",
 ];
 
-/// Endings of such names: `keyStorePassword`, `rawSecretAccessKey`.
+/// Name endings of secrets: `keyStorePassword`, `rawSecretAccessKey`.
 const SECRET_ENDINGS: &[&str] = &[
     "password",
     "passwords",
@@ -56,8 +57,8 @@ const SECRET_ENDINGS: &[&str] = &[
     "sessiontoken",
 ];
 
-/// Members whose value names another member's.
-const NAMING: &[&str] = &[
+/// Members whose value can be the name of another member, as in `{"name": …, "value": …}`.
+const NAME_MEMBERS: &[&str] = &[
     "name",
     "key",
     "field",
@@ -74,81 +75,81 @@ const NAMING: &[&str] = &[
     "type",
 ];
 
-/// What stands in place of a secret.
+/// The replacement for a secret.
 pub const REDACTED: &str = "[redacted]";
 
-/// Texts are decoded so often: escapes may be escaped again.
-const MOST_DECODINGS: usize = 3;
-/// The shortest text that is tried as base64. A secret with its name is longer.
-const SHORTEST_BASE64: usize = 16;
+/// Maximum number of decoding passes. Escaped text can be escaped again.
+const MAX_DECODINGS: usize = 3;
+/// Minimum length of text that is decoded as base64. A secret together with its name is longer.
+const MIN_BASE64: usize = 16;
 
-/// The patterns below are constants, which the tests compile: none can fail. They are compiled with the first
-/// alert, because that takes five milliseconds, which most starts can do without.
+/// Compiles a pattern. The patterns are constants, and a test compiles each of them. They are compiled on first use,
+/// because that takes five milliseconds and most cold starts send no alert.
 fn pattern(text: &str) -> Regex {
     Regex::new(text).unwrap_or_else(|error| unreachable!("{text}: {error}"))
 }
 
-/// The name of a secret in a text.
-const NAME: &str = r"(?:pass[_-]?(?:words?|wd|phrase|code)|secret[\s_-]*(?:access[\s_-]*)?key|private[\s_-]*key|(?:access|auth|authorization|bearer|\bid|refresh|security|session)[_-]?token|client[\s_-]*secret|trust[\s_-]*anchor(?:[\s_-]*certificate)?|signed[\s_-]*cert|config[\s_-]*(?:cred|file))";
+/// The name of a secret within text.
+const SECRET_NAME: &str = r"(?:pass[_-]?(?:words?|wd|phrase|code)|secret[\s_-]*(?:access[\s_-]*)?key|private[\s_-]*key|(?:access|auth|authorization|bearer|\bid|refresh|security|session)[_-]?token|client[\s_-]*secret|trust[\s_-]*anchor(?:[\s_-]*certificate)?|signed[\s_-]*cert|config[\s_-]*(?:cred|file))";
 
-/// Such a name with something behind it. What follows an identifier (`password-rotator`) is a part of it. A
-/// policy is meant only as the name of a member: the word is a common one.
+/// The name of a secret followed by other text. `password-rotator` does not match, because it is one identifier.
+/// `policy` matches only as the name of a member, because it is a common word.
 static MENTION: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r#"(?is)(?:{NAME}[\s:=,;|&<>(\[{{"'\\]|policy(?:[\s_-]*document)?[\\"']+\s*[:=,]).*\S"#
+        r#"(?is)(?:{SECRET_NAME}[\s:=,;|&<>(\[{{"'\\]|policy(?:[\s_-]*document)?[\\"']+\s*[:=,]).*\S"#
     ))
 });
 
-/// Such a name in an error message, or the mark of a document.
-static IN_MESSAGE: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?i){NAME}")));
+/// The name of a secret in an error message.
+static IN_MESSAGE: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?i){SECRET_NAME}")));
 
-/// What of an error message is cut: from a quoted value (`Value '…' at 'trustAnchor' failed to satisfy …`)
-/// to the name of its member, or to the end where the message was cut off before it; and from where a PEM
-/// block, a policy or another document begins.
+/// The part of an error message to remove: a quoted value (`Value '…' at 'trustAnchor' failed to satisfy …`) up to
+/// the name of its member, or up to the end if the message was cut before the name; and everything from the start of
+/// a PEM block or a JSON document.
 static QUOTED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?is)(?<value>\bvalue\s*['\x22])(?:.*['\x22](?<member>\s*at\s*['\x22][A-Za-z0-9.]+['\x22])|.*)|-----BEGIN.*|\{.*",
     )
 });
 
-/// The member of a quoted value.
+/// The name of the member that a quoted value belongs to.
 static MEMBER: LazyLock<Regex> = LazyLock::new(|| pattern(r"\s*at\s*['\x22][A-Za-z0-9.]+['\x22]"));
 
-/// An action of IAM, such as `cloudhsm:PutResourcePolicy`.
+/// An IAM action, such as `cloudhsm:PutResourcePolicy`.
 static ACTION: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b[a-z][a-z0-9-]+:[A-Z][A-Za-z]+\b"));
 
-/// Takes the secrets out of a value, at any depth, and out of the texts in it.
+/// Removes the secrets from a value, at any depth, including JSON within strings.
 pub fn redact(value: &mut Value) {
     match value {
-        Value::Object(fields) => object(fields),
+        Value::Object(fields) => redact_object(fields),
         Value::Array(items) => {
-            // A list may be a name and its value.
+            // A list can be a name and its value.
             let is_pair = items.iter().any(is_name);
             for item in items {
                 if is_pair && !is_name(item) {
-                    hide(item);
+                    replace(item);
                 } else {
                     redact(item);
                 }
             }
         }
         Value::String(text) => {
-            if let Some(clean) = clean(text) {
-                *text = clean;
+            if let Some(redacted) = redacted_text(text) {
+                *text = redacted;
             }
         }
         _ => {}
     }
 }
 
-fn object(fields: &mut Map<String, Value>) {
+fn redact_object(fields: &mut Map<String, Value>) {
     // `{"name": "keyStorePassword", "value": …}`
     let is_pair = fields
         .iter()
-        .any(|(name, value)| NAMING.contains(&normal(name).as_str()) && is_name(value));
+        .any(|(name, value)| NAME_MEMBERS.contains(&normalized(name).as_str()) && is_name(value));
     for (name, inner) in fields {
         if is_secret(name) || (is_pair && !is_name(inner)) {
-            hide(inner);
+            replace(inner);
         } else if let (true, Value::String(message)) = (is_message(name), &mut *inner) {
             *message = message_without_secrets(message);
         } else {
@@ -157,25 +158,25 @@ fn object(fields: &mut Map<String, Value>) {
     }
 }
 
-fn hide(value: &mut Value) {
+fn replace(value: &mut Value) {
     if !value.is_null() {
         *value = Value::from(REDACTED);
     }
 }
 
-/// Whether a value is the name of a secret. Attributes of queues and topics are called `Policy`, too, and what
-/// stands beside that is needed.
+/// Whether a value is the name of a secret. `Policy` does not count: it is also an attribute of queues and topics,
+/// and the values next to it are needed.
 fn is_name(value: &Value) -> bool {
-    value
-        .as_str()
-        .is_some_and(|text| text.len() <= 64 && is_secret(text) && !normal(text).contains("policy"))
+    value.as_str().is_some_and(|text| {
+        text.len() <= 64 && is_secret(text) && !normalized(text).contains("policy")
+    })
 }
 
-/// A text without secrets; `None`: it has none.
-fn clean(text: &str) -> Option<String> {
+/// The text without secrets. `None`: it has none.
+fn redacted_text(text: &str) -> Option<String> {
     let start =
         text.trim_start_matches(|c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}');
-    if begins_like_json(start) {
+    if looks_like_json(start) {
         match json::parse(start.as_bytes()) {
             Ok(mut document) => {
                 let before = document.clone();
@@ -189,15 +190,15 @@ fn clean(text: &str) -> Option<String> {
         }
     }
     if let Some((before, _)) = text.split_once("-----BEGIN") {
-        let before = clean(before).unwrap_or_else(|| before.to_owned());
+        let before = redacted_text(before).unwrap_or_else(|| before.to_owned());
         return Some(format!("{before}{REDACTED}"));
     }
-    // A member that stands in it twice is there once in what was parsed.
+    // Also checked after JSON was parsed, which keeps only one of two members with the same name.
     mentions_a_secret(text).then(|| REDACTED.to_owned())
 }
 
-/// A text in brackets, such as the user agents of S3, is JSON only with something quoted in it.
-fn begins_like_json(text: &str) -> bool {
+/// Whether a text looks like JSON. Text in brackets without quotation marks is not JSON: S3 writes such user agents.
+fn looks_like_json(text: &str) -> bool {
     match text.as_bytes().first() {
         Some(b'{' | b'"') => true,
         Some(b'[') => text.contains(['"', '{', '\\', '\'']),
@@ -205,10 +206,10 @@ fn begins_like_json(text: &str) -> bool {
     }
 }
 
-/// Whether a text has the name of a secret with something behind it, as it stands or with its escapes decoded.
+/// Whether a text contains the name of a secret followed by other text, as it is or after decoding.
 fn mentions_a_secret(text: &str) -> bool {
     let mut decoded = text.to_owned();
-    for _ in 0..=MOST_DECODINGS {
+    for _ in 0..=MAX_DECODINGS {
         if MENTION.is_match(&decoded) {
             return true;
         }
@@ -217,11 +218,10 @@ fn mentions_a_secret(text: &str) -> bool {
             None => break,
         }
     }
-    from_base64(text).is_some_and(|inner| clean(&inner).is_some())
+    from_base64(text).is_some_and(|inner| redacted_text(&inner).is_some())
 }
 
-/// The text with one layer of escapes decoded: of JSON, of addresses, of HTML; and without the zero bytes of
-/// UTF-16. `None`: it has none.
+/// Decodes one layer of JSON, percent and HTML escapes, and removes the zero bytes of UTF-16. `None`: no change.
 fn decode(text: &str) -> Option<String> {
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text;
@@ -249,7 +249,7 @@ fn decode(text: &str) -> Option<String> {
                 decoded.extend(char::from_u32(code));
                 rest = &from[length..];
             }
-            // A backslash escapes what stands behind it, and is not needed to read it.
+            // Another escape, such as `\"`: only the backslash is removed.
             None => {
                 if from.starts_with('&') {
                     decoded.push('&');
@@ -265,10 +265,10 @@ fn decode(text: &str) -> Option<String> {
     (decoded != text).then_some(decoded)
 }
 
-/// The text that a text stands for in base64, of either alphabet.
+/// Decodes base64 in the standard or URL-safe alphabet.
 fn from_base64(text: &str) -> Option<String> {
     let text: String = text.split_whitespace().collect();
-    if text.len() < SHORTEST_BASE64 {
+    if text.len() < MIN_BASE64 {
         return None;
     }
     let config =
@@ -279,38 +279,38 @@ fn from_base64(text: &str) -> Option<String> {
     })
 }
 
-/// An error message without secrets. Where it names a member that holds one, or looks like a document, the
-/// quoted part goes; where such a name stands anywhere else, the whole message does.
+/// An error message without secrets. If the quoted value of a secret can be separated, only that value is replaced.
+/// If the name of a secret occurs elsewhere in the message, the whole message is.
 pub fn message_without_secrets(message: &str) -> String {
-    if begins_like_json(message.trim_start()) {
-        return clean(message).unwrap_or_else(|| message.to_owned());
+    if looks_like_json(message.trim_start()) {
+        return redacted_text(message).unwrap_or_else(|| message.to_owned());
     }
-    // `cloudhsm:PutResourcePolicy` names a permission.
-    let words = ACTION.replace_all(message, " ");
-    let lower = words.to_ascii_lowercase();
-    let is_suspicious = IN_MESSAGE.is_match(&words)
-        || mentions_a_secret(&words)
+    // Without IAM actions: `cloudhsm:PutResourcePolicy` is a permission and not a policy.
+    let stripped = ACTION.replace_all(message, " ");
+    let lower = stripped.to_ascii_lowercase();
+    let is_suspicious = IN_MESSAGE.is_match(&stripped)
+        || mentions_a_secret(&stripped)
         || ["policy", "value '", "value \"", "-----begin"]
             .iter()
-            .any(|mark| lower.contains(mark));
+            .any(|part| lower.contains(part));
     if !is_suspicious {
         return message.to_owned();
     }
     let cut = QUOTED.replace_all(message, |found: &Captures<'_>| {
-        let text = |name| found.name(name).map_or("", |part| part.as_str());
-        let member = text("member");
+        let group = |name| found.name(name).map_or("", |part| part.as_str());
+        let member = group("member");
         let lower = found[0].to_ascii_lowercase();
-        let names_harmless = !member.is_empty()
+        let is_harmless = !member.is_empty()
             && !lower.contains("policy")
             && !IN_MESSAGE.is_match(&lower)
             && !mentions_a_secret(&lower);
-        if names_harmless {
+        if is_harmless {
             return found[0].to_owned();
         }
         let end = if member.is_empty() { "" } else { "'" };
-        format!("{}{REDACTED}{end}{member}", text("value"))
+        format!("{}{REDACTED}{end}{member}", group("value"))
     });
-    // What is left may name the member of a value that was cut, and no other secret.
+    // The remainder may contain the names of members whose values were removed, but no other name of a secret.
     let left = MEMBER.replace_all(&cut, " ");
     let left = ACTION.replace_all(&left, " ");
     if IN_MESSAGE.is_match(&left) || mentions_a_secret(&left) {
@@ -319,20 +319,20 @@ pub fn message_without_secrets(message: &str) -> String {
     cut.into_owned()
 }
 
-/// A text from outside a record, such as a payload that cannot be read, without secrets.
+/// A text that is not from a record, such as an unreadable payload, without secrets.
 pub fn text_without_secrets(text: &str) -> String {
-    clean(text).unwrap_or_else(|| text.to_owned())
+    redacted_text(text).unwrap_or_else(|| text.to_owned())
 }
 
-/// A name in small letters and digits alone: `trust_anchor` and `Trust-Anchor` are spellings of the same.
-fn normal(name: &str) -> String {
+/// The letters and digits of a name in lower case: `trust_anchor` and `Trust-Anchor` become `trustanchor`.
+fn normalized(name: &str) -> String {
     let mut name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     name.make_ascii_lowercase();
     name
 }
 
 fn is_secret(name: &str) -> bool {
-    let name = normal(name);
+    let name = normalized(name);
     SECRET_NAMES.contains(&name.as_str())
         || SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }

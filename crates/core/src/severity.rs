@@ -1,26 +1,27 @@
-//! The weight of a rule (Sigma's `level`) and of a finding (OCSF's `severity_id`): one scale of five.
+//! Severity: one scale of five steps for the level of a rule (Sigma's `level`) and the severity of a finding (OCSF's
+//! `severity_id`).
 
 use std::{fmt, str::FromStr};
 
 use rsigma_parser::Level;
 
-/// Severity, lowest first. Sources: Sigma Rules Specification 2.1, `level`; OCSF 1.5.0, `severity_id`.
+/// A severity, from lowest to highest. Sources: Sigma Rules Specification 2.1, `level`; OCSF 1.5.0, `severity_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Worth keeping, not worth a message.
+    /// For the records only. Not published by default.
     Informational,
-    /// Worth a look by and by.
+    /// Look at it when convenient.
     Low,
-    /// Worth a look today.
+    /// Look at it today.
     Medium,
-    /// Worth a look now.
+    /// Look at it now.
     High,
-    /// Worth waking somebody.
+    /// Wake someone up.
     Critical,
 }
 
 impl Severity {
-    /// All, lowest first.
+    /// All severities, from lowest to highest.
     pub const ALL: [Severity; 5] = [
         Severity::Informational,
         Severity::Low,
@@ -29,7 +30,7 @@ impl Severity {
         Severity::Critical,
     ];
 
-    /// The word in rules, variables and message attributes.
+    /// The value in rules, environment variables and message attributes.
     pub fn as_str(self) -> &'static str {
         match self {
             Severity::Informational => "informational",
@@ -51,7 +52,7 @@ impl Severity {
         }
     }
 
-    /// OCSF's `severity`, the caption that goes with the id.
+    /// OCSF's `severity`, the caption of the `severity_id`.
     pub fn ocsf_caption(self) -> &'static str {
         match self {
             Severity::Informational => "Informational",

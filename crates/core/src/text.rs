@@ -1,25 +1,25 @@
-//! Text from a record, made safe to show to a person.
+//! Text: escaping and shortening of text for people, and small conversions to text.
 //!
-//! User agents, names, error messages and object keys are written by whoever made the call. Here they
-//! become plain data: one line, of bounded length, without characters that hide, reorder or forge.
-//! What a message is made of (e-mail, SMS, subject) is decided in [`crate::alert`].
+//! User agents, names, error messages and object keys are chosen by the caller. [`one_line`] turns them into
+//! one line of bounded length, without characters that hide, reorder or imitate other text. How the lines are
+//! arranged in a message is decided in [`crate::alert`].
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
-/// `text` on one line of at most `limit` characters, longer text ending with `…`.
+/// `text` on one line of at most `limit` characters. Longer text ends with `…`.
 ///
-/// Control characters, line and paragraph separators, and characters that reorder or hide text
-/// (bidirectional controls, zero-width ones, tags) are shown as escapes, so that the evidence stays;
-/// a run of white space becomes one space, so that padding cannot push text onto a line of its own;
-/// `://` becomes `[://]`, so that no mail program offers an attacker's link for a click.
+/// - Control characters, line and paragraph separators, and characters that reorder or hide text
+///   (bidirectional controls, zero-width characters, tags) become escapes. They are kept as evidence.
+/// - A run of white space becomes one space, so that padding cannot move text to a new line on the screen.
+/// - `://` becomes `[://]`, so that mail programs do not turn a caller's text into a link.
 pub fn one_line(text: &str, limit: usize) -> String {
     let mut line = String::with_capacity(text.len().min(limit) + 8);
     let mut length = 0;
     let mut last_was_space = false;
-    let mut rest = text.char_indices();
-    while let Some((at, c)) = rest.next() {
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
         let before = line.len();
         if c == ' ' || (c.is_whitespace() && !is_unsafe(c)) {
             if last_was_space {
@@ -30,8 +30,8 @@ pub fn one_line(text: &str, limit: usize) -> String {
             escape(c, &mut line);
         } else if c == ':' && text[at..].starts_with("://") {
             line.push_str("[://]");
-            rest.next();
-            rest.next();
+            chars.next();
+            chars.next();
         } else {
             line.push(c);
         }
@@ -48,17 +48,17 @@ pub fn one_line(text: &str, limit: usize) -> String {
     line
 }
 
-/// Characters that may break a line, hide text, change its order, or that no receiver need take.
+/// Characters that can break a line, hide text or reorder it, and characters that a receiver may reject.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || is_invisible(c)
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{fff9}'..='\u{fffb}')
 }
 
-/// Characters that show nothing, by which a name can look like another one, and those that are none: SQS takes
-/// no message with U+FFFE or U+FFFF. Marks that order text are not among them.
-/// Source: Unicode Standard Annex 44, `Default_Ignorable_Code_Point` and `Noncharacter_Code_Point`; the Braille
-/// pattern U+2800 is blank, too, and U+13430 to U+1343F and U+1BCA0 to U+1BCA3 format scripts.
+/// Invisible characters, with which one name can imitate another, and noncharacters: SQS rejects a message with
+/// U+FFFE or U+FFFF. Bidirectional marks are not included, because they are legitimate in some scripts.
+/// Source: Unicode Standard Annex 44, `Default_Ignorable_Code_Point` and `Noncharacter_Code_Point`. Added are the
+/// blank Braille pattern U+2800 and the format controls U+13430 to U+1343F and U+1BCA0 to U+1BCA3.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -68,8 +68,8 @@ fn is_invisible(c: char) -> bool {
         || (u32::from(c) & 0xfffe) == 0xfffe
 }
 
-/// `text` with what shows nothing made visible: `\u{3164}`.
-pub fn visible(text: &str) -> String {
+/// `text` with invisible characters replaced by escapes such as `\u{3164}`.
+pub fn escape_invisible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_invisible(c) {
@@ -81,19 +81,19 @@ pub fn visible(text: &str) -> String {
     out
 }
 
-/// JSON in which control characters, marks that order text and what shows nothing are JSON's own escapes: it is
-/// the same value, and any terminal and any queue takes it.
-pub fn json(value: &Value) -> String {
+/// `value` as JSON, with unsafe characters as `\uXXXX` escapes. The value is the same, it can be printed to any
+/// terminal, and SQS accepts it.
+pub fn escaped_json(value: &Value) -> String {
     let text = value.to_string();
     if text.is_ascii() {
         return text;
     }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        // Only strings of a JSON text hold such characters.
+        // In JSON, such characters occur only in strings, where an escape is valid.
         if !c.is_ascii() && is_unsafe(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing into a String cannot fail.
+                // Writing to a String cannot fail.
                 let _ = write!(out, "\\u{unit:04x}");
             }
         } else {
@@ -109,40 +109,40 @@ fn escape(c: char, out: &mut String) {
         '\r' => out.push_str("\\r"),
         '\t' => out.push_str("\\t"),
         c => {
-            // Writing into a String cannot fail.
+            // Writing to a String cannot fail.
             let _ = write!(out, "\\u{{{:x}}}", c as u32);
         }
     }
 }
 
-/// Bytes as hexadecimal digits.
+/// Bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing into a String cannot fail.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-/// An error with its causes, `this: because of that: because of …`, on one line. The SDK's outermost error
-/// says only "service error".
+/// An error and its sources on one line, separated by colons. An AWS SDK error alone prints only
+/// "service error".
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
+    let mut source = error.source();
+    while let Some(error) = source {
         let message = error.to_string();
-        // Some errors repeat their cause's words.
+        // Some errors already include the message of their source.
         if !text.contains(&message) {
             text.push_str(": ");
             text.push_str(&message);
         }
-        cause = error.source();
+        source = error.source();
     }
     one_line(&text, 500)
 }
 
-/// `text` in printable ASCII (letters of other scripts transliterated), one line, at most `limit`
-/// characters, longer text ending with `..`.
+/// `text` in printable ASCII on one line of at most `limit` characters. Other scripts are transliterated. Longer
+/// text ends with `..`.
 pub fn ascii(text: &str, limit: usize) -> String {
     let line = one_line(text, limit.saturating_mul(2)).replace('…', "..");
     let mut plain: String = deunicode::deunicode_with_tofu(&line, "?")
@@ -163,12 +163,12 @@ pub fn ascii(text: &str, limit: usize) -> String {
     plain
 }
 
-/// Whether `value` can stand in a command that a person will paste into a shell: letters, digits and
-/// `. _ : / @ + -` only, starting with a letter, a digit or a slash, without `//`, at most 512 characters.
+/// Whether `value` may be part of a command that people paste into a shell: only letters, digits and
+/// `. _ : / @ + -`, starting with a letter, a digit or a slash, without `//`, at most 512 characters.
 ///
-/// An identifier of a failed call is whatever the caller sent. `$(…)` in it must not reach a prompt, nor
-/// `https://…` a reader, nor `file://…` the AWS CLI, which would read that file; a comma or an equals sign
-/// would begin another member of a CLI filter.
+/// The identifier in a failed call can be any text. `$(…)` would be executed by the shell, `file://…` would make
+/// the AWS CLI read that file, `https://…` would be a link, and a comma or an equals sign would add a member to
+/// a CLI filter.
 pub fn is_shell_safe(value: &str) -> bool {
     let mut bytes = value.bytes();
     value.len() <= 512
@@ -208,9 +208,8 @@ mod tests {
         }
     }
 
-    /// Each of them, by which a name can look like another or a queue refuses a message.
     #[test]
-    fn what_shows_nothing_leaves_every_text() {
+    fn invisible_characters_are_escaped_everywhere() {
         let invisible: Vec<char> = (0..=0x10_ffff)
             .filter_map(char::from_u32)
             .filter(|c| is_invisible(*c))
@@ -226,12 +225,18 @@ mod tests {
             let line = one_line(&text, 40);
             assert!(line.is_ascii(), "{line:?}");
             let record = serde_json::json!({ &text: [text] });
-            let json = json(&record);
+            let json = escaped_json(&record);
             assert!(json.is_ascii(), "{json:?}");
             assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), record);
         }
-        assert_eq!(visible("a\u{3164}\u{202e}é"), "a\\u{3164}\u{202e}é");
-        assert_eq!(json(&"é\n日\u{1f511}".into()), "\"é\\n日\u{1f511}\"");
+        assert_eq!(
+            escape_invisible("a\u{3164}\u{202e}é"),
+            "a\\u{3164}\u{202e}é"
+        );
+        assert_eq!(
+            escaped_json(&"é\n日\u{1f511}".into()),
+            "\"é\\n日\u{1f511}\""
+        );
     }
 
     #[test]

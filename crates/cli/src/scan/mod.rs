@@ -21,11 +21,11 @@ use cloudhsm_alerts_core::{
     alert::{Alert, Source, accounts::Accounts, email, ocsf, sms},
     call_id::CallId,
     finding::{Finding, Scan},
-    log_file::ahead,
+    log_file::with_read_ahead,
     object::Skip,
     rules::RuleSet,
     severity::Severity,
-    text::{json, one_line},
+    text::{escaped_json, one_line},
 };
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use jiff::civil::Date;
@@ -154,7 +154,7 @@ impl<'a, W: Write> Session<'a, W> {
         let progress = self.progress.clone();
         let seen = |length| progress.inc(length);
         let mut written = Ok(());
-        let (scan, outcome) = ahead(file, &seen, |file| {
+        let (scan, outcome) = with_read_ahead(file, &seen, |file| {
             let mut scan = Scan::new(self.rules()?, self.today);
             let outcome = scan.read(file, &mut |finding| {
                 written = self.take(finding, source);
@@ -191,8 +191,8 @@ impl<'a, W: Write> Session<'a, W> {
     }
 
     fn take(&mut self, finding: Finding, source: &Source) -> io::Result<()> {
-        self.report.counts.add_suppressed(&finding.filtered);
-        if finding.is_filtered() {
+        self.report.counts.add_suppressed(&finding.suppressed);
+        if finding.is_suppressed() {
             self.report.counts.suppressed += 1;
             return Ok(());
         }
@@ -210,11 +210,11 @@ impl<'a, W: Write> Session<'a, W> {
             Format::Email => format!(
                 "Subject: {}\n\n{}\n{}\n",
                 email::subject(&alert),
-                email::text(&alert),
+                email::body(&alert),
                 "-".repeat(78)
             ),
-            Format::Sms => format!("{}\n", sms::text(&alert)),
-            Format::Ocsf => format!("{}\n", json(&ocsf::finding(&alert, true))),
+            Format::Sms => format!("{}\n", sms::body(&alert)),
+            Format::Ocsf => format!("{}\n", escaped_json(&ocsf::finding(&alert, true))),
         };
         self.report.printed += 1;
         let output = &mut self.output;

@@ -1,16 +1,16 @@
-//! Names of accounts, as the operator gives them: a person knows `prod`, not `111122223333`.
+//! Account names, as configured by the operator (`ACCOUNT_NAMES`): people know `prod`, not `111122223333`.
 
 use std::collections::HashMap;
 
-/// Account number to name.
+/// A map from account ID to name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Accounts(HashMap<String, String>);
 
 impl Accounts {
-    /// From `111122223333=prod,444455556666=dev`; an empty text names none.
+    /// Parses `111122223333=prod,444455556666=dev`. An empty string is valid and names no account.
     ///
     /// # Errors
-    /// A part that is not twelve digits, an equals sign and a name, or an account named twice.
+    /// An entry is not twelve digits, an equals sign and a name, or an account has two names.
     pub fn parse(text: &str) -> Result<Accounts, String> {
         let mut names = HashMap::new();
         for part in text

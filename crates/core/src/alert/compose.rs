@@ -5,7 +5,7 @@
 //! backfill found) is a parameter, so that a message is composed once and never changed.
 
 use super::{
-    Alert,
+    contents::Alert,
     email::{self, MAX_SUBJECT},
     message::{Attribute, Message, Parts},
     ocsf, sms, summary,
@@ -49,8 +49,8 @@ pub fn message(alerts: &[Alert], delivery: Delivery) -> Option<Message> {
         [alert] => (
             email::subject(alert),
             ocsf::finding(alert, true),
-            email::text(alert),
-            sms::text(alert),
+            email::body(alert),
+            sms::body(alert),
         ),
         several => (
             summary::subject(several),

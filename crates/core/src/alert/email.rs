@@ -1,36 +1,41 @@
-//! The e-mail: all that a person needs without opening AWS, and its subject line.
+//! The e-mail: an alert as plain text that can be understood without opening AWS, and its subject.
 //!
-//! Headings stand at the left edge, everything else is indented, and what comes from the record is on
-//! one line each ([`crate::text`]): a record cannot write a heading, nor a line that looks like ours.
+//! Headings start at the left margin and all other lines are indented. Each value from the record is kept on
+//! one line ([`crate::text`]), so a record can forge neither a heading nor a line of the instructions.
 
 use std::fmt::Write;
 
+use super::{
+    contents::Alert,
+    resource::{Resource, short_id},
+    sharing::Sharing,
+    source::Source,
+};
 use crate::{
     actor::members,
-    alert::{Alert, Source, resource::Resource, sharing::Sharing},
-    links::{quoted, unlinked},
+    defang::{defanged, quoted},
     record::{Outcome, Record},
     rules::response,
     text::{ascii, is_shell_safe, one_line},
 };
 
-/// SNS takes fewer than 100 characters. Source: Amazon SNS API Reference, Publish, `Subject`.
+/// Maximum length of the subject: SNS accepts fewer than 100 characters. Source: Amazon SNS API Reference, Publish, `Subject`.
 pub const MAX_SUBJECT: usize = 99;
 
-/// At most so many rules are listed.
+/// Maximum number of rules listed.
 const RULES_LISTED: usize = 20;
-/// At most so many principals of a policy.
+/// Maximum number of principals listed.
 const SHARED_LISTED: usize = 100;
-/// At most so many event IDs of repeated calls.
+/// Maximum number of event IDs of grouped calls listed.
 const REPEATS_LISTED: usize = 10;
-/// At most so many characters of instructions: a rule's text is its author's, and may be anything.
+/// Maximum length of the instructions in characters. Rule authors can write texts of any length.
 const MAX_RESPONSE: usize = 6000;
 
-/// For a rule that matches because it cannot be ruled out.
+/// The note below a rule that matches only because the parameters it tests are missing.
 const ASSUMED: &str =
     "(CloudTrail omitted the request parameters; this rule matches because it cannot be ruled out)";
 
-/// Printable ASCII of fewer than 100 characters: what, what became of it, where.
+/// The subject: operation, outcome, place. Printable ASCII, fewer than 100 characters.
 pub fn subject(alert: &Alert) -> String {
     let account = alert
         .account_name
@@ -38,8 +43,8 @@ pub fn subject(alert: &Alert) -> String {
         .or(alert.account.as_deref())
         .unwrap_or("unknown account");
     let region = alert.region.as_deref().unwrap_or("unknown region");
-    let thing = alert.main_resource().map_or_else(String::new, |thing| {
-        format!(", {}", unlinked(tail(&thing.uid), 256))
+    let resource = alert.main_resource().map_or_else(String::new, |resource| {
+        format!(", {}", defanged(short_id(&resource.uid), 256))
     });
     let subject = format!(
         "{}: {} {}{} in {} {}{}",
@@ -49,21 +54,13 @@ pub fn subject(alert: &Alert) -> String {
         alert.times(),
         ascii(account, 24),
         ascii(region, 20),
-        ascii(&thing, 40),
+        ascii(&resource, 40),
     );
     ascii(&subject, MAX_SUBJECT)
 }
 
-/// The last part of an ARN, or the identifier itself.
-pub(super) fn tail(uid: &str) -> &str {
-    uid.rsplit('/')
-        .next()
-        .filter(|part| !part.is_empty())
-        .unwrap_or(uid)
-}
-
 /// The text of the e-mail.
-pub fn text(alert: &Alert) -> String {
+pub fn body(alert: &Alert) -> String {
     let mut mail = Mail(String::with_capacity(4096));
     mail.0.push_str(&format!(
         "{}: {}\n",
@@ -97,21 +94,21 @@ pub fn text(alert: &Alert) -> String {
     mail.line("Time", &alert.time_label());
     mail.line("Service", &one_line(&alert.event_source, 128));
     for Resource { kind, uid } in &alert.resources {
-        let mut word = kind.word().to_owned();
-        word[..1].make_ascii_uppercase();
-        mail.line(&word, &unlinked(uid, 256));
+        let mut label = kind.name().to_owned();
+        label[..1].make_ascii_uppercase();
+        mail.line(&label, &defanged(uid, 256));
     }
     shared_with(&mut mail, alert);
-    mail.field(
+    mail.caller_field(
         "Copied to",
         &alert.record,
         "requestParameters.destinationRegion",
     );
 
     mail.heading(match alert.outcome {
-        Outcome::Success => "RULES MET",
-        Outcome::Denied => "RULES MET, by a call that was DENIED",
-        Outcome::Failed => "RULES MET, by a call that FAILED",
+        Outcome::Success => "MATCHED RULES",
+        Outcome::Denied => "MATCHED RULES, for a call that was DENIED",
+        Outcome::Failed => "MATCHED RULES, for a call that FAILED",
     });
     for rule in alert.rules.iter().take(RULES_LISTED) {
         mail.line(
@@ -130,11 +127,11 @@ pub fn text(alert: &Alert) -> String {
         mail.paragraph(&format!("and {} more", alert.rules.len() - RULES_LISTED));
     }
 
-    for (rule, filter) in alert.filtered.iter().take(RULES_LISTED) {
+    for (rule, filter) in alert.suppressed.iter().take(RULES_LISTED) {
         mail.line(
-            "kept back",
+            "suppressed",
             &format!(
-                "{}, by the filter {}",
+                "{}, by filter {}",
                 one_line(rule, 100),
                 one_line(filter, 100)
             ),
@@ -158,11 +155,11 @@ pub fn text(alert: &Alert) -> String {
         }
         mail.line("Repeats", &listed.join(", "));
     }
-    // A second record of a call that was told already, or one that came late.
-    mail.own_field("Addendum", &alert.record, "addendum.reason");
-    mail.own_field("Corrects event", &alert.record, "addendum.originalEventID");
+    // CloudTrail corrects a delivered record, or adds one late, with an addendum.
+    mail.aws_field("Addendum", &alert.record, "addendum.reason");
+    mail.aws_field("Corrects event", &alert.record, "addendum.originalEventID");
     match alert.source {
-        Source::Event(_) => mail.line("Carried by", &alert.source.to_string()),
+        Source::Event(_) => mail.line("Delivered by", &alert.source.to_string()),
         _ => mail.line(
             "Recorded in",
             &format!("{}, Records[{}]", alert.source, alert.index),
@@ -174,7 +171,7 @@ pub fn text(alert: &Alert) -> String {
     mail.0
 }
 
-/// Whom a policy lets in: the first of them, because they come in the order of what matters.
+/// The principals to which a policy grants access. They are sorted by importance, so the first ones are listed.
 fn shared_with(mail: &mut Mail, alert: &Alert) {
     const LABEL: &str = "Shared with";
     let Sharing {
@@ -182,7 +179,7 @@ fn shared_with(mail: &mut Mail, alert: &Alert) {
         is_unreadable,
     } = &alert.sharing;
     for principal in principals.iter().take(SHARED_LISTED) {
-        mail.line(LABEL, &unlinked(principal, 256));
+        mail.line(LABEL, &defanged(principal, 256));
     }
     if principals.len() > SHARED_LISTED {
         let more = principals.len() - SHARED_LISTED;
@@ -195,7 +192,7 @@ fn shared_with(mail: &mut Mail, alert: &Alert) {
             "the principals of the policy cannot be read from the record. Read the policy:",
         );
         let region = command_value(alert.region.as_deref(), "REGION");
-        let arn = alert.record.text("requestParameters.resourceArn");
+        let arn = alert.record.str("requestParameters.resourceArn");
         let arn = command_value(arn, "BACKUP_ARN");
         mail.paragraph(&format!(
             "    aws cloudhsmv2 get-resource-policy --region {region} --resource-arn {arn}"
@@ -203,11 +200,11 @@ fn shared_with(mail: &mut Mail, alert: &Alert) {
     }
 }
 
-/// A value of the record in a command, or what stands for it.
-fn command_value<'v>(value: Option<&'v str>, otherwise: &'v str) -> &'v str {
+/// A value for a command, or the placeholder if the value is not safe to paste into a shell.
+fn command_value<'v>(value: Option<&'v str>, placeholder: &'v str) -> &'v str {
     value
         .filter(|value| is_shell_safe(value))
-        .unwrap_or(otherwise)
+        .unwrap_or(placeholder)
 }
 
 fn who(mail: &mut Mail, alert: &Alert) {
@@ -217,11 +214,11 @@ fn who(mail: &mut Mail, alert: &Alert) {
     if let Some(account) = alert.caller_account_label() {
         mail.line("Caller's account", &account);
     }
-    mail.field("ARN", record, "userIdentity.arn");
-    mail.field("Principal", record, "userIdentity.principalId");
-    mail.own_field("Access key", record, "userIdentity.accessKeyId");
+    mail.caller_field("ARN", record, "userIdentity.arn");
+    mail.caller_field("Principal", record, "userIdentity.principalId");
+    mail.aws_field("Access key", record, "userIdentity.accessKeyId");
     let session = "userIdentity.sessionContext";
-    if let Some(since) = record.text(&format!("{session}.attributes.creationDate")) {
+    if let Some(since) = record.str(&format!("{session}.attributes.creationDate")) {
         let since = since
             .parse()
             .map_or_else(|_| one_line(since, 64), response::minutes);
@@ -229,7 +226,7 @@ fn who(mail: &mut Mail, alert: &Alert) {
     }
     let mfa = match alert.actor.mfa {
         Some(true) => "yes, the session was opened with multi-factor authentication",
-        // For a role, AWS records only its own MFA: an identity provider's is not in the record.
+        // For a role, the record shows only MFA by AWS, not MFA by an identity provider.
         Some(false) if alert.actor.kind.as_deref() == Some("AssumedRole") => {
             "no: AWS saw none; an identity provider may have asked for one"
         }
@@ -237,26 +234,26 @@ fn who(mail: &mut Mail, alert: &Alert) {
         None => "not recorded",
     };
     mail.line("MFA", mfa);
-    mail.field(
+    mail.caller_field(
         "Federated by",
         record,
         &format!("{session}.webIdFederationData.federatedProvider"),
     );
-    mail.field("Identity provider", record, "userIdentity.identityProvider");
-    mail.field(
+    mail.caller_field("Identity provider", record, "userIdentity.identityProvider");
+    mail.caller_field(
         "Source identity",
         record,
         &format!("{session}.sourceIdentity"),
     );
-    mail.field("On behalf of", record, "userIdentity.onBehalfOf.userId");
-    mail.own_field("Invoked by", record, "userIdentity.invokedBy");
-    // Whoever acts with a role of this account under temporary delegation, and what held the credentials.
+    mail.caller_field("On behalf of", record, "userIdentity.onBehalfOf.userId");
+    mail.aws_field("Invoked by", record, "userIdentity.invokedBy");
+    // Who uses a role of this account by temporary delegation, and what the credentials were issued to.
     for (label, path) in [
         ("Delegate", "userIdentity.invokedByDelegate"),
         ("Credentials of", "userIdentity.inScopeOf"),
     ] {
         if let Some(text) = members(record, path) {
-            mail.line(label, &unlinked(&text, 400));
+            mail.line(label, &defanged(&text, 400));
         }
     }
     if record.field(&format!("{session}.assumedRoot")).is_some() {
@@ -265,25 +262,24 @@ fn who(mail: &mut Mail, alert: &Alert) {
             "yes, a short-lived root session opened by another account",
         );
     }
-    mail.line("Made with", &alert.actor.means.describe());
-    if let Some(agent) = record.text("userAgent") {
+    mail.line("Client", &alert.actor.client.describe());
+    if let Some(agent) = record.str("userAgent") {
         mail.line("User agent", &quoted(agent, 400));
     }
-    mail.own_field("From", record, "sourceIPAddress");
-    mail.own_field("VPC endpoint", record, "vpcEndpointId");
+    mail.aws_field("Source IP", record, "sourceIPAddress");
+    mail.aws_field("VPC endpoint", record, "vpcEndpointId");
 }
 
-/// A mail in the making.
+/// The e-mail being written.
 struct Mail(String);
 
 impl Mail {
     fn heading(&mut self, text: &str) {
-        // Writing into a String cannot fail; likewise below.
+        // Writing to a String cannot fail. The same holds below.
         let _ = write!(self.0, "\n{text}\n");
     }
 
-    /// One indented line; what stands in it is already one line, save a rule's own text, whose line
-    /// breaks are its author's.
+    /// One indented line. The caller ensures that values from the record contain no line breaks.
     fn paragraph(&mut self, text: &str) {
         let _ = writeln!(self.0, "{}", format!("  {text}").trim_end());
     }
@@ -292,15 +288,15 @@ impl Mail {
         let _ = writeln!(self.0, "  {label:<18}{value}");
     }
 
-    /// A line for a field of the record, if it is there.
-    fn field(&mut self, label: &str, record: &Record, path: &str) {
+    /// A line for a field that the API caller controls, if present: links in it are defanged.
+    fn caller_field(&mut self, label: &str, record: &Record, path: &str) {
         if let Some(value) = record.scalar(path) {
-            self.line(label, &unlinked(&value, 400));
+            self.line(label, &defanged(&value, 400));
         }
     }
 
-    /// The same for a field whose text is AWS's own.
-    fn own_field(&mut self, label: &str, record: &Record, path: &str) {
+    /// A line for a field that AWS sets, if present.
+    fn aws_field(&mut self, label: &str, record: &Record, path: &str) {
         if let Some(value) = record.scalar(path) {
             self.line(label, &one_line(&value, 400));
         }

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::text::json;
+use crate::text::escaped_json;
 
 /// Largest message in bytes, attributes included: SNS's 256 KiB less a margin.
 pub const MAX_BYTES: usize = 262_144 - 2048;
@@ -94,8 +94,8 @@ impl Message {
                 Err(short)
             }
         };
-        let body = fitting(&json(&finding)).or_else(|too_large| match smaller {
-            Some(smaller) => fitting(&json(&smaller())),
+        let body = fitting(&escaped_json(&finding)).or_else(|too_large| match smaller {
+            Some(smaller) => fitting(&escaped_json(&smaller())),
             None => Err(too_large),
         });
         Message {

@@ -1,32 +1,36 @@
-//! The OCSF Detection Finding: the alert for machines.
+//! The OCSF Detection Finding: the alert as JSON, for other programs.
 //!
-//! Source: OCSF 1.5.0, class Detection Finding (2004) with the profile `cloud`. Text stays as recorded
-//! here, but for secrets, for length and for what shows nothing: JSON has its own way of keeping data data.
+//! Texts are as recorded, except that secrets are removed, long texts are cut, and invisible characters are
+//! escaped. Links are not defanged, because programs compare these values.
+//! Source: OCSF 1.5.0, class Detection Finding (2004) with the profile `cloud`.
 
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::{contents::Alert, resource::Resource, source::Source};
 use crate::{
     actor,
-    alert::{Alert, Source, resource::Resource},
     record::{Outcome, Record},
     rules::Rule,
     severity::Severity,
-    text::{json as json_text, visible},
+    text::{escape_invisible, escaped_json},
 };
 
-/// OCSF's schema version, `metadata.version`.
+/// The product in `metadata.product`: the name of the function, not of this crate.
+const PRODUCT: &str = "cloudhsm-alerts";
+/// The OCSF schema version, in `metadata.version`.
 pub const SCHEMA_VERSION: &str = "1.5.0";
-/// Longest text of a field from the record, in characters. CloudTrail itself cuts most at 1 to 2 KB.
+/// Maximum length of a text from the record, in characters. CloudTrail cuts most texts at 1 to 2 KB.
 const MAX_TEXT: usize = 1024;
+/// Maximum number of rules listed.
 const RULES_LISTED: usize = 20;
 
-/// The finding, with the record in `raw_data` where `with_record`, else the reason why not.
+/// The finding. Without `with_record`, it gives a reason in place of the record in `raw_data`.
 pub fn finding(alert: &Alert, with_record: bool) -> Value {
-    let mut finding = frame(alert, &alert.headline(), &alert.sentence());
-    let record = json_text(alert.record.value());
+    let mut finding = call_finding(alert, &alert.headline(), &alert.sentence());
+    let record = escaped_json(alert.record.value());
     let mut unmapped = json!({
         "object": clip(&alert.source.address(), 4 * MAX_TEXT),
         "record_index": record_index(alert),
@@ -41,8 +45,8 @@ pub fn finding(alert: &Alert, with_record: bool) -> Value {
             .take(RULES_LISTED)
             .map(|rule| clip(&rule.name, 100))
             .collect::<Vec<_>>(),
-        "rules_filtered": alert
-            .filtered
+        "rules_suppressed": alert
+            .suppressed
             .iter()
             .take(RULES_LISTED)
             .map(|(rule, filter)| json!({ "rule": clip(rule, 100), "filter": clip(filter, 100) }))
@@ -71,7 +75,7 @@ pub fn finding(alert: &Alert, with_record: bool) -> Value {
     pruned(finding)
 }
 
-/// The event IDs of the calls that repeat the alert's.
+/// The event IDs of the calls that were grouped into the alert.
 fn repeated_event_ids(alert: &Alert) -> Value {
     alert
         .repeats
@@ -81,17 +85,17 @@ fn repeated_event_ids(alert: &Alert) -> Value {
         .collect()
 }
 
-/// What every finding of this program has, in the order a reader looks for it. The values are those of
-/// `alert`, the most severe one where there are several.
-pub(super) fn frame(alert: &Alert, title: &str, sentence: &str) -> Value {
+/// The members that a finding about one call and a finding about several calls have in common. The values are
+/// those of `alert`, the most severe one of several.
+pub(super) fn call_finding(alert: &Alert, title: &str, sentence: &str) -> Value {
     let time = alert.sort_time().map_or(0, |time| time.as_millisecond());
     let uid = clip(&alert.event_id, 256);
-    let mut finding = bare(alert.severity, time, &uid, title, sentence);
+    let mut finding = base_finding(alert.severity, time, &uid, title, sentence);
     let metadata = &mut finding["metadata"];
     metadata["profiles"] = json!(["cloud"]);
     metadata["log_name"] = "AWS CloudTrail".into();
     metadata["log_provider"] = "AWS".into();
-    metadata["original_time"] = alert.record.text("eventTime").map(|t| clip(t, 64)).into();
+    metadata["original_time"] = alert.record.str("eventTime").map(|t| clip(t, 64)).into();
     let info = &mut finding["finding_info"];
     info["analytic"] = alert.rules.first().map(|rule| analytic(rule)).into();
     info["related_analytics"] = alert
@@ -106,8 +110,14 @@ pub(super) fn frame(alert: &Alert, title: &str, sentence: &str) -> Value {
     finding
 }
 
-/// What a finding of any kind has, at a time in milliseconds.
-pub(super) fn bare(severity: Severity, time: i64, uid: &str, title: &str, sentence: &str) -> Value {
+/// The members that every finding has, also one about this program itself. `time` is in milliseconds.
+pub(super) fn base_finding(
+    severity: Severity,
+    time: i64,
+    uid: &str,
+    title: &str,
+    sentence: &str,
+) -> Value {
     json!({
         "class_uid": 2004,
         "class_name": "Detection Finding",
@@ -127,8 +137,8 @@ pub(super) fn bare(severity: Severity, time: i64, uid: &str, title: &str, senten
         "metadata": {
             "version": SCHEMA_VERSION,
             "product": {
-                "name": env!("CARGO_PKG_NAME"),
-                "vendor_name": env!("CARGO_PKG_NAME"),
+                "name": PRODUCT,
+                "vendor_name": PRODUCT,
                 "version": env!("CARGO_PKG_VERSION"),
             },
             "uid": uid,
@@ -142,7 +152,7 @@ pub(super) fn bare(severity: Severity, time: i64, uid: &str, title: &str, senten
     })
 }
 
-/// Account, region and provider.
+/// The provider, account and region.
 pub(super) fn cloud(alert: &Alert) -> Value {
     json!({
         "provider": "AWS",
@@ -151,32 +161,32 @@ pub(super) fn cloud(alert: &Alert) -> Value {
     })
 }
 
-/// One call: what, by whom, from where.
+/// One call: the operation, the actor and the source.
 pub(super) fn evidence(alert: &Alert) -> Value {
     let record = &alert.record;
-    let text = |path: &str| record.text(path).map(|text| clip(text, MAX_TEXT));
+    let field = |path: &str| record.str(path).map(|text| clip(text, MAX_TEXT));
     let response = alert.error.as_ref().map(|(code, message)| {
         json!({
-            "error": some_text(code),
-            "error_message": some_text(message),
+            "error": non_empty(code),
+            "error_message": non_empty(message),
         })
     });
     json!({
         "api": {
             "operation": clip(&alert.event_name, 128),
             "service": { "name": clip(&alert.event_source, 256) },
-            "version": text("apiVersion"),
-            "request": text("requestID").map(|uid| json!({ "uid": uid })),
+            "version": field("apiVersion"),
+            "request": field("requestID").map(|uid| json!({ "uid": uid })),
             "response": response,
         },
         "actor": actor_of(record, alert),
-        "src_endpoint": text("sourceIPAddress").map(|source| source_endpoint(&source)),
-        "http_request": text("userAgent").map(|agent| json!({ "user_agent": agent })),
+        "src_endpoint": field("sourceIPAddress").map(|source| source_endpoint(&source)),
+        "http_request": field("userAgent").map(|agent| json!({ "user_agent": agent })),
     })
 }
 
-/// [`evidence`] with what the finding itself says when it is about one call: for a digest.
-pub(super) fn numbered_evidence(alert: &Alert) -> Value {
+/// The evidence of one of several calls, with the values that a finding about one call has at its top level.
+pub(super) fn detailed_evidence(alert: &Alert) -> Value {
     let mut evidence = evidence(alert);
     evidence["uid"] = Value::from(clip(&alert.event_id, 256));
     evidence["name"] = alert
@@ -205,15 +215,15 @@ pub(super) fn numbered_evidence(alert: &Alert) -> Value {
     evidence
 }
 
-/// Position in the log file; an EventBridge event has none.
+/// The position in the log file. An EventBridge event contains a single record.
 fn record_index(alert: &Alert) -> Option<u64> {
     (!matches!(alert.source, Source::Event(_))).then_some(alert.index)
 }
 
 fn actor_of(record: &Record, alert: &Alert) -> Value {
-    let text = |path: &str| {
+    let field = |path: &str| {
         record
-            .text(&format!("userIdentity.{path}"))
+            .str(&format!("userIdentity.{path}"))
             .map(|text| clip(text, MAX_TEXT))
     };
     let kind = alert.actor.kind_or_unknown();
@@ -225,45 +235,45 @@ fn actor_of(record: &Record, alert: &Alert) -> Value {
         other => (99, other),
     };
     let members = |path: &str| actor::members(record, path).map(|text| clip(&text, MAX_TEXT));
-    // Who acts with a role under temporary delegation, and what held the credentials: OCSF has no place of its own
-    // for either.
-    let app_name = text("invokedBy").or_else(|| {
+    // Who uses a role by temporary delegation, and what the credentials were issued to. OCSF has no members of its
+    // own for them.
+    let app_name = field("invokedBy").or_else(|| {
         members("userIdentity.invokedByDelegate").map(|delegate| format!("delegate ({delegate})"))
     });
     let app_uid = ["inScopeOf.credentialsIssuedTo", "inScopeOf.sourceArn"]
         .into_iter()
-        .find_map(text)
+        .find_map(field)
         .or_else(|| members("userIdentity.inScopeOf"));
     json!({
         "user": {
-            "name": text("userName").or_else(|| some_text(&alert.actor.short)),
-            "uid": text("arn").or_else(|| text("principalId")),
-            "uid_alt": text("arn").and_then(|_| text("principalId")),
+            "name": field("userName").or_else(|| non_empty(&alert.actor.short)),
+            "uid": field("arn").or_else(|| field("principalId")),
+            "uid_alt": field("arn").and_then(|_| field("principalId")),
             "type_id": type_id,
             "type": caption,
-            "credential_uid": text("accessKeyId"),
+            "credential_uid": field("accessKeyId"),
             "account": record
                 .account_id("userIdentity.accountId")
                 .map(|id| account(&id, alert.caller_account_name.as_deref())),
         },
         "session": {
             "uid": alert.actor.session.as_deref().map(|name| clip(name, 256)),
-            "issuer": text("sessionContext.sessionIssuer.arn"),
-            "created_time": text("sessionContext.attributes.creationDate")
+            "issuer": field("sessionContext.sessionIssuer.arn"),
+            "created_time": field("sessionContext.attributes.creationDate")
                 .and_then(|time| time.parse::<jiff::Timestamp>().ok())
                 .map(|time| time.as_millisecond()),
             "is_mfa": alert.actor.mfa,
-            "credential_uid": text("accessKeyId"),
+            "credential_uid": field("accessKeyId"),
         },
-        "idp": text("identityProvider")
-            .or_else(|| text("sessionContext.webIdFederationData.federatedProvider"))
+        "idp": field("identityProvider")
+            .or_else(|| field("sessionContext.webIdFederationData.federatedProvider"))
             .map(|name| json!({ "name": name })),
         "app_name": app_name,
         "app_uid": app_uid,
     })
 }
 
-/// CloudTrail writes an address, a service's DNS name, or `AWS Internal`.
+/// `sourceIPAddress` is an IP address, the DNS name of a service, or `AWS Internal`.
 fn source_endpoint(source: &str) -> Value {
     match source.parse::<IpAddr>() {
         Ok(address) => json!({ "ip": address.to_string() }),
@@ -301,7 +311,7 @@ fn analytic(rule: &Rule) -> Value {
     })
 }
 
-/// Each ATT&CK technique of the rules, once.
+/// The distinct ATT&CK techniques of the rules.
 fn techniques(alert: &Alert) -> Vec<Value> {
     let mut ids: Vec<&str> = Vec::new();
     for id in alert.rules.iter().flat_map(|rule| &rule.techniques) {
@@ -320,7 +330,7 @@ fn techniques(alert: &Alert) -> Vec<Value> {
         .collect()
 }
 
-/// The outcome that stands for several calls: the one that did most.
+/// The outcome of several calls together: success if any call succeeded, else denied if any was denied.
 pub(super) fn joint_outcome(alerts: &[Alert]) -> Outcome {
     alerts
         .iter()
@@ -329,13 +339,13 @@ pub(super) fn joint_outcome(alerts: &[Alert]) -> Outcome {
         .unwrap_or(Outcome::Success)
 }
 
-fn some_text(text: &str) -> Option<String> {
+fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| clip(text, MAX_TEXT))
 }
 
-/// As recorded but for what shows nothing, at most so many characters.
+/// The text with invisible characters escaped, at most `limit` characters long.
 pub(super) fn clip(text: &str, limit: usize) -> String {
-    let text = visible(text);
+    let text = escape_invisible(text);
     if text.chars().count() <= limit {
         return text;
     }
@@ -345,8 +355,7 @@ pub(super) fn clip(text: &str, limit: usize) -> String {
         .collect()
 }
 
-/// The same without nulls, and without the objects and lists that held nothing else: OCSF knows absent
-/// members, not empty ones.
+/// Removes nulls, and objects and lists that are then empty. OCSF leaves out members without a value.
 pub(super) fn pruned(value: Value) -> Value {
     match value {
         Value::Object(fields) => Value::Object(

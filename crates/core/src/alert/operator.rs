@@ -30,7 +30,7 @@ pub fn rules_not_loaded(uri: &str, problems: &[String], in_use: usize, now: Time
     let sentence = format!(
         "The rule files in {uri} cannot be used; the {in_use} rules that were in use before stay. {first}"
     );
-    let mut finding = ocsf::bare(
+    let mut finding = ocsf::base_finding(
         Severity::High,
         now.as_millisecond(),
         "rules-not-loaded",

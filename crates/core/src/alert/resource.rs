@@ -1,14 +1,15 @@
-//! The things a call names: clusters, HSMs, backups, key stores, and Classic's own.
+//! The resources that a record names: clusters, HSMs, backups, KMS key stores, and those of CloudHSM Classic.
 //!
-//! CloudTrail writes an API member's name with a small first letter. Source: AWS CloudHSM API
-//! Reference, CloudHSM Classic API Reference, AWS KMS API Reference.
+//! Only documented parameter names are read, and what they contain is an identifier that the caller sent: it
+//! may not exist. CloudTrail writes the name of an API member with a lower-case first letter.
+//! Sources: AWS CloudHSM API Reference, CloudHSM Classic API Reference, AWS KMS API Reference.
 
-use crate::{links::unlinked, record::Record, text::one_line};
+use crate::{defang::defanged, record::Record, text::one_line};
 
-/// At most so many of one record are told.
-const MOST: usize = 20;
+/// Maximum number of resources taken from one record.
+const MAX_RESOURCES: usize = 20;
 
-/// What sort of thing.
+/// The type of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A CloudHSM cluster.
@@ -23,13 +24,13 @@ pub enum Kind {
     PartitionGroup,
     /// A client of CloudHSM Classic.
     Client,
-    /// Something else that a call gives as its resource.
+    /// A resource of another type.
     Other,
 }
 
 impl Kind {
-    /// The word for a person.
-    pub fn word(self) -> &'static str {
+    /// The name of the type, for people.
+    pub fn name(self) -> &'static str {
         match self {
             Kind::Cluster => "cluster",
             Kind::Hsm => "HSM",
@@ -41,7 +42,7 @@ impl Kind {
         }
     }
 
-    /// The type in an OCSF resource, after CloudFormation's and IAM's names.
+    /// The type of an OCSF resource, in the style of CloudFormation's resource types.
     pub fn ocsf_type(self) -> &'static str {
         match self {
             Kind::Cluster => "AWS::CloudHSM::Cluster",
@@ -55,23 +56,23 @@ impl Kind {
     }
 }
 
-/// One thing that a call names.
+/// One resource that a record names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
-    /// What it is.
+    /// Its type.
     pub kind: Kind,
-    /// Its identifier or ARN, one line.
+    /// Its identifier or ARN, on one line.
     pub uid: String,
 }
 
 impl Resource {
     /// `backup backup-zxc7vbn2mas`.
     pub fn label(&self) -> String {
-        format!("{} {}", self.kind.word(), unlinked(&self.uid, 256))
+        format!("{} {}", self.kind.name(), defanged(&self.uid, 256))
     }
 }
 
-/// The things a record names: those of the request first, each once.
+/// The distinct resources that a record names. Those in the request come before those in the response.
 pub fn of(record: &Record) -> Vec<Resource> {
     let mut found: Vec<Resource> = Vec::new();
     for (name, value) in record.parameters(documented) {
@@ -82,19 +83,26 @@ pub fn of(record: &Record) -> Vec<Resource> {
             kind,
             uid: one_line(value, 256),
         };
-        if found.len() < MOST && !found.contains(&resource) {
+        if found.len() < MAX_RESOURCES && !found.contains(&resource) {
             found.push(resource);
         }
     }
-    // The call's own subject before what it belongs to: a DeleteHsm names its cluster first, and is
-    // still about the HSM.
-    let subject = subject(record.event_name());
-    found.sort_by_key(|resource| Some(resource.kind) != subject);
+    // The resource that the operation acts on comes first: DeleteHsm names the cluster before the HSM.
+    let target = target(record.event_name());
+    found.sort_by_key(|resource| Some(resource.kind) != target);
     found
 }
 
-/// The kind of thing a call is about, from its name.
-fn subject(event_name: &str) -> Option<Kind> {
+/// The last part of an ARN, or the identifier itself.
+pub(super) fn short_id(uid: &str) -> &str {
+    uid.rsplit('/')
+        .next()
+        .filter(|part| !part.is_empty())
+        .unwrap_or(uid)
+}
+
+/// The type of resource that an operation acts on, derived from the operation's name.
+fn target(event_name: &str) -> Option<Kind> {
     [
         ("Backup", Kind::Backup),
         ("KeyStore", Kind::KeyStore),
@@ -104,11 +112,11 @@ fn subject(event_name: &str) -> Option<Kind> {
         ("LunaClient", Kind::Client),
     ]
     .into_iter()
-    .find(|(word, _)| event_name.contains(word))
+    .find(|(part, _)| event_name.contains(part))
     .map(|(_, kind)| kind)
 }
 
-/// The members that name a thing, as CloudTrail spells them.
+/// The parameters that identify a resource, as CloudTrail spells them.
 const NAMES: [&str; 14] = [
     "clusterId",
     "sourceCluster",

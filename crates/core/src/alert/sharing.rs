@@ -1,37 +1,40 @@
-//! Whom a resource policy lets in. The policy's text stays in the record; who may use a backup from now on
-//! is the first thing its owner wants to know.
+//! Sharing: the principals to which a resource policy in a record grants access.
 //!
-//! Source: IAM User Guide, "AWS JSON policy elements: Principal"; AWS CloudHSM API Reference,
+//! After `PutResourcePolicy`, the owner of a backup must know first who can use it now. The policy itself is
+//! redacted; only its principals are published. Conditions are not evaluated, so access may be narrower than
+//! shown.
+//!
+//! Sources: IAM User Guide, "AWS JSON policy elements: Principal"; AWS CloudHSM API Reference,
 //! PutResourcePolicy.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::accounts::Accounts;
 use crate::{
-    alert::accounts::Accounts,
+    defang::defanged,
     json,
-    links::unlinked,
     record::{Outcome, Record, candidates},
     text::one_line,
 };
 
-/// Whom a policy lets in, as far as the record shows.
+/// The principals to which a policy grants access, as far as the record shows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sharing {
-    /// The principals, each once, one line each; `*` and exceptions in words. Everybody comes first, then other
-    /// accounts than the record's own and those that have a name here, then the rest.
+    /// The distinct principals, each on one line. `*` and `NotPrincipal` come first, then accounts that are
+    /// neither the record's own nor in the configured names, then the others.
     pub principals: Vec<String>,
-    /// Whether the call sets a policy whose principals cannot be read from the record.
+    /// Whether the call sets a policy whose principals are not in the record or cannot be parsed.
     pub is_unreadable: bool,
 }
 
 impl Sharing {
-    /// Of the policy in a record's request, else in its response.
+    /// Reads the policy in the record's request, or else in its response.
     pub(super) fn of(record: &Record, accounts: &Accounts) -> Sharing {
         let policies = ["requestParameters.policy", "responseElements.policy"];
         let policy = policies.iter().find_map(|path| record.field(path));
-        let mut found = Found::default();
+        let mut found = PolicyReader::default();
         if let Some(policy) = policy {
             found.policy(policy, 0);
         }
@@ -39,10 +42,10 @@ impl Sharing {
             && record.event_source().starts_with("cloudhsm");
         let is_missing = policy.is_none() && record.outcome() == Outcome::Success;
         let own = record.account_id("recipientAccountId");
-        let is_known = |id: &str| accounts.name(id).is_some() || own.as_deref() == Some(id);
+        let is_familiar = |id: &str| accounts.name(id).is_some() || own.as_deref() == Some(id);
         let order = |principal: &Principal| match principal {
-            Principal::Everybody(_) => 0,
-            Principal::One(text) if account(text).is_some_and(|id| !is_known(id)) => 1,
+            Principal::Everyone(_) => 0,
+            Principal::One(text) if account(text).is_some_and(|id| !is_familiar(id)) => 1,
             Principal::One(_) => 2,
         };
         found.principals.sort_by_key(order);
@@ -50,11 +53,11 @@ impl Sharing {
             is_unreadable: sets_a_policy
                 && (is_missing
                     || (policy.is_some() && found.principals.is_empty() && !found.denies)),
-            principals: bounded(found.principals),
+            principals: limited(found.principals),
         }
     }
 
-    /// The first of them in one line, and how many more there are; `None`: there are none.
+    /// One line with the first principals and the number of others. `None`: no policy.
     pub(super) fn summary(&self) -> Option<String> {
         const LISTED: usize = 10;
         if self.is_unreadable {
@@ -64,7 +67,7 @@ impl Sharing {
             .principals
             .iter()
             .take(LISTED)
-            .map(|principal| unlinked(principal, 256))
+            .map(|principal| defanged(principal, 256))
             .collect();
         let more = self.principals.len() - first.len();
         (!first.is_empty()).then(|| {
@@ -78,23 +81,23 @@ impl Sharing {
 }
 
 enum Principal {
-    Everybody(String),
+    Everyone(String),
     One(String),
 }
 
-/// The texts, as many as a message has room for: all that CloudTrail's limit of 100 KB lets a request have.
-fn bounded(principals: Vec<Principal>) -> Vec<String> {
-    const MOST_BYTES: usize = 100 * 1024;
+/// The principals as text, up to 100 KB in total, which is CloudTrail's limit for the request parameters.
+fn limited(principals: Vec<Principal>) -> Vec<String> {
+    const MAX_BYTES: usize = 100 * 1024;
     let count = principals.len();
     let mut bytes = 0;
     let mut texts: Vec<String> = principals
         .into_iter()
         .map(|principal| match principal {
-            Principal::Everybody(text) | Principal::One(text) => text,
+            Principal::Everyone(text) | Principal::One(text) => text,
         })
         .take_while(|text| {
             bytes += text.len();
-            bytes <= MOST_BYTES
+            bytes <= MAX_BYTES
         })
         .collect();
     if texts.len() < count {
@@ -103,17 +106,17 @@ fn bounded(principals: Vec<Principal>) -> Vec<String> {
     texts
 }
 
-/// What was found in a policy.
+/// Collects the principals of a policy.
 #[derive(Default)]
-struct Found {
+struct PolicyReader {
     principals: Vec<Principal>,
     seen: HashSet<String>,
-    /// Whether some statement only denies: then nobody being let in is no sign of a policy that was not read.
+    /// Whether a statement has the effect Deny. If so, a policy without principals was still understood.
     denies: bool,
 }
 
-impl Found {
-    /// A policy as text or as a structure; the names of its elements are the same in any case.
+impl PolicyReader {
+    /// Reads a policy, given as a JSON object or as JSON in a string. Element names are case-insensitive.
     fn policy(&mut self, policy: &Value, depth: u8) {
         match policy {
             Value::String(text) if depth < 2 => {
@@ -151,11 +154,11 @@ impl Found {
             Value::String(text) => {
                 let shown = one_line(text, 256);
                 let principal = match (text.as_str(), is_exception) {
-                    ("*", false) => Principal::Everybody("EVERYBODY (*)".into()),
-                    (_, true) => Principal::Everybody(format!("EVERYBODY but {shown}")),
+                    ("*", false) => Principal::Everyone("EVERYONE (*)".into()),
+                    (_, true) => Principal::Everyone(format!("EVERYONE except {shown}")),
                     (_, false) => Principal::One(shown),
                 };
-                let (Principal::Everybody(key) | Principal::One(key)) = &principal;
+                let (Principal::Everyone(key) | Principal::One(key)) = &principal;
                 if self.seen.insert(key.clone()) {
                     self.principals.push(principal);
                 }
@@ -179,14 +182,14 @@ fn members<'v>(value: &'v Value, name: &'static str) -> impl Iterator<Item = &'v
         .map(|(_, value)| value)
 }
 
-/// The account in a principal: twelve digits, alone or in an ARN.
+/// The account ID in a principal, which is the ID alone or an ARN.
 fn account(principal: &str) -> Option<&str> {
     principal
         .split(':')
         .find(|part| part.len() == 12 && part.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// A policy has one of a thing, or a list.
+/// The elements of a policy may be single values or lists.
 fn one_or_many(value: &Value) -> &[Value] {
     match value {
         Value::Array(items) => items,
@@ -224,11 +227,11 @@ mod tests {
             ),
             (
                 json!({"Statement": [{"Effect": "Allow", "Principal": "*"}]}),
-                vec!["EVERYBODY (*)"],
+                vec!["EVERYONE (*)"],
             ),
             (
                 json!({"statement": [{"effect": "allow", "principal": {"aws": "*"}}]}),
-                vec!["EVERYBODY (*)"],
+                vec!["EVERYONE (*)"],
             ),
             (
                 json!({"Statement": [{"Effect": "deny", "Principal": "*"}, {"Principal": {"Service": "x.amazonaws.com"}}]}),
@@ -236,7 +239,7 @@ mod tests {
             ),
             (
                 json!({"Statement": [{"Effect": "Allow", "NotPrincipal": {"AWS": arn}}]}),
-                vec!["EVERYBODY but arn:aws:iam::999988887777:root"],
+                vec!["EVERYONE except arn:aws:iam::999988887777:root"],
             ),
             (
                 json!({"Statement": [{"Effect": "Allow", "Principal": {"AWS": "a\nb"}}]}),
@@ -245,7 +248,7 @@ mod tests {
             (json!([1]), vec![]),
             (json!({}), vec![]),
         ] {
-            // As a structure, as text, and as text with white space before it.
+            // As an object, as a string, and as a string with leading white space.
             for policy in [
                 policy.clone(),
                 policy.to_string().into(),
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_comes_first_then_accounts_without_a_name_and_nobody_is_left_out() {
+    fn everyone_comes_first_then_unknown_accounts_and_none_is_left_out() {
         let mut all: Vec<String> = (0..30)
             .map(|_| "arn:aws:iam::444455556666:root".to_owned())
             .collect();
@@ -274,14 +277,14 @@ mod tests {
         assert_eq!(
             sharing.principals[..3],
             [
-                "EVERYBODY (*)",
+                "EVERYONE (*)",
                 "arn:aws:iam::666666666666:root",
                 "arn:aws:iam::444455556666:root"
             ]
         );
         let summary = sharing.summary().unwrap();
         assert!(
-            summary.starts_with("shared with EVERYBODY (*), arn:aws:iam::666666666666:root, "),
+            summary.starts_with("shared with EVERYONE (*), arn:aws:iam::666666666666:root, "),
             "{summary}"
         );
         assert!(
@@ -291,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_cannot_be_read_is_said_to_be() {
+    fn an_unreadable_policy_is_marked() {
         let call = |request: Value, response: Value, error: &str| {
             of(
                 json!({"eventSource": "cloudhsm.amazonaws.com", "eventName": "PutResourcePolicy", "errorCode": error,

@@ -1,33 +1,31 @@
-//! The SMS: one part of GSM-7, at most 140 characters, with what a person needs to decide whether to
-//! get up.
+//! The SMS: the few facts that decide whether someone must act now, in one message part.
 //!
+//! Longer texts are sent in several parts, which may arrive separately and are billed separately.
 //! Source: Amazon SNS Developer Guide, "Publishing to a mobile phone"; 3GPP TS 23.038 for the alphabet.
 
-use crate::{
-    alert::{Alert, email::tail},
-    links::unlinked,
-    text::ascii,
-};
+use super::{contents::Alert, resource::short_id};
+use crate::{defang::defanged, text::ascii};
 
-/// Longest SMS, in characters of the GSM-7 basic set.
+/// Maximum length of an SMS, in characters of the GSM-7 basic set.
 pub const MAX_SMS: usize = 140;
 
 /// The text of the SMS.
 ///
-/// What, what became of it, on what, where and when always fit; then comes what to do, if the rule
-/// says it in few words, and who, in the room that is left.
-pub fn text(alert: &Alert) -> String {
-    let verb = alert.outcome.word();
+/// Operation, outcome, resource, account, region and time always fit. The rule's short instruction comes next
+/// if it fits, and the caller gets the characters that remain.
+pub fn body(alert: &Alert) -> String {
+    let outcome = alert.outcome.label();
     let mut base = format!(
-        "{} {} {verb}",
+        "{} {} {outcome}",
         alert.severity.as_str().to_uppercase(),
         gsm7(&alert.event_name, 30)
     );
     if alert.count() > 1 {
         base.push_str(&format!(" x{}", alert.count()));
     }
-    if let Some(thing) = alert.main_resource() {
-        base.push_str(&format!(": {}", gsm7(&unlinked(tail(&thing.uid), 256), 24)));
+    if let Some(resource) = alert.main_resource() {
+        let id = defanged(short_id(&resource.uid), 256);
+        base.push_str(&format!(": {}", gsm7(&id, 24)));
     }
     let account = alert
         .account_name
@@ -49,27 +47,27 @@ pub fn text(alert: &Alert) -> String {
         .map(|hint| format!(". {}", gsm7(hint, 60)))
         .filter(|hint| base.len() + hint.len() <= MAX_SMS)
         .unwrap_or_default();
-    let room = MAX_SMS - base.len() - hint.len();
+    let left = MAX_SMS - base.len() - hint.len();
     const BY: &str = ", by ";
-    // Less than a few letters of a name tell nothing.
-    if room >= BY.len() + 8 {
+    // A name cut to fewer than eight characters is of no use.
+    if left >= BY.len() + 8 {
         base.push_str(BY);
-        base.push_str(&actor(&alert.actor.short, room - BY.len()));
+        base.push_str(&actor(&alert.actor.short, left - BY.len()));
     }
     base.push_str(&hint);
     base
 }
 
-/// The actor in so many characters: of a role and a session that do not fit both, the session, which is
-/// the person's.
-pub(super) fn actor(short: &str, limit: usize) -> String {
-    let person = short.rsplit('/').next().unwrap_or(short);
+/// The actor in at most `limit` characters. If `role/session` does not fit, the session alone: it usually
+/// identifies the person.
+fn actor(short: &str, limit: usize) -> String {
+    let session = short.rsplit('/').next().unwrap_or(short);
     let fits = short.chars().count() <= limit;
-    gsm7(if fits { short } else { person }, limit)
+    gsm7(if fits { short } else { session }, limit)
 }
 
-/// `text` in characters that GSM-7 has in its basic set, each of which counts as one: printable ASCII
-/// but for those that need an escape or are missing.
+/// `text` in the GSM-7 basic set. ASCII characters that are missing there, or that GSM-7 encodes as two, are
+/// replaced by similar ones.
 pub(super) fn gsm7(text: &str, limit: usize) -> String {
     ascii(text, limit)
         .chars()

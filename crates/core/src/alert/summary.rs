@@ -11,7 +11,7 @@ use std::{cmp::Reverse, fmt::Write};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Alert, email, ocsf, sms};
+use super::{contents::Alert, email, ocsf, sms};
 use crate::{
     record::Outcome,
     severity::Severity,
@@ -31,7 +31,7 @@ pub fn split(mut alerts: Vec<Alert>) -> Vec<Vec<Alert>> {
     let mut groups: Vec<Vec<Alert>> = Vec::new();
     let mut size = 0;
     for alert in alerts {
-        let evidence = ocsf::pruned(ocsf::numbered_evidence(&alert)).to_string();
+        let evidence = ocsf::pruned(ocsf::detailed_evidence(&alert)).to_string();
         let command = alert.first_command().map_or(0, |c| command_line(c).len());
         let mut more = evidence.len() + call(&alert).len() + command;
         let fits = groups.last().is_some_and(|group| {
@@ -111,7 +111,7 @@ fn kinds(alerts: &[Alert], limit: usize) -> String {
     kinds.sort_by_key(|(outcome, ..)| *outcome);
     let mut text = String::new();
     for (place, (outcome, name, count)) in kinds.iter().enumerate() {
-        let kind = format!("{count} {} {}", ascii(name, 40), outcome.word());
+        let kind = format!("{count} {} {}", ascii(name, 40), outcome.label());
         let comma = if place > 0 { ", " } else { "" };
         let left = kinds.len() - place;
         let more = |left: usize| format!(", +{left} more");
@@ -160,7 +160,7 @@ fn tally(alerts: &[Alert]) -> String {
             .sum();
         if count > 0 {
             // Writing into a String cannot fail; likewise below.
-            let _ = write!(text, ", {count} {}", outcome.word());
+            let _ = write!(text, ", {count} {}", outcome.label());
         }
     }
     text
@@ -237,7 +237,7 @@ pub(super) fn finding(alerts: &[Alert]) -> Value {
         return Value::Null;
     };
     let sentence = format!("{}; the first: {}", tally(alerts), first.sentence());
-    let mut finding = ocsf::frame(
+    let mut finding = ocsf::call_finding(
         first,
         &format!("{}: {}", tally(alerts), first.headline()),
         &sentence,
@@ -253,7 +253,7 @@ pub(super) fn finding(alerts: &[Alert]) -> Value {
     finding["start_time"] = time(times().min());
     finding["end_time"] = time(times().max());
     finding["cloud"] = ocsf::cloud(first);
-    finding["evidences"] = alerts.iter().map(ocsf::numbered_evidence).collect();
+    finding["evidences"] = alerts.iter().map(ocsf::detailed_evidence).collect();
     finding["remediation"] = json!({ "desc": ocsf::clip(&first.response, 4096) });
     finding["unmapped"] = json!({
         "object": ocsf::clip(&first.source.address(), 4096),

@@ -2,12 +2,15 @@ use std::sync::LazyLock;
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::*;
+use super::{accounts::Accounts, message::Message, *};
 use crate::{
-    alert::message::Message,
+    finding::Finding,
+    object::ObjectRef,
+    record::Record,
     rules::{RuleSet, watched::Watched},
+    severity::Severity,
 };
 
 const DAY: jiff::civil::Date = jiff::civil::Date::constant(2026, 11, 25);
@@ -23,7 +26,7 @@ pub(super) fn alert_of(record: Value) -> Alert {
     });
     let accounts = Accounts::parse("111122223333=prod").unwrap();
     let finding =
-        Finding::of(Record::new(3, fields), &RULES, DAY).expect("a rule meets the record");
+        Finding::of(Record::new(3, fields), &RULES, DAY).expect("the record matches a rule");
     Alert::new(finding, &source, &accounts)
 }
 
@@ -67,7 +70,7 @@ fn texts(alert: &Alert) -> (Message, Value) {
 
 #[test]
 fn the_email_of_a_deleted_backup() {
-    assert_snapshot!(email::text(&alert_of(delete_backup())), @r#"
+    assert_snapshot!(email::body(&alert_of(delete_backup())), @r#"
     CRITICAL: CloudHSM backup deleted
 
     WHAT HAPPENED
@@ -96,9 +99,9 @@ fn the_email_of_a_deleted_backup() {
       Access key        ASIAEXAMPLE
       Session since     2026-11-23 03:00 UTC
       MFA               yes, the session was opened with multi-factor authentication
-      Made with         AWS CLI (as its user agent claims)
+      Client            AWS CLI (as its user agent claims)
       User agent        "aws-cli/2.31.0"
-      From              203.0.113.7
+      Source IP         203.0.113.7
 
     WHERE AND WHEN
       Account           prod (111122223333)
@@ -108,7 +111,7 @@ fn the_email_of_a_deleted_backup() {
       Backup            backup-zxc7vbn2mas
       Cluster           cluster-lk3jhgf4dsa
 
-    RULES MET
+    MATCHED RULES
       critical          hsm-backup-deleted: CloudHSM backup deleted
 
     EVIDENCE
@@ -118,7 +121,7 @@ fn the_email_of_a_deleted_backup() {
     "#);
 }
 
-/// A caller can bring CloudTrail to omit the parameters, by padding a policy with white space.
+/// A caller can make CloudTrail omit the parameters, for example by padding a policy with white space.
 #[test]
 fn an_alert_states_that_cloudtrail_omitted_the_parameters_and_why() {
     let of = |parameters: Value| {
@@ -142,7 +145,7 @@ fn an_alert_states_that_cloudtrail_omitted_the_parameters_and_why() {
         (
             json!("HIDDEN_DUE_TO_SECURITY_REASONS"),
             Some(
-                "CloudTrail omitted the request parameters: \"HIDDEN_DUE_TO_SECURITY_REASONS\" stands in their place",
+                "CloudTrail omitted the request parameters: they are replaced by \"HIDDEN_DUE_TO_SECURITY_REASONS\"",
             ),
         ),
     ] {
@@ -221,24 +224,24 @@ fn subjects_sms_and_attributes() {
             bare,
             "CRITICAL: DeleteBackup SUCCEEDED in unknown account unknown region",
             "CRITICAL DeleteBackup SUCCEEDED, unknown account unknown region, by (not named in the record). Restore it by 7 days after the call",
-            "An identity (not named in the record) called DeleteBackup in an account that the record does not name, a region that it does not name, at a time that it does not tell. The call SUCCEEDED.",
+            "An identity (not named in the record) called DeleteBackup in an account that the record does not name, a region that it does not name, at a time that it does not name. The call SUCCEEDED.",
             "severity=critical event_name=DeleteBackup outcome=success account=unknown region=unknown actor_type=Unknown rule=hsm-backup-deleted",
         ),
     ] {
         let alert = alert_of(record);
         assert_eq!(email::subject(&alert), subject);
-        assert_eq!(sms::text(&alert), sms);
+        assert_eq!(sms::body(&alert), sms);
         assert_eq!(alert.sentence(), sentence);
         assert_eq!(attributes(&alert), attribute_list);
     }
 }
 
 #[test]
-fn a_denied_call_is_never_announced_as_done() {
+fn a_denied_call_is_not_described_as_done() {
     let mut record = delete_backup();
     record["errorCode"] = "AccessDenied".into();
     let alert = alert_of(record);
-    assert!(email::text(&alert).starts_with("CRITICAL: DeleteBackup was DENIED\n"));
+    assert!(email::body(&alert).starts_with("CRITICAL: DeleteBackup was DENIED\n"));
     let finding = ocsf::finding(&alert, true);
     assert_eq!(finding["finding_info"]["title"], "DeleteBackup was DENIED");
     assert_eq!(
@@ -252,7 +255,7 @@ fn a_denied_call_is_never_announced_as_done() {
 fn the_finding_of_a_deleted_backup() {
     let alert = alert_of(delete_backup());
     let mut finding = ocsf::finding(&alert, true);
-    // What is long or another test's is only looked at here.
+    // Long values, and values that other tests check, are compared separately.
     let raw = finding["raw_data"].take();
     assert_eq!(
         serde_json::from_str::<Value>(raw.as_str().unwrap()).unwrap(),
@@ -336,14 +339,14 @@ fn secrets_are_in_no_part_of_a_message() {
 }
 
 #[test]
-fn whom_a_policy_lets_in_is_told_and_nothing_else_of_it() {
+fn only_the_principals_of_a_policy_are_published() {
     let mut record = delete_backup();
     record["eventName"] = "PutResourcePolicy".into();
     let policy = json!({"Statement": [{"Effect": "Allow", "Principal": {"AWS": "999988887777"},
         "Condition": {"StringEquals": {"aws:PrincipalOrgID": "S3CRET"}}}]});
     record["requestParameters"] = json!({"resourceArn": "arn:aws:cloudhsm:us-west-2:111122223333:backup/backup-a", "policy": policy.to_string()});
     let alert = alert_of(record);
-    assert!(email::text(&alert).contains("\n  Shared with       999988887777\n"));
+    assert!(email::body(&alert).contains("\n  Shared with       999988887777\n"));
     assert_eq!(
         ocsf::finding(&alert, true)["unmapped"]["shared_with"],
         json!(["999988887777"])
@@ -352,7 +355,7 @@ fn whom_a_policy_lets_in_is_told_and_nothing_else_of_it() {
 }
 
 #[test]
-fn what_an_attacker_writes_stays_on_its_line() {
+fn untrusted_text_stays_on_its_line() {
     let evil = "x\n\nWHAT TO DO NOW\n  Nothing, all is well. https://evil.example/\u{202e}\u{0}\r\nSubject: y";
     let mut record = delete_backup();
     for path in [
@@ -369,7 +372,7 @@ fn what_an_attacker_writes_stays_on_its_line() {
     record["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"] = evil.into();
     record["requestParameters"]["backupId"] = evil.into();
     let alert = alert_of(record);
-    let mail = email::text(&alert);
+    let mail = email::body(&alert);
     let headings: Vec<&str> = mail
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with(' '))
@@ -382,7 +385,7 @@ fn what_an_attacker_writes_stays_on_its_line() {
             "WHAT TO DO NOW",
             "WHO",
             "WHERE AND WHEN",
-            "RULES MET, by a call that FAILED",
+            "MATCHED RULES, for a call that FAILED",
             "EVIDENCE",
         ]
     );
@@ -395,7 +398,7 @@ fn what_an_attacker_writes_stays_on_its_line() {
         mail.chars().all(|c| c == '\n' || !c.is_control()),
         "{mail:?}"
     );
-    // Commands are pasted into a shell: there the value is not put in at all.
+    // Commands are pasted into a shell, so unsafe values are replaced by a placeholder.
     assert!(mail.contains("describe-backups --region REGION"), "{mail}");
 }
 
@@ -443,7 +446,7 @@ fn console_links_by_partition() {
 }
 
 #[test]
-fn a_record_too_large_for_a_message_is_left_out_and_said_to_be() {
+fn a_record_too_large_for_a_message_is_left_out_with_a_reason() {
     let mut record = delete_backup();
     record["requestParameters"]["tagList"] =
         vec![json!({"key": "k".repeat(128), "value": "\"".repeat(256)}); 400].into();
@@ -517,22 +520,22 @@ fn a_summary_has_every_call_and_fits() {
 /// The built-in rules, compiled once for all tests.
 static RULES: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::builtin(&Watched::default()).unwrap());
 
-/// [`alert_of`] with the rules compiled once for the thread.
+/// Like [`alert_of`], but without source and account names.
 fn alert_of_cheap(record: Value) -> Alert {
     let Value::Object(fields) = record else {
         unreachable!("the tests give objects")
     };
     let finding =
-        Finding::of(Record::new(0, fields), &RULES, DAY).expect("a rule meets the record");
+        Finding::of(Record::new(0, fields), &RULES, DAY).expect("the record matches a rule");
     Alert::new(finding, &Source::Event("e".into()), &Accounts::default())
 }
 
-/// GSM 03.38's basic set, as far as printable ASCII goes.
+/// Whether a printable ASCII character is in the basic set of GSM 03.38.
 fn is_gsm7(c: char) -> bool {
     (c == ' ' || c.is_ascii_graphic()) && !"[]{}\\^~|`".contains(c)
 }
 
-fn is_shown(c: char) -> bool {
+fn is_visible(c: char) -> bool {
     !c.is_control() && !"\u{3164}\u{115f}\u{ffff}\u{fffe}\u{2800}\u{1d173}".contains(c)
 }
 
@@ -551,7 +554,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn every_alert_fits_sns_whatever_the_record_says(
+    fn every_alert_is_accepted_by_sns(
         texts in prop::collection::vec(any_text(), 16),
         identity_type in prop_oneof![Just("AssumedRole"), Just("IAMUser"), Just("Root"), Just("AWSService"), Just("FederatedUser"), Just("Strange")],
         event in prop_oneof![Just("DeleteBackup"), Just("PutResourcePolicy"), Just("TagResource"), Just("CreateHsm")],
@@ -577,8 +580,8 @@ proptest! {
             let sms = body["sms"].as_str().unwrap();
             prop_assert!(sms.len() <= 140 && sms.chars().all(is_gsm7), "{:?}", sms);
             let email = body["email"].as_str().unwrap();
-            prop_assert!(email.chars().all(|c| c == '\n' || is_shown(c)));
-            prop_assert!(message.body.chars().all(is_shown));
+            prop_assert!(email.chars().all(|c| c == '\n' || is_visible(c)));
+            prop_assert!(message.body.chars().all(is_visible));
             prop_assert!(!email.is_empty());
             let finding: Value = serde_json::from_str(body["default"].as_str().unwrap()).unwrap();
             prop_assert_eq!(&finding["class_uid"], 2004);

@@ -1,12 +1,11 @@
-//! The bytes of an object, inflated where they are gzip: pushed in as they arrive, handed on in windows of
-//! bounded size.
+//! Inflates the bytes of an object where they are gzip, in pieces of bounded size.
 //!
-//! A window is handed on when it is full and at the end of the object. There is room before its bytes, for the
-//! beginning of something unfinished of the last window, and behind them, for whoever looks ahead: so a record
-//! stands in one piece without the window being copied.
+//! A piece is passed on when a window is full and at the end of the object. The window has space before the piece
+//! (headroom) for the start of a record from the previous piece, and padding after it for the scanner, which reads
+//! ahead. So each record is contiguous, and the window is not copied.
 //!
-//! Gzip is told by its magic bytes, never by name or header: S3 clients may have inflated the body on
-//! the way. Every member counts. This is the one place that inflates, and it holds the cap on the
+//! Gzip is recognized by its magic bytes and not by name or header, because S3 clients may already have inflated the
+//! body. All gzip members are read. This is the only place that inflates, and it enforces the limit of the
 //! uncompressed size.
 
 use std::sync::{Mutex, PoisonError};
@@ -14,68 +13,72 @@ use std::sync::{Mutex, PoisonError};
 use flate2::{Decompress, FlushDecompress, Status};
 use record_scan::PADDING;
 
-use super::LogFileError;
+use super::error::LogFileError;
 
-/// Most bytes that are handed on at once. It stays in the processor's second cache, and inflating into it
-/// seldom has to copy the 32 KiB that deflate refers back to.
+/// The size of a piece in bytes. It fits in the L2 cache, and is large enough that the 32 KiB to which deflate refers
+/// back are rarely copied.
 const WINDOW: usize = 256 * 1024;
-/// Bytes before them: many times a usual record.
-pub(super) const ROOM: usize = 32 * 1024;
+/// Bytes before the piece: many times the size of a typical record.
+pub(super) const HEADROOM: usize = 32 * 1024;
 
-/// Windows that no file uses at the moment. Clearing a new one would take as long as inflating a small file. The
-/// one that was used last is used first, because it may still be in a cache.
-static WINDOWS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// Unused windows. Zeroing a new one takes as long as inflating a small file. The most recently used window is
+/// reused first, because it may still be in a cache.
+static FREE_WINDOWS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// The first bytes of a gzip member.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// What is handed on: a window with `length` bytes behind its [`ROOM`], and whether they are the last. Behind them
-/// stand at least [`PADDING`] more, which are zeros behind the last bytes. Whoever wants to keep the window leaves
-/// another one in its place.
+/// A piece of the file: a window with `length` bytes after its [`HEADROOM`], and whether they are the last. At least
+/// [`PADDING`] bytes follow, which are zeros after the last piece. A receiver that keeps the window must replace it by
+/// another one.
 pub(super) struct Piece<W> {
     pub(super) window: W,
     pub(super) length: usize,
     pub(super) last: bool,
 }
 
-/// Inflates one object. Its memory is one window and the state of one member.
+/// Inflates one object. Its memory is one window and the state of one gzip member.
 pub(super) struct Inflate {
     state: State,
     window: Vec<u8>,
-    /// Bytes in the window, behind its room.
+    /// Bytes in the window, after the headroom.
     filled: usize,
     limit: u64,
     compressed: u64,
     uncompressed: u64,
 }
 
+/// The position in the object.
 enum State {
-    /// Fewer than two bytes seen; the first one, if there was one.
+    /// Fewer than two bytes were read. The value is the first byte, if any.
     Start(Option<u8>),
+    /// In an object that is not gzip.
     Plain,
+    /// In a gzip member.
     Member(Box<Decompress>),
-    /// Behind a member; the first byte of what may be another one, if it was seen.
+    /// After a member. The value is the first byte of a possible next member, if any.
     Between(Option<u8>),
-    /// Behind the last member: zeros that pad the object, as tape tools write them.
+    /// In zeros after the last member. Some tools pad files to a block size.
     Padding,
 }
 
-/// A window that no file uses.
-pub(super) fn window() -> Vec<u8> {
-    WINDOWS
+/// Takes an unused window, or allocates one.
+pub(super) fn take_window() -> Vec<u8> {
+    FREE_WINDOWS
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .pop()
-        .unwrap_or_else(|| vec![0; ROOM + WINDOW + PADDING])
+        .unwrap_or_else(|| vec![0; HEADROOM + WINDOW + PADDING])
 }
 
-/// The window is used no more.
-pub(super) fn done_with(window: Vec<u8>) {
-    let mut windows = WINDOWS.lock().unwrap_or_else(PoisonError::into_inner);
+/// Returns a window for reuse.
+pub(super) fn release_window(window: Vec<u8>) {
+    let mut windows = FREE_WINDOWS.lock().unwrap_or_else(PoisonError::into_inner);
     windows.push(window);
 }
 
 impl Drop for Inflate {
     fn drop(&mut self) {
-        done_with(std::mem::take(&mut self.window));
+        release_window(std::mem::take(&mut self.window));
     }
 }
 
@@ -83,7 +86,7 @@ impl Inflate {
     pub(super) fn new(limit: u64) -> Inflate {
         Inflate {
             state: State::Start(None),
-            window: window(),
+            window: take_window(),
             filled: 0,
             limit,
             compressed: 0,
@@ -91,28 +94,28 @@ impl Inflate {
         }
     }
 
-    /// Bytes of JSON so far.
+    /// The number of uncompressed bytes.
     pub(super) fn uncompressed(&self) -> u64 {
         self.uncompressed
     }
 
-    /// Bytes pushed in so far.
+    /// The number of compressed bytes.
     pub(super) fn compressed(&self) -> u64 {
         self.compressed
     }
 
-    /// Takes the next bytes of the object and hands full windows on to `sink`. What precedes an error is handed on
-    /// before the error is returned.
+    /// Reads the next bytes of the object. Full windows go to `sink`. Bytes that precede an error go to `sink` before
+    /// the error is returned.
     pub(super) fn push(
         &mut self,
         input: &[u8],
         sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
-        self.take(input, sink)
-            .or_else(|error| self.fail(error, sink))
+        self.read(input, sink)
+            .or_else(|error| self.flush_and_fail(error, sink))
     }
 
-    fn take(
+    fn read(
         &mut self,
         mut input: &[u8],
         sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
@@ -130,7 +133,7 @@ impl Inflate {
                         } else {
                             self.state = State::Plain;
                             if held.is_some() {
-                                self.hand_on(&[first], sink)?;
+                                self.write(&[first], sink)?;
                             }
                         }
                     } else {
@@ -141,7 +144,7 @@ impl Inflate {
                 }
                 State::Plain => {
                     self.compressed += input.len() as u64;
-                    return self.hand_on(input, sink);
+                    return self.write(input, sink);
                 }
                 State::Member(_) => input = self.inflate(input, sink)?,
                 State::Between(None) if input[0] == 0 => self.state = State::Padding,
@@ -158,12 +161,12 @@ impl Inflate {
                             self.state = State::Between(Some(first));
                             return Ok(());
                         }
-                        _ => return Err(self.trailing()),
+                        _ => return Err(self.trailing_bytes()),
                     }
                 }
                 State::Padding => {
                     if input.iter().any(|b| *b != 0) {
-                        return Err(self.trailing());
+                        return Err(self.trailing_bytes());
                     }
                     self.compressed += input.len() as u64;
                     return Ok(());
@@ -173,42 +176,42 @@ impl Inflate {
         Ok(())
     }
 
-    /// The object has ended: an error where a member has not.
+    /// Ends the object. Fails if a gzip member is incomplete.
     pub(super) fn finish(
         &mut self,
         sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         let end = match self.state {
-            // One byte is no gzip; let the JSON side say what is wrong with it.
-            State::Start(Some(byte)) => self.hand_on(&[byte], sink),
+            // A single byte cannot be gzip. The reader reports the syntax error.
+            State::Start(Some(byte)) => self.write(&[byte], sink),
             State::Member(_) => Err(LogFileError::Truncated {
                 compressed: self.compressed,
             }),
-            State::Between(Some(_)) => Err(self.trailing()),
+            State::Between(Some(_)) => Err(self.trailing_bytes()),
             State::Start(None) | State::Plain | State::Between(None) | State::Padding => Ok(()),
         };
         match end {
-            Ok(()) => self.hand_on_last(sink),
-            Err(error) => self.fail(error, sink),
+            Ok(()) => self.flush_last(sink),
+            Err(error) => self.flush_and_fail(error, sink),
         }
     }
 
-    /// Hands on what precedes the error. An error in that comes first.
-    fn fail(
+    /// Passes on the bytes that precede the error. An error in those bytes takes precedence.
+    fn flush_and_fail(
         &mut self,
         error: LogFileError,
         sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
-        self.hand_on_last(sink)?;
+        self.flush_last(sink)?;
         Err(error)
     }
 
-    fn hand_on_last(
+    fn flush_last(
         &mut self,
         sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         let length = std::mem::take(&mut self.filled);
-        self.window[ROOM + length..][..PADDING].fill(0);
+        self.window[HEADROOM + length..][..PADDING].fill(0);
         sink(Piece {
             window: &mut self.window,
             length,
@@ -216,14 +219,14 @@ impl Inflate {
         })
     }
 
-    fn hand_on_full(
+    fn flush_if_full(
         &mut self,
         sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         if self.filled < WINDOW {
             return Ok(());
         }
-        // Taken out of the window first: after an error, it must not be handed on again.
+        // Reset before the call: after an error, the bytes must not be passed on again.
         let length = std::mem::take(&mut self.filled);
         sink(Piece {
             window: &mut self.window,
@@ -232,13 +235,13 @@ impl Inflate {
         })
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    #[expect(clippy::disallowed_methods, reason = "the only place that inflates")]
     fn enter_member(
         &mut self,
         held: Option<u8>,
         sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
-        // 15: the window of 32 KiB, the largest that deflate knows.
+        // 15 bits: a window of 32 KiB, deflate's maximum.
         self.state = State::Member(Box::new(Decompress::new_gzip(15)));
         if let Some(byte) = held {
             self.compressed -= 1;
@@ -247,7 +250,7 @@ impl Inflate {
         Ok(())
     }
 
-    /// Inflates until the input is used up or the member ends; returns what is left of the input.
+    /// Inflates until the input is consumed or the member ends. Returns the remaining input.
     fn inflate<'i>(
         &mut self,
         mut input: &'i [u8],
@@ -258,23 +261,23 @@ impl Inflate {
                 return Ok(input);
             };
             let (in_before, out_before) = (member.total_in(), member.total_out());
-            let room = &mut self.window[ROOM..][self.filled..WINDOW];
-            let outcome = member.decompress(input, room, FlushDecompress::None);
-            let used = (member.total_in() - in_before) as usize;
-            let made = (member.total_out() - out_before) as usize;
-            // A full window may hide more output although the input is used up.
-            let is_full = made == room.len();
-            input = &input[used..];
-            self.compressed += used as u64;
-            self.made(made)?;
-            self.hand_on_full(sink)?;
+            let output = &mut self.window[HEADROOM..][self.filled..WINDOW];
+            let outcome = member.decompress(input, output, FlushDecompress::None);
+            let consumed = (member.total_in() - in_before) as usize;
+            let written = (member.total_out() - out_before) as usize;
+            // If the window is full, there may be more output although the input is consumed.
+            let is_full = written == output.len();
+            input = &input[consumed..];
+            self.compressed += consumed as u64;
+            self.advance(written)?;
+            self.flush_if_full(sink)?;
             match outcome {
                 Ok(Status::StreamEnd) => {
                     self.state = State::Between(None);
                     return Ok(input);
                 }
                 Ok(_) if input.is_empty() && !is_full => return Ok(input),
-                Ok(_) if used == 0 && made == 0 => {
+                Ok(_) if consumed == 0 && written == 0 => {
                     return Err(LogFileError::Corrupt {
                         compressed: self.compressed,
                         message: "the decoder makes no progress".into(),
@@ -291,26 +294,27 @@ impl Inflate {
         }
     }
 
-    fn hand_on(
+    /// Copies bytes to the window.
+    fn write(
         &mut self,
         mut bytes: &[u8],
         sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
         while !bytes.is_empty() {
             let count = bytes.len().min(WINDOW - self.filled);
-            self.window[ROOM + self.filled..][..count].copy_from_slice(&bytes[..count]);
+            self.window[HEADROOM + self.filled..][..count].copy_from_slice(&bytes[..count]);
             bytes = &bytes[count..];
-            self.made(count)?;
-            self.hand_on_full(sink)?;
+            self.advance(count)?;
+            self.flush_if_full(sink)?;
         }
         Ok(())
     }
 
-    /// So many bytes were put into the window; beyond the cap they are left out of it.
-    fn made(&mut self, count: usize) -> Result<(), LogFileError> {
+    /// Counts bytes that were written to the window. Bytes beyond the limit are dropped from it.
+    fn advance(&mut self, count: usize) -> Result<(), LogFileError> {
         let left = self.limit - self.uncompressed;
         if count as u64 > left {
-            // No more than `count`, which is a usize.
+            // At most `count`, which is a usize.
             self.filled += left as usize;
             self.uncompressed = self.limit;
             return Err(LogFileError::TooLarge { limit: self.limit });
@@ -320,7 +324,7 @@ impl Inflate {
         Ok(())
     }
 
-    fn trailing(&self) -> LogFileError {
+    fn trailing_bytes(&self) -> LogFileError {
         LogFileError::Corrupt {
             compressed: self.compressed,
             message: "bytes that are not gzip follow the last gzip member".into(),

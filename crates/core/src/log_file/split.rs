@@ -1,85 +1,93 @@
-//! The top level of a log file, `{"Records":[{…},…]}`, taken apart into its elements as the bytes
-//! arrive, without building a tree of the whole.
+//! Splits the top level of a log file, `{"Records":[{…},…]}`, into the elements of `Records` while bytes arrive.
 //!
-//! The splitter finds where a value ends (strings, escapes and brackets, over chunk borders) and hands
-//! its bytes on; whether those bytes are JSON, and what they say, is decided in [`super`] by
-//! serde_json. An element ends for the splitter exactly where it ends for a JSON parser as long as it
-//! is JSON at all, so splitting first and parsing then accepts the same files as parsing the whole.
-//! Every member named `Records` counts, should there be two, so that none can hide behind another.
+//! The splitter only finds where values end (strings, escapes and brackets, across chunks), so the file is never held
+//! as a whole. The elements are parsed by the reader. For valid JSON, the splitter and a parser agree on the end of a
+//! value; for invalid JSON, parsing the element fails. So exactly those files are accepted that parsing as a whole
+//! would accept. If there are several members named `Records`, all are read, so that no record can be hidden in one
+//! of them.
 
 use serde::de::IgnoredAny;
 
-/// An element larger than this is passed over without being kept. A record is at most 256 KB
-/// (AWS CloudTrail User Guide, "CloudTrail record contents"); its escapes may lengthen it.
+/// The maximum size of an element in bytes. Larger ones are not buffered. A record has at most 256 KB (AWS CloudTrail
+/// User Guide, "CloudTrail record contents"); escapes can make its JSON longer.
 pub(super) const MAX_ELEMENT: usize = 1024 * 1024;
 
 /// One element of `Records`.
 pub(super) enum Element<'a> {
+    /// Its bytes, which may not be valid JSON.
     Json(&'a [u8]),
-    /// Passed over: larger than [`MAX_ELEMENT`]; its size in bytes.
+    /// Larger than [`MAX_ELEMENT`]. The value is its size in bytes.
     TooLarge(u64),
 }
 
-/// What the splitter expected and did not find, at a byte of the uncompressed file.
+/// A syntax error at a position in the uncompressed file.
 pub(super) struct SplitError {
     pub(super) offset: u64,
     pub(super) message: String,
 }
 
+/// The state machine for the top level of a log file.
 pub(super) struct Splitter {
     state: State,
-    /// Bytes taken so far.
+    /// The position in the uncompressed file.
     offset: u64,
+    /// The value being read.
     value: PartialValue,
+    /// Whether a member `Records` was found.
     records_seen: bool,
 }
 
+/// What the splitter expects next, or the value that it is in.
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     /// Before the root's `{`.
     Root,
-    /// Behind `{`: a name or `}`.
+    /// After `{`: a name or `}`.
     FirstName,
-    /// Behind a comma: a name.
+    /// After a comma: a name.
     Name,
     /// Inside a name.
     InName,
-    /// Behind a name: a colon.
+    /// After a name: a colon.
     Colon { records: bool },
-    /// Behind a colon: a value.
+    /// After a colon: a value.
     Value { records: bool },
     /// Inside the value of a member other than `Records`.
     InValue,
-    /// Behind a member's value: a comma or `}`.
+    /// After a member's value: a comma or `}`.
     AfterValue,
-    /// Behind `[` of `Records`: an element or `]`.
+    /// After `[` of `Records`: an element or `]`.
     FirstElement,
-    /// Behind a comma of `Records`: an element.
+    /// After a comma of `Records`: an element.
     NextElement,
     /// Inside an element.
     InElement,
-    /// Behind an element: a comma or `]`.
+    /// After an element: a comma or `]`.
     AfterElement,
-    /// Behind the root's `}`: white space only.
+    /// After the root's `}`: only white space.
     End,
 }
 
-/// A value whose end has not been seen yet.
+/// A value whose end has not been found yet.
 #[derive(Default)]
 struct PartialValue {
+    /// Its bytes, up to [`MAX_ELEMENT`].
     bytes: Vec<u8>,
+    /// Its size so far.
     size: u64,
+    /// The number of open brackets.
     depth: u32,
     in_string: bool,
     escaped: bool,
-    /// A number or a word: it ends before the first byte that cannot belong to it.
+    /// Whether it is a number or literal, which ends before the next delimiter.
     bare: bool,
 }
 
+/// Whether a value ended in the given bytes.
 enum Step {
-    /// The value goes on behind these bytes.
+    /// The value continues after these bytes.
     More,
-    /// The value ended after so many of these bytes.
+    /// The value ended. The number of bytes that belong to it.
     Ended(usize),
 }
 
@@ -103,7 +111,7 @@ impl PartialValue {
         end.map_or(Step::More, Step::Ended)
     }
 
-    /// How many bytes of `input` belong to the value, if it ends in it.
+    /// The number of bytes of `input` that belong to the value, if it ends there.
     fn find_end(&mut self, input: &[u8]) -> Option<usize> {
         if self.bare {
             return input
@@ -161,29 +169,29 @@ impl Splitter {
         }
     }
 
-    /// Bytes taken so far.
+    /// The position in the uncompressed file.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Whether an element may start here.
+    /// Whether an element can start here.
     pub(super) fn expects_element(&self) -> bool {
         matches!(self.state, State::FirstElement | State::NextElement)
     }
 
-    /// Elements were taken that are not the splitter's business, so many bytes from where it expects one:
-    /// up to the start of the next one, or with `behind` to the end of the last one.
-    pub(super) fn elements_passed(&mut self, count: usize, behind: bool) {
-        self.offset += count as u64;
-        if behind {
+    /// Skips elements that were read by the scanner: `length` bytes, starting where an element is expected. They end
+    /// after an element if `after_element`, and otherwise where the next element is expected.
+    pub(super) fn skip_elements(&mut self, length: usize, after_element: bool) {
+        self.offset += length as u64;
+        if after_element {
             self.state = State::AfterElement;
-        } else if count > 0 {
+        } else if length > 0 {
             self.state = State::NextElement;
         }
     }
 
-    /// Takes the next bytes of the file; each element that ends in them goes to `sink`. With `pause`, it
-    /// stops before the `{` of an element, unless that is the first byte. Returns how many bytes it took.
+    /// Reads the next bytes of the file. Complete elements go to `sink`, with the position of their first byte. With
+    /// `pause`, it stops before the `{` of an element, unless that is the first byte. Returns the number of bytes read.
     pub(super) fn push<E>(
         &mut self,
         input: &[u8],
@@ -225,7 +233,7 @@ impl Splitter {
         Ok(input.len())
     }
 
-    /// The file has ended: an error where its root has not, or where it had no `Records`.
+    /// Ends the file. Fails if the root object is incomplete or has no member `Records`.
     pub(super) fn finish(&self) -> Result<(), SplitError> {
         match self.state {
             State::End if self.records_seen => Ok(()),
@@ -237,8 +245,8 @@ impl Splitter {
         }
     }
 
-    /// The state behind one significant byte, and how many bytes that used (0: the byte starts a
-    /// value and belongs to it).
+    /// The next state after a byte that is not white space, and the number of bytes consumed: 0 if the byte starts a
+    /// value, which then consumes it.
     fn expect(&mut self, state: State, byte: u8) -> Result<(State, usize), SplitError> {
         let found = char::from(byte).escape_default();
         Ok(match (state, byte) {

@@ -2,11 +2,12 @@ use std::io::Write;
 
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::record::not_a_record;
 
-/// What a file gave: names of records (`!` before an unreadable one), and the end.
+/// The elements of a file as text (`!` before an unreadable one), and how reading ended.
 type Read = (Vec<String>, Result<(), LogFileError>);
 
 fn read_in_chunks(bytes: &[u8], chunk: usize, limit: u64) -> Read {
@@ -80,7 +81,7 @@ fn no_records_and_no_bytes() {
 }
 
 #[test]
-fn what_is_no_record_costs_itself() {
+fn an_element_that_is_not_a_record_costs_only_itself() {
     let (seen, end) = read(br#"{"Records":[1,{"eventName":1},"x",null,[{}],{"EventSource":2},{"detail":{"eventName":"x"}},{"eventName":null},{}]}"#);
     assert_eq!(end, Ok(()));
     assert_eq!(
@@ -100,7 +101,7 @@ fn what_is_no_record_costs_itself() {
 }
 
 #[test]
-fn what_is_legal_but_awkward_is_a_record() {
+fn unusual_but_valid_json_is_a_record() {
     let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
     let text = format!(
         r#"{{"Records":[{{"d":{deep},"eventName":1}},{{"eventName":1e999}},{{"eventName":"\ud800"}}]}}"#
@@ -115,7 +116,7 @@ fn what_is_legal_but_awkward_is_a_record() {
 }
 
 #[test]
-fn an_enormous_record_costs_itself() {
+fn a_record_that_is_too_large_costs_only_itself() {
     let text = format!(
         r#"{{"Records":[{{"a":"{}"}},{{"eventName":2}}]}}"#,
         "x".repeat(split::MAX_ELEMENT)
@@ -132,7 +133,7 @@ fn an_enormous_record_costs_itself() {
 }
 
 #[test]
-fn syntax_errors_cost_the_rest_and_say_where() {
+fn syntax_errors_cost_the_rest_and_have_a_position() {
     for (text, message) in [
         (
             "x",
@@ -200,7 +201,7 @@ fn syntax_errors_cost_the_rest_and_say_where() {
 }
 
 #[test]
-fn damage_costs_what_follows_it() {
+fn damaged_gzip_costs_what_follows_it() {
     let text = format!(
         r#"{{"Records":[{{"a":1}},{{"pad":"{}"}},{{"b":2}}]}}"#,
         noise(200_000)
@@ -243,7 +244,7 @@ fn damage_costs_what_follows_it() {
 }
 
 #[test]
-fn the_cap_is_an_error_and_never_a_truncation() {
+fn exceeding_the_limit_is_an_error_and_never_a_truncation() {
     let text = format!(
         r#"{{"Records":[{{"a":1}},{{"pad":"{}"}}]}}"#,
         "x".repeat(100_000)
@@ -252,7 +253,7 @@ fn the_cap_is_an_error_and_never_a_truncation() {
     for bytes in [text.clone().into_bytes(), gzip(text.as_bytes())] {
         let (seen, end) = read_in_chunks(&bytes, 100, size - 1);
         assert_eq!(end, Err(LogFileError::TooLarge { limit: size - 1 }));
-        // All but the last byte: both records stand before the cap.
+        // Only the last byte is missing: both records end before the limit.
         assert_eq!(seen.len(), 2);
         assert_eq!(read_in_chunks(&bytes, 100, size).1, Ok(()));
     }
@@ -304,7 +305,7 @@ proptest! {
     }
 
     #[test]
-    fn json_like_bytes_are_judged_as_a_whole_parse_would(
+    fn json_like_bytes_are_accepted_as_by_a_parser(
         text in "(\\{\"Records\":\\[)?[\\[\\]{}\",:\\\\ 1tn\"au]{0,24}(\\]\\})?",
         chunk in 1..9_usize,
     ) {
@@ -320,7 +321,7 @@ proptest! {
     }
 
     #[test]
-    fn any_json_splits_into_the_records_a_whole_parse_gives(
+    fn any_json_has_the_records_that_a_parser_finds(
         records in prop::collection::vec(json_value(), 0..5),
         before in json_value(), after in json_value(),
         pretty in any::<bool>(), chunk in 1..40_usize,
@@ -330,7 +331,7 @@ proptest! {
         let text = if pretty { format!("{file:#}") } else { file.to_string() };
         let expected: Vec<String> = records.iter().enumerate().filter(|(_, r)| r.as_object().is_some_and(|fields| not_a_record(fields).is_none())).map(|(i, r)| format!("{i}:{r}")).collect();
 
-        // Any split into gzip members gives the same.
+        // The result is the same for any division into gzip members.
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
         cuts.push(text.len());
         cuts.sort_unstable();

@@ -18,7 +18,7 @@ fn the_patterns_compile() {
 }
 
 #[test]
-fn secrets_go_at_any_depth_and_in_any_case() {
+fn secrets_are_removed_at_any_depth_and_in_any_case() {
     let record = json!({
         "requestParameters": {"clusterId": "c", "SignedCert": "S3CRET", "trustAnchor": ["S3CRET"], "policy": "{\"S3CRET\":1}"},
         "responseElements": {"cluster": {"preCoPassword": "S3CRET", "hsms": [{"configCred": "S3CRET", "hsmId": "h"}]}},
@@ -40,9 +40,9 @@ fn secrets_go_at_any_depth_and_in_any_case() {
     );
 }
 
-/// Everything that an alert needs stays.
+/// Values that an alert needs are unchanged.
 #[test]
-fn what_is_no_secret_stays() {
+fn other_values_are_unchanged() {
     for value in [
         json!({"eventName": "ChangePassword", "eventSource": "iam.amazonaws.com", "userAgent": "[aws-cli/2.31.4 md/x]"}),
         json!({"eventName": "GetSessionToken", "userIdentity": {"arn": "arn:aws:iam::1:user/password", "userName": "password-rotator"}}),
@@ -54,7 +54,7 @@ fn what_is_no_secret_stays() {
     }
 }
 
-/// What begins like JSON and cannot be read, and what mentions a secret in any dress, is removed as a whole.
+/// Text that looks like JSON but cannot be parsed, or that mentions a secret in any encoding, is removed as a whole.
 #[test]
 fn texts_fail_closed() {
     let member = r#"{"keyStorePassword":"S3CRET"}"#;
@@ -105,7 +105,7 @@ fn texts_fail_closed() {
 }
 
 #[test]
-fn secrets_in_messages_go_however_they_are_quoted() {
+fn secrets_in_messages_are_removed() {
     for (message, expected) in [
         (
             "2 validation errors detected: Value 'a' at 'clusterId' failed; Value 'S3CRET' at 'trustAnchor' failed",
@@ -143,7 +143,7 @@ fn secrets_in_messages_go_however_they_are_quoted() {
 }
 
 #[test]
-fn other_messages_stay_as_they_are() {
+fn other_messages_are_unchanged() {
     for message in [
         "Value 'x' at 'clusterId' failed to satisfy constraint",
         "User: arn:aws:iam::1:user/a is not authorized to perform: cloudhsm:DeleteBackup because no identity-based policy allows the cloudhsm:DeleteBackup action",
@@ -157,7 +157,7 @@ fn other_messages_stay_as_they_are() {
     }
 }
 
-/// The names of secrets, as a caller may spell them.
+/// Names of secrets in different spellings.
 fn name() -> impl Strategy<Value = String> {
     let names = prop::sample::select(vec![
         "keyStorePassword",
@@ -187,7 +187,7 @@ fn name() -> impl Strategy<Value = String> {
 
 const SECRET: &str = "S3CR3T-zq7-VALUE";
 
-/// A document with a secret member, nested, escaped, wrapped and cut.
+/// A document with a secret, nested, escaped, wrapped and cut.
 fn document() -> impl Strategy<Value = String> {
     let member = (name(), 0..5_u8, "[a-z ]{0,6}").prop_map(|(name, form, filler)| match form {
         0 => json!({ name: SECRET }).to_string(),
@@ -240,7 +240,7 @@ proptest! {
             _ => json!({"additionalEventData": {"a": {"b": {"c": text}}}}),
         };
         let clean = redacted(&record).to_string();
-        // Half of it may be left where the text was cut before its name was there to see; a name always is.
+        // The name precedes the secret, so a text that was cut still has the name if any of the secret is left.
         prop_assert!(!clean.contains("S3CR3T"), "{record}\n{clean}");
     }
 }

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::{
     actor::{Actor, other_account},
-    links::unlinked,
+    defang::defanged,
     record::{Outcome, Record},
     text::{is_shell_safe, one_line},
 };
@@ -47,7 +47,7 @@ This rule has no instructions. Find out whether {actor} was meant to make this c
 pub fn follow_the_actor(record: &Record) -> Option<String> {
     let region = record.region().filter(|region| is_shell_safe(region))?;
     let key = record
-        .text("userIdentity.accessKeyId")
+        .str("userIdentity.accessKeyId")
         .filter(|key| is_shell_safe(key))?;
     let purpose = match (other_account(record), record.account()) {
         (Some(theirs), Some(here)) => format!(
@@ -231,7 +231,7 @@ fn render(template: &str, record: &Record, actor: &Actor) -> String {
         });
         let value = value.map(|value| match is_in_command || COMPUTED.contains(&name) {
             true => value,
-            false => unlinked(&value, 512),
+            false => defanged(&value, 512),
         });
         value.unwrap_or_else(|| group(found, 4).map_or_else(|| capitals(name), str::to_owned))
     });
@@ -280,7 +280,7 @@ fn value(record: &Record, actor: &Actor, name: &str) -> Option<String> {
 fn stop_the_credential(record: &Record) -> String {
     let field = |name: &str| {
         record
-            .text(&format!("userIdentity.{name}"))
+            .str(&format!("userIdentity.{name}"))
             .filter(|value| is_shell_safe(value))
     };
     if let Some(account) = other_account(record) {
@@ -291,7 +291,7 @@ fn stop_the_credential(record: &Record) -> String {
         );
     }
     let user = field("userName").unwrap_or("USER_NAME");
-    match record.text("userIdentity.type") {
+    match record.str("userIdentity.type") {
         Some("IAMUser") => match field("accessKeyId") {
             Some(key) if key.starts_with("AKIA") => format!(
                 "aws iam update-access-key --user-name {user} --access-key-id {key} --status Inactive"

@@ -1,7 +1,7 @@
-//! A scan that passes over records, and one that parses every record: they must tell the same of any bytes
-//! whatever. `fuzz/` holds the same against each other for as long as one likes.
+//! Tests that a scan which skips records and one which parses every record have the same output for any bytes.
+//! `fuzz/` compares the two without a time limit.
 
-mod made_up;
+mod generated;
 mod rules;
 
 use std::{
@@ -16,14 +16,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    log_file::ahead_by,
+    log_file::with_read_ahead_of,
     rules::{RuleFile, watched::Watched},
 };
-use made_up::file;
+use generated::file;
 
 static RULES: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::builtin(&Watched::default()).unwrap());
 
-/// Sources by text, prefix and pattern, some with names and some without.
+/// Rules with different conditions on the event source, with and without event names.
 static OTHER_RULES: LazyLock<RuleSet> = LazyLock::new(|| {
     let rule = |n: u32, detection: &str| {
         format!(
@@ -72,15 +72,15 @@ fn of(yaml: &[String]) -> RuleSet {
 
 const TODAY: Date = Date::constant(2026, 11, 23);
 
-/// All that a scan tells.
-type Told = (
+/// Findings, counts, unreadable records and the outcome of a scan.
+type Output = (
     Vec<Finding>,
-    Counts,
+    ScanCounts,
     Vec<Unreadable>,
     Result<(), LogFileError>,
 );
 
-fn told(mut scan: Scan<'_>, bytes: &[u8], chunk: usize) -> Told {
+fn output(mut scan: Scan<'_>, bytes: &[u8], chunk: usize) -> Output {
     let mut findings = Vec::new();
     let mut sink = |finding| findings.push(finding);
     let end = bytes
@@ -90,14 +90,14 @@ fn told(mut scan: Scan<'_>, bytes: &[u8], chunk: usize) -> Told {
     (findings, scan.counts(), scan.unreadable().to_vec(), end)
 }
 
-/// The same from a source, inflated on another thread.
-fn told_ahead(mut scan: Scan<'_>, mut bytes: &[u8], chunk: usize) -> Told {
+/// The output with read-ahead.
+fn read_ahead_output(mut scan: Scan<'_>, mut bytes: &[u8], chunk: usize) -> Output {
     let mut findings = Vec::new();
     let mut sink = |finding| {
         findings.push(finding);
         ControlFlow::Continue(())
     };
-    let end = ahead_by(chunk, &mut bytes, &|_| (), |file| {
+    let end = with_read_ahead_of(chunk, &mut bytes, &|_| (), |file| {
         scan.read(file, &mut sink)
     });
     let end = match end {
@@ -108,12 +108,12 @@ fn told_ahead(mut scan: Scan<'_>, mut bytes: &[u8], chunk: usize) -> Told {
     (findings, scan.counts(), scan.unreadable().to_vec(), end)
 }
 
-fn assert_told_the_same(bytes: &[u8], chunk: usize) {
+fn assert_same_output(bytes: &[u8], chunk: usize) {
     for rules in [&*RULES, &*OTHER_RULES] {
-        let every = told(Scan::of_every_record(rules, TODAY), bytes, chunk);
-        let ahead = told_ahead(Scan::new(rules, TODAY), bytes, chunk);
+        let every = output(Scan::without_skipping(rules, TODAY), bytes, chunk);
+        let ahead = read_ahead_output(Scan::new(rules, TODAY), bytes, chunk);
         assert_eq!(ahead, every, "{}", String::from_utf8_lossy(bytes));
-        let relevant = told(Scan::new(rules, TODAY), bytes, chunk);
+        let relevant = output(Scan::new(rules, TODAY), bytes, chunk);
         assert_eq!(relevant, every, "{}", String::from_utf8_lossy(bytes));
     }
 }
@@ -123,11 +123,11 @@ proptest! {
 
     #[test]
     fn skipping_records_changes_nothing(bytes in file(), chunk in 1..4000_usize) {
-        assert_told_the_same(&bytes, chunk);
+        assert_same_output(&bytes, chunk);
     }
 }
 
-/// Four times as many as PROPTEST_CASES says, or the crate's default.
+/// Four times the number of cases in PROPTEST_CASES or the default.
 fn more_cases() -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig {
@@ -137,12 +137,12 @@ fn more_cases() -> ProptestConfig {
     }
 }
 
-/// All of JSON's grammar, and all that breaks it within a few tokens.
+/// Covers the JSON grammar and all its violations within a few tokens.
 #[test]
-fn every_sequence_of_tokens_is_judged_the_same() {
+fn every_sequence_of_tokens_has_the_same_output() {
     const TOKENS: &[&str] = &["{", "}", "[", "]", ":", ",", "\"a\"", "1"];
-    const LONGEST: u32 = 5;
-    for length in 1..=LONGEST {
+    const MAX_TOKENS: u32 = 5;
+    for length in 1..=MAX_TOKENS {
         for number in 0..TOKENS.len().pow(length) {
             let tokens: String = (0..length)
                 .map(|at| TOKENS[number / TOKENS.len().pow(at) % TOKENS.len()])
@@ -156,21 +156,21 @@ fn every_sequence_of_tokens_is_judged_the_same() {
                 ),
             ] {
                 let text = format!(r#"{{"Records":[{record},{{"b":2}}]}}"#);
-                let every = told(
-                    Scan::of_every_record(&OTHER_RULES, TODAY),
+                let every = output(
+                    Scan::without_skipping(&OTHER_RULES, TODAY),
                     text.as_bytes(),
                     1000,
                 );
-                let relevant = told(Scan::new(&OTHER_RULES, TODAY), text.as_bytes(), 1000);
+                let relevant = output(Scan::new(&OTHER_RULES, TODAY), text.as_bytes(), 1000);
                 assert_eq!(relevant, every, "{text}");
             }
         }
     }
 }
 
-/// What a source gave before it failed is told, whether it fails within the first chunk or later.
+/// The source fails within the first chunk, or later.
 #[test]
-fn what_precedes_a_failure_of_the_source_is_told() {
+fn findings_before_a_source_error_are_returned() {
     struct Failing<'b>(&'b [u8]);
     impl Read for Failing<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -190,7 +190,7 @@ fn what_precedes_a_failure_of_the_source_is_told() {
             ControlFlow::Continue(())
         };
         let mut source = Failing(text.as_bytes());
-        let outcome = ahead_by(chunk, &mut source, &|_| (), |file| {
+        let outcome = with_read_ahead_of(chunk, &mut source, &|_| (), |file| {
             scan.read(file, &mut sink)
         });
         assert!(matches!(outcome, Err(ReadError::Source(error)) if error.to_string() == "gone"));
@@ -198,18 +198,18 @@ fn what_precedes_a_failure_of_the_source_is_told() {
     }
 }
 
-/// Whoever has seen enough does not wait for the rest, here of a source without an end.
+/// Uses an endless source, so a scan that does not stop would not return.
 #[test]
-fn a_source_is_read_no_further_than_somebody_wants() {
+fn reading_stops_when_the_sink_breaks() {
     let call = r#"{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup"},"#;
     let mut source = br#"{"Records":["#.chain(Endless(call.as_bytes().iter().cycle()));
     let length = AtomicU64::new(0);
-    let seen = |more| {
+    let progress = |more| {
         length.fetch_add(more, Ordering::Relaxed);
     };
     let mut found = 0;
     let mut scan = Scan::new(&RULES, TODAY);
-    let outcome = ahead_by(10_000, &mut source, &seen, |file| {
+    let outcome = with_read_ahead_of(10_000, &mut source, &progress, |file| {
         scan.read(file, &mut |_| {
             found += 1;
             ControlFlow::Break(())
@@ -217,9 +217,9 @@ fn a_source_is_read_no_further_than_somebody_wants() {
     });
     assert!(matches!(outcome, Ok(())));
     assert_eq!(found, 1);
-    // Nor where nobody ever looks at it.
-    ahead_by(10_000, &mut source, &seen, |_| ());
-    // No more than what may wait, twice.
+    // It also stops if the file is never read.
+    with_read_ahead_of(10_000, &mut source, &progress, |_| ());
+    // Twice the maximum size of the queue.
     let length = length.into_inner();
     assert!(length < 16 * 1024 * 1024, "{length}");
 }
@@ -236,7 +236,7 @@ impl Read for Endless<'_> {
     }
 }
 
-/// Every place in a window is a place where a record may begin, and where a window may end in it.
+/// Shifts the records by a few bytes at a time, so that a window ends at each position of a record.
 #[test]
 fn windows_end_anywhere_in_a_record() {
     let ordinary = r#"{"eventVersion":"1.11","userIdentity":{"type":"AWSService","x":[1,{"y":null}]},"eventSource":"s3.amazonaws.com","eventName":"PutObject","note":"a\\\"b","n":-1.5e3,"last":true}"#;
@@ -261,8 +261,8 @@ fn windows_end_anywhere_in_a_record() {
     }
 }
 
-/// A record for which there is no room before the next window ends at each of the last places of its own, with
-/// others behind it.
+/// A record that is longer than the headroom ends at each of the last positions of a window, and other records
+/// follow.
 #[test]
 fn long_records_end_anywhere_near_the_end_of_a_window() {
     const WINDOW: usize = 256 * 1024;
@@ -286,9 +286,9 @@ fn long_records_end_anywhere_near_the_end_of_a_window() {
     }
 }
 
-/// Nothing is too deep or too long to be judged as by the parser, wherever in a block it stands.
+/// Depths and lengths at the limits of the scanner and the parser, at each position of a block.
 #[test]
-fn deep_and_long_records_are_judged_the_same() {
+fn deep_and_long_records_have_the_same_output() {
     let call = r#"{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup"}"#;
     for pad in 0..70 {
         let pad = "x".repeat(pad);
@@ -303,12 +303,12 @@ fn deep_and_long_records_are_judged_the_same() {
                         r#"{{"eventSource":"s3.amazonaws.com","eventName":"PutObject","{pad}":{open}1{close}}}"#
                     );
                     let text = format!(r#"{{"Records":[{call},{ordinary},{call}]}}"#);
-                    let every = told(
-                        Scan::of_every_record(&OTHER_RULES, TODAY),
+                    let every = output(
+                        Scan::without_skipping(&OTHER_RULES, TODAY),
                         text.as_bytes(),
                         5000,
                     );
-                    let relevant = told(Scan::new(&OTHER_RULES, TODAY), text.as_bytes(), 5000);
+                    let relevant = output(Scan::new(&OTHER_RULES, TODAY), text.as_bytes(), 5000);
                     assert_eq!(relevant, every, "{text}");
                     assert_eq!(every.3.is_ok(), missing == 0, "{text}");
                 }
@@ -317,9 +317,9 @@ fn deep_and_long_records_are_judged_the_same() {
     }
 }
 
-/// Around the sizes of a window and of the largest element.
+/// Sizes close to that of a window and to the maximum size of an element.
 #[test]
-fn large_records_are_judged_the_same() {
+fn large_records_have_the_same_output() {
     const WINDOW: usize = 256 * 1024;
     const LARGEST: usize = 1024 * 1024;
     for size in [
@@ -338,18 +338,18 @@ fn large_records_are_judged_the_same() {
             let record = format!("{head}{}\"}}", "x".repeat(size - head.len() - 2));
             assert_eq!(record.len(), size);
             let text = format!(r#"{{"Records":[{{"a":1}},{record},{record},{{"b":2}}]}}"#);
-            assert_told_the_same(text.as_bytes(), 16 * 1024);
+            assert_same_output(text.as_bytes(), 16 * 1024);
         }
     }
 }
 
-/// The shortcut must be taken, or the tests above would hold the same thing against itself.
+/// Without this, the tests above could compare two scans that both parse every record.
 #[test]
 fn ordinary_records_are_skipped() {
     let ordinary = r#"{"eventSource":"s3.amazonaws.com","eventName":"GetObject","requestParameters":{"note":"cloudhsm.amazonaws.com é \u003d","empty":{}}}"#;
     let call = r#"{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup"}"#;
     let text = format!("{{\"Records\":[{ordinary},{call},{ordinary}]}}");
-    let mut log_file = LogFile::of_relevant(DEFAULT_MAX_UNCOMPRESSED, RULES.prefilter());
+    let mut log_file = LogFile::with_prefilter(DEFAULT_MAX_UNCOMPRESSED, RULES.prefilter());
     let mut read = Vec::new();
     let mut sink = |entry: Entry| read.push(entry.unwrap().event_name().to_owned());
     log_file.push(text.as_bytes(), &mut sink).unwrap();
@@ -358,19 +358,19 @@ fn ordinary_records_are_skipped() {
     assert_eq!(read, ["DeleteBackup"]);
 }
 
-/// A rule that is not bound to a service sees every record.
+/// If a rule has no condition on the event source, every record is parsed.
 #[test]
-fn an_unbound_rule_sees_everything() {
+fn a_rule_without_event_source_is_evaluated_for_all_records() {
     let yaml = "title: t\nname: n\nid: i\nlogsource: {product: aws, service: cloudtrail}\nlevel: low\ndetection:\n  a:\n    userIdentity.type: Root\n  condition: a\n";
     let rules = of(&[yaml.to_owned()]);
     let text = r#"{"Records":[{"eventSource":"s3.amazonaws.com","eventName":"x","userIdentity":{"type":"Root"}}]}"#;
-    let (findings, ..) = told(Scan::new(&rules, TODAY), text.as_bytes(), 7);
+    let (findings, ..) = output(Scan::new(&rules, TODAY), text.as_bytes(), 7);
     assert_eq!(findings.len(), 1);
 }
 
-/// Names that mean something to the JSON library mean nothing here.
+/// Member names that serde_json uses internally are ordinary names.
 #[test]
-fn names_that_the_library_uses_for_itself_are_names() {
+fn internal_names_of_serde_json_are_ordinary_names() {
     for name in [
         "$serde_json::private::Number",
         "$serde_json::private::RawValue",
@@ -381,8 +381,9 @@ fn names_that_the_library_uses_for_itself_are_names() {
             let text = format!(
                 r#"{{"Records":[{{"{name}":{value},"eventSource":"s3.amazonaws.com","eventName":"x"}},{{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup","requestParameters":{{"{name}":{value}}}}},{{"{name}":{value}}}]}}"#
             );
-            assert_told_the_same(text.as_bytes(), 1000);
-            let (findings, counts, _, end) = told(Scan::new(&RULES, TODAY), text.as_bytes(), 1000);
+            assert_same_output(text.as_bytes(), 1000);
+            let (findings, counts, _, end) =
+                output(Scan::new(&RULES, TODAY), text.as_bytes(), 1000);
             assert_eq!(
                 (findings.len(), counts.records, end),
                 (1, 3, Ok(())),

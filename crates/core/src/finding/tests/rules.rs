@@ -1,16 +1,15 @@
-//! Rules made up at random, of all that a detection can ask for: whatever they are, the records that they can
-//! meet are those that are parsed.
+//! Randomly generated rules, of everything that a detection may contain. For any such rule, the records that it can
+//! match are parsed.
 
 use proptest::prelude::*;
 
-use super::{TODAY, made_up::sound_file, more_cases, told};
+use super::{TODAY, generated::valid_file, more_cases, output};
 use crate::{
     finding::Scan,
     rules::{RuleFile, RuleSet, watched::Watched},
 };
 
-/// A field with its modifiers and values, one line of a part. Most rules are bound to a source, so that there
-/// is something to pass over.
+/// A condition on the event source. Most rules have one, so that records can be skipped.
 fn source() -> impl Strategy<Value = String> {
     let source = prop::sample::select(vec![
         "eventSource: s3.amazonaws.com",
@@ -70,7 +69,7 @@ fn other() -> impl Strategy<Value = String> {
     other.prop_map(str::to_owned)
 }
 
-/// Items, most often one about the source among them.
+/// Detection items, usually with one on the event source.
 fn items(most: usize) -> impl Strategy<Value = Vec<String>> {
     let others = prop::collection::vec(other(), 0..most);
     (prop::option::weighted(0.93, source()), others, other()).prop_map(|(source, others, one)| {
@@ -79,7 +78,7 @@ fn items(most: usize) -> impl Strategy<Value = Vec<String>> {
     })
 }
 
-/// A named part: what must all be so, one of several such lists, or words found anywhere.
+/// A search identifier: a map, a list of maps, or a list of keywords.
 fn part() -> impl Strategy<Value = String> {
     let all = items(4);
     let any = prop::collection::vec(items(3), 1..4);
@@ -123,14 +122,14 @@ proptest! {
     #![proptest_config(more_cases())]
 
     #[test]
-    fn whatever_the_rule_all_that_meet_it_are_found(text in rule(), bytes in sound_file()) {
+    fn records_that_a_rule_can_match_are_never_skipped(text in rule(), bytes in valid_file()) {
         let files = [RuleFile { name: "rule.yml".into(), text: text.clone() }];
-        // Some are refused at load, and with some every record is parsed.
+        // Some rules are rejected, and some need every record to be parsed.
         let rules = RuleSet::of(&files, &Watched::default());
         prop_assume!(rules.as_ref().is_ok_and(|rules| rules.prefilter().excludes_records()));
         let rules = rules.unwrap();
-        let every = told(Scan::of_every_record(&rules, TODAY), &bytes, 1000);
-        let relevant = told(Scan::new(&rules, TODAY), &bytes, 1000);
+        let every = output(Scan::without_skipping(&rules, TODAY), &bytes, 1000);
+        let relevant = output(Scan::new(&rules, TODAY), &bytes, 1000);
         prop_assert_eq!(relevant, every, "{}\n{}", text, String::from_utf8_lossy(&bytes));
     }
 }

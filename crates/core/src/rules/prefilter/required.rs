@@ -10,8 +10,8 @@
 
 use std::cell::OnceCell;
 
-use record_scan::top_level_members;
 use memchr::memmem::{self, Finder};
+use record_scan::top_level_members;
 use rsigma_parser::{DetectionItem, Modifier, SigmaString, SigmaValue, StringPart};
 
 use crate::record::{is_error, is_omittable};

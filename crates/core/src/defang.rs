@@ -1,9 +1,9 @@
-//! Links: what a phone or a mail program would make one of in text that a caller chose, broken so that anyone
-//! sees it: `www[.]example[.]com`, `+1[-]900[-]555[-]0100`.
+//! Defanging: changes text so that phones and mail programs do not turn parts of it into links, visibly for the
+//! reader: `www[.]example[.]com`, `+1[-]900[-]555[-]0100`.
 //!
-//! A session's name may be an address or a number, and a person who is woken by it taps on what is blue. Text of
-//! AWS's own (services, regions, ARNs' accounts) and commands are left alone; so is an e-mail address, because it
-//! is how people are named.
+//! Callers choose text such as session names, and a link in an alert looks trustworthy. Domains and phone numbers
+//! are defanged. E-mail addresses are not, because people are identified by them. Text that AWS writes (service
+//! names, regions, account IDs in ARNs) and commands are not passed through this module.
 
 use std::sync::LazyLock;
 
@@ -11,37 +11,37 @@ use regex::{Captures, Regex};
 
 use crate::text::one_line;
 
-/// A name with a domain's form: labels and a last one of letters. The dots are those that browsers take for one.
+/// A domain: labels separated by dots, the last one of letters. Includes all characters that browsers treat as dots.
 /// Source: Unicode Technical Standard 46, section 4.
 static DOMAIN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"(?i)\bwww[.。．｡]|[\p{L}\p{N}_%+-]+(?:[.。．｡][\p{L}\p{N}_-]+)*[.。．｡]\p{L}{2,}")
 });
 
-/// Digits with the form of a phone number: in groups, or seven and more in a row.
+/// A phone number: groups of digits, or at least seven digits in a row.
 static PHONE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"[+(]?[0-9]{1,4}(?:[-. ()/]{1,2}[0-9]{2,5}){2,}|\+?[0-9]{7,}"));
 
-/// The parts of a domain or a number that are put into brackets.
+/// The characters that are put in brackets.
 static DOT: LazyLock<Regex> = LazyLock::new(|| pattern("[.。．｡]"));
-static BETWEEN: LazyLock<Regex> = LazyLock::new(|| pattern("[-. ()/]+"));
+static SEPARATORS: LazyLock<Regex> = LazyLock::new(|| pattern("[-. ()/]+"));
 
-/// An account's ID has so many digits.
-const ACCOUNT: usize = 12;
-/// Digits in a row that no phone takes for a number.
-const ROW: usize = 6;
+/// The number of digits in an account ID.
+const ACCOUNT_DIGITS: usize = 12;
+/// The longest run of digits that is not treated as a phone number.
+const MAX_RUN: usize = 6;
 
-/// These patterns are constants, which the tests compile.
+/// Compiles a pattern. The patterns are constants, and tests compile each of them.
 fn pattern(text: &str) -> Regex {
     Regex::new(text).unwrap_or_else(|error| unreachable!("{text}: {error}"))
 }
 
-/// `text` as [`one_line`], without what would become a link.
-pub fn unlinked(text: &str, limit: usize) -> String {
+/// `text` as [`one_line`], with domains and phone numbers defanged.
+pub fn defanged(text: &str, limit: usize) -> String {
     let line = one_line(text, limit);
     if !line.contains(['.', '。', '．', '｡']) && !line.bytes().any(|b| b.is_ascii_digit()) {
         return line;
     }
-    let broken = DOMAIN.replace_all(&line, |found: &Captures<'_>| {
+    let without_domains = DOMAIN.replace_all(&line, |found: &Captures<'_>| {
         let Some(whole) = found.get(0) else {
             return String::new();
         };
@@ -50,21 +50,21 @@ pub fn unlinked(text: &str, limit: usize) -> String {
         }
         DOT.replace_all(whole.as_str(), "[$0]").into_owned()
     });
-    let numbered = PHONE.replace_all(&broken, |found: &Captures<'_>| {
+    let defanged = PHONE.replace_all(&without_domains, |found: &Captures<'_>| {
         found.get(0).map_or_else(String::new, |whole| {
-            number(&broken, whole.start(), whole.as_str())
+            defanged_number(&without_domains, whole.start(), whole.as_str())
         })
     });
-    numbered.into_owned()
+    defanged.into_owned()
 }
 
-/// `text` in quotation marks, as [`unlinked`]; quotation marks inside become apostrophes, so that the reader sees
-/// where foreign words end.
+/// `text` as [`defanged`], in quotation marks. Quotation marks in it become apostrophes, so that readers see where
+/// the quoted text ends.
 pub fn quoted(text: &str, limit: usize) -> String {
-    format!("\"{}\"", unlinked(text, limit).replace('"', "'"))
+    format!("\"{}\"", defanged(text, limit).replace('"', "'"))
 }
 
-/// Whether a domain's form belongs to an e-mail address, as either side of it.
+/// Whether the domain is part of an e-mail address, before or after the `@`.
 fn is_of_email(line: &str, start: usize, end: usize) -> bool {
     let is_local = |c: char| c.is_ascii_alphanumeric() || "._%+-".contains(c);
     let domain = line[..start]
@@ -72,31 +72,33 @@ fn is_of_email(line: &str, start: usize, end: usize) -> bool {
         .is_some_and(|before| before.ends_with(is_local));
     let local = line[end..]
         .strip_prefix('@')
-        .is_some_and(|behind| behind.starts_with(|c: char| c.is_ascii_alphanumeric()));
+        .is_some_and(|after| after.starts_with(|c: char| c.is_ascii_alphanumeric()));
     (domain || local) && !line[start..end].to_ascii_lowercase().starts_with("www")
 }
 
-/// A phone number in brackets where its groups meet; what is a part of a word, and an account's ID, stays.
-fn number(line: &str, start: usize, found: &str) -> String {
-    let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+/// A phone number with the separators of its groups in brackets. Digits within a word and account IDs are unchanged.
+fn defanged_number(line: &str, start: usize, found: &str) -> String {
+    let is_in_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let after = &line[start + found.len()..];
     let digits = found.bytes().filter(u8::is_ascii_digit).count();
     let is_plain = found.len() == digits;
-    if is_part(line[..start].chars().next_back()) || is_part(after.chars().next()) || digits <= ROW
+    if is_in_word(line[..start].chars().next_back())
+        || is_in_word(after.chars().next())
+        || digits <= MAX_RUN
     {
         return found.to_owned();
     }
-    if is_plain && digits == ACCOUNT {
+    if is_plain && digits == ACCOUNT_DIGITS {
         return found.to_owned();
     }
-    let grouped = BETWEEN.replace_all(found, "[$0]").into_owned();
+    let grouped = SEPARATORS.replace_all(found, "[$0]").into_owned();
     let mut broken = String::with_capacity(grouped.len() + 8);
-    let mut row = 0;
+    let mut run = 0;
     for c in grouped.chars() {
-        row = if c.is_ascii_digit() { row + 1 } else { 0 };
-        if row > ROW {
+        run = if c.is_ascii_digit() { run + 1 } else { 0 };
+        if run > MAX_RUN {
             broken.extend(['[', c, ']']);
-            row = 0;
+            run = 0;
         } else {
             broken.push(c);
         }
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_become_a_link_is_broken_and_the_rest_stays() {
+    fn links_are_defanged_and_other_text_is_unchanged() {
         for (text, expected) in [
             ("www.example-help.com", "www[.]example-help[.]com"),
             ("WWW.evil", "WWW[.]evil"),
@@ -148,7 +150,7 @@ mod tests {
             ("2026-11-23", "2026[-]11[-]23"),
             ("", ""),
         ] {
-            assert_eq!(unlinked(text, 200), expected, "{text}");
+            assert_eq!(defanged(text, 200), expected, "{text}");
         }
     }
 }

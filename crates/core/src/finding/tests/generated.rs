@@ -1,5 +1,4 @@
-//! Files made up at random: mostly as CloudTrail writes them, with all that JSON allows in it, and with all
-//! that breaks it.
+//! Randomly generated log files: mostly as CloudTrail writes them, some with unusual JSON, some with invalid JSON.
 
 use std::io::Write;
 
@@ -62,9 +61,8 @@ fn name() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// Objects and lists within each other: some more levels than the scan of blocks follows, than a number of
-/// 64 bits has room for, than serde_json does. Now and then a bracket too few or too many at the end, so
-/// that whole blocks are brackets.
+/// Nested objects and lists. Some have more levels than the scanner tracks, than 64 bits, or than serde_json permits.
+/// Some have missing or extra closing brackets, up to whole blocks of them.
 fn deep() -> impl Strategy<Value = String> {
     let levels = prop::sample::select(vec![1, 15, 16, 38, 39, 40, 41, 63, 64, 65, 119, 120, 200]);
     let brackets = prop::sample::select(vec![
@@ -84,7 +82,7 @@ fn deep() -> impl Strategy<Value = String> {
     })
 }
 
-/// Backslashes in a row, over the border of a block and more.
+/// Runs of backslashes, some longer than a block.
 fn backslashes() -> impl Strategy<Value = String> {
     (
         0..140_usize,
@@ -148,16 +146,16 @@ fn value() -> impl Strategy<Value = String> {
     })
 }
 
-/// Mostly sound values, so that records get far.
-fn sound_value() -> impl Strategy<Value = String> {
+/// Valid values, so that generated records are mostly valid.
+fn valid_value() -> impl Strategy<Value = String> {
     value().prop_map(|text| {
         serde_json::from_str::<serde::de::IgnoredAny>(&text)
-            .map_or_else(|_| "\"was unsound\"".to_owned(), |_| text)
+            .map_or_else(|_| "\"was invalid\"".to_owned(), |_| text)
     })
 }
 
-/// What rules ask for more often than for anything else.
-fn asked_for() -> impl Strategy<Value = String> {
+/// Values that rules often test for.
+fn tested_value() -> impl Strategy<Value = String> {
     let common = prop::sample::select(vec![
         "null",
         "null",
@@ -175,17 +173,17 @@ fn asked_for() -> impl Strategy<Value = String> {
         "{\"omitted\":false}",
         "{\"omitted\":true,\"a\":1}",
     ]);
-    prop_oneof![common.prop_map(str::to_owned), sound_value()]
+    prop_oneof![common.prop_map(str::to_owned), valid_value()]
 }
 
 fn record() -> impl Strategy<Value = String> {
     let member = prop_oneof![
         3 => (source_name(), source()).prop_map(|(name, value)| format!("\"{name}\":{value}")),
-        4 => (prop::sample::select(vec!["requestParameters", "requestParameters", "errorCode", "ErrorCode", "n"]), asked_for())
+        4 => (prop::sample::select(vec!["requestParameters", "requestParameters", "errorCode", "ErrorCode", "n"]), tested_value())
             .prop_map(|(name, value)| format!("\"{name}\":{value}")),
         3 => (prop::sample::select(vec!["eventName", "eventName", "eventName", "EventName"]), name())
             .prop_map(|(name, value)| format!("\"{name}\":{value}")),
-        6 => ("[a-zA-Z]{1,14}", sound_value()).prop_map(|(name, value)| format!("\"{name}\":{value}")),
+        6 => ("[a-zA-Z]{1,14}", valid_value()).prop_map(|(name, value)| format!("\"{name}\":{value}")),
         1 => ("[a-zA-Z\\\\u04]{1,14}", value()).prop_map(|(name, value)| format!("\"{name}\":{value}")),
         1 => Just("\"$serde_json::private::Number\":\"x\"".to_owned()),
     ];
@@ -200,13 +198,13 @@ fn record() -> impl Strategy<Value = String> {
     })
 }
 
-/// A record that is JSON, most often one of S3.
-fn sound_record() -> impl Strategy<Value = String> {
+/// A valid record, usually of S3.
+fn valid_record() -> impl Strategy<Value = String> {
     let member = prop_oneof![
         1 => (source_name(), source()).prop_map(|(name, value)| format!("\"{name}\":{value}")),
-        6 => (prop::sample::select(vec!["requestParameters", "requestParameters", "errorCode", "ErrorCode", "n"]), asked_for())
+        6 => (prop::sample::select(vec!["requestParameters", "requestParameters", "errorCode", "ErrorCode", "n"]), tested_value())
             .prop_map(|(name, value)| format!("\"{name}\":{value}")),
-        1 => ("[a-zA-Z]{1,14}", sound_value()).prop_map(|(name, value)| format!("\"{name}\":{value}")),
+        1 => ("[a-zA-Z]{1,14}", valid_value()).prop_map(|(name, value)| format!("\"{name}\":{value}")),
     ];
     let source = prop_oneof![2 => Just("\"s3.amazonaws.com\""), 1 => source()];
     let name = prop_oneof![1 => Just("\"PutObject\""), 1 => name()];
@@ -223,14 +221,13 @@ fn sound_record() -> impl Strategy<Value = String> {
         })
 }
 
-/// A log file of such records.
-pub(super) fn sound_file() -> impl Strategy<Value = Vec<u8>> {
-    prop::collection::vec(sound_record(), 1..12)
+/// A log file of valid records.
+pub(super) fn valid_file() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(valid_record(), 1..12)
         .prop_map(|records| format!("{{\"Records\":[{}]}}", records.join(",")).into_bytes())
 }
 
-/// A log file's text: as it comes in few pieces, each of them odd now and then, and a change of one byte to it
-/// or none.
+/// The text of a log file. Start, separators and end are sometimes unusual, and sometimes one byte is changed.
 fn text() -> impl Strategy<Value = Vec<u8>> {
     let between = prop_oneof![
         12 => Just(","),
@@ -281,10 +278,10 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
 #[derive(Debug, Clone)]
 enum Stored {
     Plain,
-    /// As one or two members, with something behind them, and without so many of the last bytes.
+    /// One or two gzip members, optionally followed by other bytes or truncated.
     Gzip {
         cut: Option<prop::sample::Index>,
-        behind: &'static [u8],
+        trailing: &'static [u8],
         missing: usize,
     },
     Utf16,
@@ -292,11 +289,11 @@ enum Stored {
 
 /// A log file.
 pub(super) fn file() -> impl Strategy<Value = Vec<u8>> {
-    let behind: Vec<&'static [u8]> = vec![b"", b"\0\0\0", b"x", b"\x1f", b"\x1f\x8b"];
+    let trailing: Vec<&'static [u8]> = vec![b"", b"\0\0\0", b"x", b"\x1f", b"\x1f\x8b"];
     let stored = prop_oneof![
         12 => Just(Stored::Plain),
-        6 => (any::<Option<prop::sample::Index>>(), prop::sample::select(behind), prop_oneof![4 => Just(0), 1 => 1..30_usize])
-            .prop_map(|(cut, behind, missing)| Stored::Gzip { cut, behind, missing }),
+        6 => (any::<Option<prop::sample::Index>>(), prop::sample::select(trailing), prop_oneof![4 => Just(0), 1 => 1..30_usize])
+            .prop_map(|(cut, trailing, missing)| Stored::Gzip { cut, trailing, missing }),
         1 => Just(Stored::Utf16),
     ];
     (text(), stored).prop_map(|(text, stored)| match stored {
@@ -304,7 +301,7 @@ pub(super) fn file() -> impl Strategy<Value = Vec<u8>> {
         Stored::Utf16 => text.iter().flat_map(|byte| [*byte, 0]).collect(),
         Stored::Gzip {
             cut,
-            behind,
+            trailing,
             missing,
         } => {
             let at = cut.map_or(text.len(), |cut| cut.index(text.len() + 1));
@@ -312,7 +309,7 @@ pub(super) fn file() -> impl Strategy<Value = Vec<u8>> {
             if at < text.len() {
                 bytes.extend(gzip(&text[at..]));
             }
-            bytes.extend(behind);
+            bytes.extend(trailing);
             bytes.truncate(bytes.len().saturating_sub(missing));
             bytes
         }

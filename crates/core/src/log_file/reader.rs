@@ -1,0 +1,292 @@
+//! Reads the records of one log file, in file order, while the bytes arrive.
+//!
+//! A [`Prefilter`] limits the work: records of calls that no rule can match are not parsed. They are only validated
+//! by the scanner (`scanned-records`) and counted, so errors and counts are the same as without it.
+//!
+//! An error costs as little as possible. An element that is too large or not a record costs that element
+//! ([`Unreadable`]). A syntax error, truncation or damaged gzip costs the rest of the file ([`LogFileError`]), after
+//! all records before it were passed on.
+
+use std::{mem, ops::ControlFlow};
+
+use record_scan::{End, ScannedRecord};
+use serde_json::Value;
+
+use super::{
+    error::{LogFileError, Unreadable},
+    inflate::{HEADROOM, Inflate, Piece},
+    split::{Element, SplitError, Splitter},
+};
+use crate::{
+    json,
+    record::{Record, not_a_record},
+    rules::prefilter::{CachedPrefilter, Prefilter},
+};
+
+/// The default limit of a file's uncompressed size: 2 GiB. CloudTrail's largest files have 50 MB compressed (AWS
+/// CloudTrail User Guide, "Quotas"), which is 290 to 530 MB at the ratios seen.
+pub const DEFAULT_MAX_UNCOMPRESSED: u64 = 2 * 1024 * 1024 * 1024;
+
+/// One element of `Records`: a record, or why it is not one.
+pub type Entry = Result<Record, Unreadable>;
+
+/// A log file being read.
+pub struct LogFile<'r> {
+    pub(super) inflate: Inflate,
+    pub(super) records: RecordReader<'r>,
+}
+
+/// Reads records from inflated bytes.
+pub(super) struct RecordReader<'r> {
+    splitter: Splitter,
+    /// Elements of `Records` so far.
+    count: u64,
+    /// How many of them were not parsed.
+    skipped: u64,
+    /// Decides which records are parsed. `None`: all of them.
+    prefilter: Option<CachedPrefilter<'r>>,
+    /// The bytes of a record that has not ended yet.
+    unfinished: Vec<u8>,
+}
+
+impl<'r> LogFile<'r> {
+    /// Reads a file of at most `max_uncompressed` bytes, and parses every record.
+    pub fn new(max_uncompressed: u64) -> LogFile<'r> {
+        LogFile {
+            inflate: Inflate::new(max_uncompressed),
+            records: RecordReader {
+                splitter: Splitter::new(),
+                count: 0,
+                skipped: 0,
+                prefilter: None,
+                unfinished: Vec::new(),
+            },
+        }
+    }
+
+    /// Reads a file of at most `max_uncompressed` bytes, and parses only relevant records.
+    pub fn with_prefilter(max_uncompressed: u64, prefilter: &'r Prefilter) -> LogFile<'r> {
+        let mut file = LogFile::new(max_uncompressed);
+        // If everything is relevant, the scanner would only cost time.
+        if prefilter.excludes_records() {
+            file.records.prefilter = Some(CachedPrefilter::new(prefilter));
+        }
+        file
+    }
+
+    /// Reads the next bytes of the object. Records that are complete go to `sink`.
+    ///
+    /// # Errors
+    /// The rest of the file cannot be read. The reader must not be used after an error.
+    pub fn push(&mut self, chunk: &[u8], sink: &mut impl FnMut(Entry)) -> Result<(), LogFileError> {
+        let records = &mut self.records;
+        self.inflate
+            .push(chunk, &mut |piece| records.push(piece, sink))
+    }
+
+    /// Ends the file. An empty object is not an error, because no record can be lost.
+    ///
+    /// # Errors
+    /// The gzip stream or the JSON is incomplete, or there is no member `Records`.
+    pub fn finish(&mut self, sink: &mut impl FnMut(Entry)) -> Result<(), LogFileError> {
+        if self.inflate.compressed() == 0 {
+            return Ok(());
+        }
+        let records = &mut self.records;
+        self.inflate
+            .finish(&mut |piece| records.push(piece, sink))?;
+        records.finish()
+    }
+
+    /// The number of records that were not parsed, because they are not relevant.
+    pub fn skipped_records(&self) -> u64 {
+        self.records.skipped
+    }
+
+    /// The number of bytes read from the object.
+    pub fn compressed_bytes(&self) -> u64 {
+        self.inflate.compressed()
+    }
+
+    /// The number of uncompressed bytes.
+    pub fn uncompressed_bytes(&self) -> u64 {
+        self.inflate.uncompressed()
+    }
+}
+
+/// Why pushing bytes to the splitter failed: an error of the splitter, or of the JSON parser.
+enum PushError {
+    Split(SplitError),
+    Json { offset: u64, message: String },
+}
+
+impl From<SplitError> for PushError {
+    fn from(error: SplitError) -> PushError {
+        PushError::Split(error)
+    }
+}
+
+impl RecordReader<'_> {
+    /// Reads a piece of the file. A record that is not complete is copied before the bytes of the next piece, so that
+    /// the scanner always sees records in one part.
+    pub(super) fn push(
+        &mut self,
+        piece: Piece<&mut Vec<u8>>,
+        sink: &mut impl FnMut(Entry),
+    ) -> Result<(), LogFileError> {
+        let Piece {
+            window,
+            length,
+            last,
+        } = piece;
+        let mut unfinished = mem::take(&mut self.unfinished);
+        let start = if let Some(start) = HEADROOM.checked_sub(unfinished.len()) {
+            window[start..HEADROOM].copy_from_slice(&unfinished);
+            start
+        } else {
+            // Too long for the headroom. The splitter accepts larger records.
+            let mut at = 0;
+            while at < unfinished.len() {
+                at += self.split(&unfinished[at..], sink)?;
+            }
+            HEADROOM
+        };
+        let bytes = &window[start..];
+        let length = HEADROOM - start + length;
+        let done = self.read_records(bytes, length, last, sink)?;
+        unfinished.clear();
+        unfinished.extend_from_slice(&bytes[done..length]);
+        self.unfinished = unfinished;
+        Ok(())
+    }
+
+    /// Reads records from the first `length` bytes, alternating between the scanner and the splitter. Returns the
+    /// number of bytes consumed: all of them, unless the scanner found an incomplete record and more bytes follow.
+    fn read_records(
+        &mut self,
+        padded: &[u8],
+        length: usize,
+        last: bool,
+        sink: &mut impl FnMut(Entry),
+    ) -> Result<usize, LogFileError> {
+        let mut at = 0;
+        while at < length {
+            if self.prefilter.is_some() && self.splitter.expects_element() && padded[at] == b'{' {
+                let (next, end) = self.scan((padded, at, length, last), sink)?;
+                at = next;
+                if end == End::Incomplete && !last {
+                    return Ok(at);
+                }
+            }
+            at += self.split(&padded[at..length], sink)?;
+        }
+        Ok(length)
+    }
+
+    /// Scans elements, starting at `at`, and parses the relevant ones. Returns the position at which the scanner
+    /// stopped, and why.
+    fn scan(
+        &mut self,
+        (padded, at, length, last): (&[u8], usize, usize, bool),
+        sink: &mut impl FnMut(Entry),
+    ) -> Result<(usize, End), LogFileError> {
+        let base = self.splitter.offset();
+        let (count, skipped) = (&mut self.count, &mut self.skipped);
+        let prefilter = &mut self.prefilter;
+        let mut failed = None;
+        let (next, end) = record_scan::scan(padded, at, length, last, &mut |scanned| {
+            if is_relevant(prefilter, &scanned) {
+                let offset = base + (scanned.start - at) as u64;
+                match parse_element(scanned.bytes, *count) {
+                    Ok(entry) => sink(entry.map_err(|reason| Unreadable {
+                        index: *count,
+                        offset,
+                        reason,
+                    })),
+                    Err(message) => {
+                        failed = Some((offset, message));
+                        return ControlFlow::Break(());
+                    }
+                }
+            } else {
+                *skipped += 1;
+            }
+            *count += 1;
+            ControlFlow::Continue(())
+        });
+        if let Some((offset, message)) = failed {
+            return Err(self.syntax(offset, message));
+        }
+        self.splitter
+            .skip_elements(next - at, end == End::AfterRecord);
+        Ok((next, end))
+    }
+
+    /// Passes bytes to the splitter, up to the next element that the scanner may be able to read.
+    fn split(&mut self, bytes: &[u8], sink: &mut impl FnMut(Entry)) -> Result<usize, LogFileError> {
+        let count = &mut self.count;
+        let pause = self.prefilter.is_some();
+        let outcome = self.splitter.push(bytes, pause, &mut |element, offset| {
+            let index = *count;
+            let entry = match element {
+                Element::TooLarge(size) => {
+                    Err(format!("it has {size} bytes; CloudTrail's limit is 256 KB"))
+                }
+                Element::Json(bytes) => parse_element(bytes, index)
+                    .map_err(|message| PushError::Json { offset, message })?,
+            };
+            *count += 1;
+            sink(entry.map_err(|reason| Unreadable {
+                index,
+                offset,
+                reason,
+            }));
+            Ok::<(), PushError>(())
+        });
+        outcome.map_err(|error| match error {
+            PushError::Split(error) => self.syntax(error.offset, error.message),
+            PushError::Json { offset, message } => self.syntax(offset, message),
+        })
+    }
+
+    /// Ends the file. Fails if the root object is incomplete or has no member `Records`.
+    pub(super) fn finish(&self) -> Result<(), LogFileError> {
+        self.splitter
+            .finish()
+            .map_err(|error| self.syntax(error.offset, error.message))
+    }
+
+    fn syntax(&self, offset: u64, message: String) -> LogFileError {
+        LogFileError::Syntax {
+            offset,
+            records: self.count,
+            message,
+        }
+    }
+}
+
+/// Whether the record must be parsed. It must if the scanner found no event source or no event name.
+#[inline(always)]
+fn is_relevant(prefilter: &mut Option<CachedPrefilter<'_>>, scanned: &ScannedRecord<'_>) -> bool {
+    match (prefilter, scanned.event_source, scanned.event_name) {
+        (Some(prefilter), Some(source), Some(name)) => {
+            prefilter.includes(source, name, scanned.bytes)
+        }
+        _ => true,
+    }
+}
+
+/// Parses one element. The inner error is the reason why it is not a record, the outer one a syntax error.
+fn parse_element(bytes: &[u8], index: u64) -> Result<Result<Record, String>, String> {
+    match json::parse(bytes) {
+        Ok(Value::Object(fields)) => Ok(match not_a_record(&fields) {
+            None => Ok(Record::new(index, fields)),
+            Some(found) => Err(format!("expected a CloudTrail record, {found}")),
+        }),
+        Ok(other) => Ok(Err(format!(
+            "expected a JSON object, found {}",
+            json::kind(&other)
+        ))),
+        Err(error) => Err(format!("record {index}: {error}")),
+    }
+}

@@ -48,7 +48,7 @@ fn over_file(
 
 #[divan::bench]
 fn split(bencher: Bencher<'_, '_>) {
-    static NONE: LazyLock<Relevance> = LazyLock::new(Prefilter::default);
+    static NONE: LazyLock<Prefilter> = LazyLock::new(Prefilter::default);
     over_file(bencher, || {
         LogFile::with_prefilter(DEFAULT_MAX_UNCOMPRESSED, &NONE)
     });

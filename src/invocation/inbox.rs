@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use cloudhsm_alerts_core::{
-    object::{ObjectRef, Skip},
-    record::Record,
-};
+use cloudhsm_alerts_core::object::{ObjectRef, Skip};
 use tracing::{error, info};
 
-use super::reading::Report;
+use super::{
+    items::{ObjectItem, RecordItem},
+    reading::Report,
+};
 use crate::{
     counts::Counts,
     failure::Failure,
@@ -52,24 +52,6 @@ struct Unpublished {
     reason: String,
     count: u64,
     event_ids: Vec<String>,
-}
-
-/// An object to read.
-pub(super) struct ObjectItem {
-    pub(super) object: ObjectRef,
-    /// The units that name it, each once.
-    pub(super) units: Vec<usize>,
-    /// Its number among the items of the payload.
-    pub(super) item: usize,
-}
-
-/// A record that the payload contains.
-pub(super) struct RecordItem {
-    pub(super) record: Record,
-    /// The ID of the event that contains it.
-    pub(super) event_id: String,
-    pub(super) unit: usize,
-    pub(super) item: usize,
 }
 
 impl Inbox {

@@ -10,6 +10,7 @@
 
 mod grouping;
 mod inbox;
+mod items;
 mod pending;
 mod publishing;
 mod queue;

@@ -21,7 +21,7 @@ use futures_util::{
 use jiff::civil::Date;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::{inbox::ObjectItem, pending::Bases, queue::Found};
+use super::{items::ObjectItem, pending::Bases, queue::Found};
 use crate::{failure::Failure, panics, s3, settings::Settings, timing::Deadline};
 
 /// Objects that are read at a time. Each takes a window of 256 KiB, at the most one record of 1 MiB, and the

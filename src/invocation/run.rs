@@ -7,7 +7,8 @@ use serde_json::Value;
 use tracing::{error, info};
 
 use super::{
-    inbox::{Inbox, RecordItem},
+    inbox::Inbox,
+    items::RecordItem,
     pending::Bases,
     publishing::Publishing,
     queue::{Found, Queue},

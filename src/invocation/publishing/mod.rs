@@ -18,6 +18,7 @@ use cloudhsm_alerts_core::{
     alert::{
         Alert,
         compose::{self, Delivery},
+        message::Message,
         summary,
     },
     call_id::CallId,
@@ -29,8 +30,9 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::info;
 
 use self::{
-    backfill::Age,
+    backfill::{Age, Backfill},
     ending::{ClaimEnding, Ending},
+    paging::take_pages,
     topic::CircuitBreaker,
 };
 pub(super) use topic::Slot;
@@ -68,8 +70,7 @@ pub(super) struct Publishing<'a> {
     instance: &'a Instance,
     pub(super) state: &'a mut State,
     pub(super) deadline: Deadline,
-    /// The job of S3 Batch Operations that the invocation belongs to; otherwise the default, which is live.
-    job: Job,
+    backfill: Backfill,
     topic: CircuitBreaker,
     /// How many alerts may still have a message of their own.
     singles_left: usize,
@@ -81,8 +82,6 @@ pub(super) struct Publishing<'a> {
     held: Vec<QueuedCall>,
     /// Calls that were alerted but are not marked as sent, because the table failed.
     unmarked: Vec<CallId>,
-    /// Whether the job has published all its messages about old calls.
-    job_limit_is_reached: bool,
 }
 
 /// What is known of a claimed call.
@@ -112,11 +111,10 @@ impl<'a> Publishing<'a> {
             claimed: HashMap::new(),
             held: Vec::new(),
             unmarked: Vec::new(),
-            job_limit_is_reached: false,
+            backfill: Backfill::new(job),
             instance,
             state,
             deadline,
-            job,
         }
     }
 
@@ -132,17 +130,18 @@ impl<'a> Publishing<'a> {
         all_is_read: bool,
         inbox: &mut Inbox,
     ) {
-        if self.job.mode == BatchMode::DryRun {
+        if self.backfill.job.mode == BatchMode::DryRun {
             for call in calls {
                 self.end_unclaimed(call, &Ending::OnlyCounted, inbox);
             }
             return;
         }
+        let now = self.instance.clock.now();
         let mut batch = Vec::new();
         let (mut batch_calls, mut batch_bytes) = (0, 0);
         // The first batch holds the alerts with messages of their own, so that the first message waits for few claims.
         let mut max_alerts = self.singles_left.clamp(1, BATCH_ALERTS);
-        for group in groups(calls, |time| self.is_old(time)) {
+        for group in groups(calls, |time| self.backfill.is_old(time, now)) {
             let (calls, bytes) = (group.0.len(), group.first().call.size());
             let is_full = batch.len() == max_alerts
                 || batch_calls + calls > BATCH_CALLS
@@ -174,7 +173,10 @@ impl<'a> Publishing<'a> {
             return;
         }
         let alerts = self.claim_batch(batch, inbox).await;
-        let (recent, old) = self.by_age(alerts);
+        let now = self.instance.clock.now();
+        let (old, recent): (Vec<Alert>, Vec<Alert>) = alerts
+            .into_iter()
+            .partition(|alert| self.backfill.is_old(alert.time, now));
         let (mut singles, mut rest) = (Vec::new(), Vec::new());
         for alert in recent {
             if singles.len() < self.singles_left && self.may_be_single(&alert, all_is_read) {
@@ -213,6 +215,25 @@ impl<'a> Publishing<'a> {
         summarized.extend(rest);
         self.publish_summaries(summarized, Age::Recent, inbox).await;
         self.publish_summaries(old, Age::Old, inbox).await;
+    }
+
+    /// Waits for the next slot to publish, at most `patience`.
+    pub(super) async fn wait_for_slot(&mut self, patience: Duration) -> Slot {
+        topic::wait_for_slot(self.instance, self.state, self.deadline, patience).await
+    }
+
+    /// Publishes a message, unless the topic has failed too often.
+    pub(super) async fn send(
+        &mut self,
+        message: &Message,
+        inbox: &mut Inbox,
+    ) -> Result<(), PublishError> {
+        let sent = self
+            .topic
+            .send(&self.state.publisher, self.deadline, message)
+            .await;
+        inbox.measures.messages += u64::from(sent.is_ok());
+        sent
     }
 
     /// Whether an alert may have a message of its own. While more is to be read, only critical calls that succeeded
@@ -300,7 +321,7 @@ impl<'a> Publishing<'a> {
         // A stack with the most severe on top.
         groups.reverse();
         while let Some(alerts) = groups.pop() {
-            if age == Age::Old && !self.take_job_message().await {
+            if age == Age::Old && !self.backfill.take_message(self.state, self.deadline).await {
                 self.end(&calls_of(&alerts), &Ending::OnlyCounted, inbox)
                     .await;
                 continue;
@@ -357,7 +378,7 @@ impl<'a> Publishing<'a> {
         inbox: &mut Inbox,
     ) -> Result<(), Ending> {
         let (delivery, pages) = match age {
-            Age::Recent => self.take_pages(alerts).await,
+            Age::Recent => take_pages(&mut self.state.ledger, self.deadline, alerts).await,
             Age::Old => (Delivery::Backfill, Vec::new()),
         };
         let sent = match panics::catch(|| compose::message(alerts, delivery)) {
@@ -367,7 +388,9 @@ impl<'a> Publishing<'a> {
             Err(message) => Err(Ending::Panicked(message)),
         };
         if sent.is_err() {
-            self.release_pages(pages).await;
+            self.deadline
+                .response(self.state.ledger.release_pages(pages))
+                .await;
         }
         sent
     }
@@ -494,13 +517,25 @@ impl<'a> Publishing<'a> {
             duplicates,
             ..
         } = queued;
-        ending.record(&call.call_id, &units, duplicates, self.job.mode, inbox);
+        ending.record(
+            &call.call_id,
+            &units,
+            duplicates,
+            self.backfill.job.mode,
+            inbox,
+        );
     }
 
     /// Counts a claimed call, which has ended.
     fn record(&mut self, call: &CallId, ending: &Ending, inbox: &mut Inbox) {
         if let Some(ticket) = self.claimed.remove(call) {
-            ending.record(call, &ticket.units, ticket.duplicates, self.job.mode, inbox);
+            ending.record(
+                call,
+                &ticket.units,
+                ticket.duplicates,
+                self.backfill.job.mode,
+                inbox,
+            );
         }
     }
 

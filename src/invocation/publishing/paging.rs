@@ -12,7 +12,7 @@ use cloudhsm_alerts_core::{
     text::hex,
 };
 
-use super::Publishing;
+use crate::{ledger::Ledger, timing::Deadline};
 
 /// The kind of refused call that pages once an hour: by whom (all sessions of a role are one caller), what, and how
 /// severe.
@@ -29,32 +29,26 @@ fn kind(alert: &Alert) -> String {
     hex(&hash.finish())
 }
 
-impl Publishing<'_> {
-    /// Whether a message about these alerts is to page, and the pages it takes for that.
-    pub(super) async fn take_pages(&mut self, alerts: &[Alert]) -> (Delivery, Vec<String>) {
-        if alerts.iter().any(|alert| alert.outcome == Outcome::Success) {
-            return (Delivery::Page, Vec::new());
-        }
-        let mut kinds: Vec<String> = alerts.iter().map(kind).collect();
-        kinds.sort();
-        kinds.dedup();
-        let taken = self
-            .deadline
-            .response(self.state.ledger.take_pages(kinds))
-            .await
-            .unwrap_or_default();
-        let delivery = if taken.is_empty() {
-            Delivery::NoPage
-        } else {
-            Delivery::Page
-        };
-        (delivery, taken)
+/// Whether a message about these alerts is to page, and the pages it takes for that.
+pub(super) async fn take_pages(
+    ledger: &mut Ledger,
+    deadline: Deadline,
+    alerts: &[Alert],
+) -> (Delivery, Vec<String>) {
+    if alerts.iter().any(|alert| alert.outcome == Outcome::Success) {
+        return (Delivery::Page, Vec::new());
     }
-
-    /// Gives pages back, because their message was not published.
-    pub(super) async fn release_pages(&mut self, taken: Vec<String>) {
-        self.deadline
-            .response(self.state.ledger.release_pages(taken))
-            .await;
-    }
+    let mut kinds: Vec<String> = alerts.iter().map(kind).collect();
+    kinds.sort();
+    kinds.dedup();
+    let taken = deadline
+        .response(ledger.take_pages(kinds))
+        .await
+        .unwrap_or_default();
+    let delivery = if taken.is_empty() {
+        Delivery::NoPage
+    } else {
+        Delivery::Page
+    };
+    (delivery, taken)
 }

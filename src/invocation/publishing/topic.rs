@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use cloudhsm_alerts_core::alert::message::Message;
 
-use super::Publishing;
-use crate::{clock::later, invocation::inbox::Inbox, ledger::Turn, sns::PublishError};
+use crate::{
+    clock::later,
+    instance::{Instance, State},
+    ledger::Turn,
+    sns::{PublishError, Publisher},
+    timing::Deadline,
+};
 
 /// After this many messages in a row that failed for a temporary reason, no more are tried.
 const MAX_FAILURES_IN_A_ROW: u32 = 3;
@@ -51,59 +56,61 @@ pub(in crate::invocation) enum Slot {
     OutOfTime,
 }
 
-impl Publishing<'_> {
-    /// Waits for the next slot to publish, at most `patience` (`Duration::MAX`: as long as there is time). All
-    /// instances share the slots where there is a table.
-    pub(in crate::invocation) async fn wait_for_slot(&mut self, patience: Duration) -> Slot {
-        if self.deadline.publishing_is_over() {
-            return Slot::OutOfTime;
-        }
-        let instance = self.instance;
-        let limit = self.deadline.left_to_publish(patience.min(LONGEST_WAIT));
-        let latest = later(instance.clock.now(), limit);
-        let turn = self
-            .deadline
-            .response(self.state.ledger.turn(
-                &instance.settings.topic.arn,
-                instance.timing.interval,
-                latest,
-            ))
-            .await;
-        match turn {
-            Some(Some(Turn::At(time))) => {
-                let wait = time.duration_since(instance.clock.now());
-                tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
-            }
-            Some(Some(Turn::TooLate)) if patience == Duration::MAX => return Slot::OutOfTime,
-            Some(Some(Turn::TooLate)) => return Slot::Crowded,
-            // No table, or none that responds: this instance paces itself.
-            Some(None) => {}
-            None => return Slot::OutOfTime,
-        }
-        self.state.publisher.wait().await;
-        Slot::Now
+/// Waits for the next slot to publish, at most `patience` (`Duration::MAX`: as long as there is time). All instances
+/// share the slots where there is a table.
+pub(super) async fn wait_for_slot(
+    instance: &Instance,
+    state: &mut State,
+    deadline: Deadline,
+    patience: Duration,
+) -> Slot {
+    if deadline.publishing_is_over() {
+        return Slot::OutOfTime;
     }
+    let limit = deadline.left_to_publish(patience.min(LONGEST_WAIT));
+    let latest = later(instance.clock.now(), limit);
+    let turn = deadline
+        .response(state.ledger.turn(
+            &instance.settings.topic.arn,
+            instance.timing.interval,
+            latest,
+        ))
+        .await;
+    match turn {
+        Some(Some(Turn::At(time))) => {
+            let wait = time.duration_since(instance.clock.now());
+            tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
+        }
+        Some(Some(Turn::TooLate)) if patience == Duration::MAX => return Slot::OutOfTime,
+        Some(Some(Turn::TooLate)) => return Slot::Crowded,
+        // No table, or none that responds: this instance paces itself.
+        Some(None) => {}
+        None => return Slot::OutOfTime,
+    }
+    state.publisher.wait().await;
+    Slot::Now
+}
 
+impl CircuitBreaker {
     /// Publishes a message, unless the circuit breaker is open.
-    pub(in crate::invocation) async fn send(
+    pub(super) async fn send(
         &mut self,
+        publisher: &Publisher,
+        deadline: Deadline,
         message: &Message,
-        inbox: &mut Inbox,
     ) -> Result<(), PublishError> {
-        if let Some(error) = self.topic.error() {
+        if let Some(error) = self.error() {
             return Err(error.clone());
         }
-        let sent = self
-            .deadline
-            .response(self.state.publisher.publish(message))
+        let sent = deadline
+            .response(publisher.publish(message))
             .await
             .unwrap_or_else(|| {
                 Err(PublishError::Unavailable(
                     "no response before the end of the invocation".into(),
                 ))
             });
-        self.topic.record(&sent);
-        inbox.measures.messages += u64::from(sent.is_ok());
+        self.record(&sent);
         sent
     }
 }

@@ -1,8 +1,8 @@
 //! The source of additional rules: `RULES_URI`, a folder or a prefix in S3.
 //!
-//! The rules in use are one value that changes as a whole. A set with a broken file, or one that cannot be read, is
-//! never used: the previous set stays, and the caller gets the error. Changes are looked for after an invocation's
-//! alerts are published, at most once a minute, so that no alert waits for it.
+//! The rules in use are replaced as a whole. If one file is broken, or the files cannot be read, the previous set stays
+//! in use and the caller gets the error. The files are checked for changes at most once a minute, after the alerts of
+//! an invocation were published, so that no alert waits for it.
 
 mod bucket;
 mod folder;
@@ -32,25 +32,25 @@ use cloudhsm_alerts_core::{
 
 /// The shortest time between two refreshes.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Timeout of a refresh; the next one tries again.
+/// Timeout of a refresh. The next one tries again.
 const TIMEOUT: Duration = Duration::from_secs(8);
-/// Most files of one set. SigmaHQ has a hundred for CloudTrail.
+/// Maximum number of files in one set. SigmaHQ has about a hundred for CloudTrail.
 const MAX_FILES: usize = 2000;
-/// Largest file, in bytes.
-const MAX_FILE: u64 = 1024 * 1024;
-/// Most problems of one set that are reported; the rest is counted.
+/// Maximum size of a file, in bytes.
+const MAX_FILE_SIZE: u64 = 1024 * 1024;
+/// Maximum number of problems that are reported. The others are counted.
 const MAX_REPORTED: usize = 5;
 
 /// The value of `RULES_URI`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RulesUri {
-    /// A folder of this machine (in Lambda, of the package or a layer), with all below it.
+    /// A folder with its subfolders; in Lambda, of the deployment package or a layer.
     Folder(PathBuf),
     /// Objects whose keys begin with a prefix.
     Bucket {
         /// Name of the bucket.
         bucket: String,
-        /// The prefix, perhaps empty. It ends with a slash unless it is empty, so that it means a folder.
+        /// The prefix. It is empty, ends with a slash, or is the key of one rule file.
         prefix: String,
     },
 }
@@ -105,9 +105,9 @@ impl fmt::Display for RulesUri {
 pub struct ReadError {
     /// The folder, file or object.
     pub at: String,
-    /// What was found, and what was expected.
+    /// What was found and what was expected.
     pub message: String,
-    /// Whether a retry may succeed although nobody fixes anything.
+    /// Whether a retry can succeed without any fix.
     pub is_temporary: bool,
 }
 
@@ -138,12 +138,12 @@ impl RuleLoadError {
         }
     }
 
-    /// Whether a retry may succeed although nobody fixes anything.
+    /// Whether a retry can succeed without any fix.
     pub fn is_temporary(&self) -> bool {
         matches!(self, RuleLoadError::Unreadable(error) if error.is_temporary)
     }
 
-    /// One line for each file and what is wrong with it.
+    /// One line for each problem.
     pub fn lines(&self) -> Vec<String> {
         match self {
             RuleLoadError::Unreadable(error) => vec![error.to_string()],
@@ -162,13 +162,13 @@ impl RuleLoadError {
     }
 }
 
-/// Identifies a version of a file: an object's ETag, or a file's time and size.
-type Stamp = String;
+/// The version of a file: an object's ETag, or a file's modification time and size.
+type Version = String;
 
-/// Rule files by name, each with its stamp.
-type Files = BTreeMap<String, (Stamp, RuleFile)>;
+/// Rule files by path or key, each with its version.
+type Files = BTreeMap<String, (Version, RuleFile)>;
 
-/// The rules in use, and the source of others.
+/// The rules in use, and the source of additional ones.
 #[derive(Debug)]
 pub struct RuleSource {
     uri: Option<RulesUri>,
@@ -176,19 +176,19 @@ pub struct RuleSource {
     client: Client,
     interval: Duration,
     builtin: Builtin,
-    /// The rules that replaced the built-in ones.
+    /// The built-in rules together with those of `uri`; `None`: the built-in rules alone are in use.
     current: RwLock<Option<Arc<RuleSet>>>,
-    seen: Mutex<Seen>,
+    last_refresh: Mutex<LastRefresh>,
 }
 
-/// The built-in rules, loaded on another thread while the clients are made and the first invocation is awaited. The
-/// first use waits until they are loaded.
+/// The built-in rules. A thread loads them while the clients are made and before the first invocation arrives. The
+/// first use waits for it.
 type Builtin = LazyLock<Arc<RuleSet>, Box<dyn FnOnce() -> Arc<RuleSet> + Send>>;
 
 fn builtin(watched: &Watched) -> Builtin {
     let watched = watched.clone();
     let load = move || RuleSet::builtin(&watched);
-    // If no thread can be started, they are loaded on first use.
+    // If the thread cannot be started, they are loaded on first use.
     let thread = thread::Builder::new().spawn(load.clone());
     LazyLock::new(Box::new(move || {
         let rules = thread
@@ -197,7 +197,7 @@ fn builtin(watched: &Watched) -> Builtin {
             .unwrap_or_else(load);
         match rules {
             Ok(rules) => Arc::new(rules),
-            // The tests compile the same rules, and the names of watched things are escaped in them.
+            // Not reached: the tests compile these rules, and the names of watched resources are escaped in them.
             Err(problems) => panic!("a built-in rule is malformed: {problems:?}"),
         }
     }))
@@ -205,16 +205,16 @@ fn builtin(watched: &Watched) -> Builtin {
 
 /// The result of the last refresh.
 #[derive(Debug, Default)]
-struct Seen {
+struct LastRefresh {
     at: Option<Instant>,
+    /// The files that were read last.
     files: Files,
-    /// Why these files are not in use.
+    /// Why these files are not in use, or could not be read again.
     error: Option<RuleLoadError>,
 }
 
 impl RuleSource {
-    /// The built-in rules, with the source of more. Nothing has been read yet, and the built-in rules are still being
-    /// loaded.
+    /// The built-in rules, and a source of more, from which nothing has been read yet.
     pub fn new(uri: Option<RulesUri>, watched: Watched, client: Client) -> RuleSource {
         RuleSource {
             uri,
@@ -223,11 +223,11 @@ impl RuleSource {
             client,
             interval: INTERVAL,
             current: RwLock::new(None),
-            seen: Mutex::new(Seen::default()),
+            last_refresh: Mutex::new(LastRefresh::default()),
         }
     }
 
-    /// Rules that exist already, without a source of more.
+    /// These rules only, without a source of more.
     pub fn fixed(rules: Arc<RuleSet>, client: Client) -> RuleSource {
         RuleSource {
             uri: None,
@@ -236,18 +236,18 @@ impl RuleSource {
             client,
             interval: INTERVAL,
             current: RwLock::new(None),
-            seen: Mutex::new(Seen::default()),
+            last_refresh: Mutex::new(LastRefresh::default()),
         }
     }
 
-    /// The same source with another shortest time between two refreshes.
+    /// Sets the shortest time between two refreshes.
     #[must_use]
     pub fn refreshed_every(mut self, interval: Duration) -> RuleSource {
         self.interval = interval;
         self
     }
 
-    /// Where more rules come from.
+    /// The value of `RULES_URI`.
     pub fn uri(&self) -> Option<&RulesUri> {
         self.uri.as_ref()
     }
@@ -258,19 +258,20 @@ impl RuleSource {
         Arc::clone(current.as_ref().unwrap_or_else(|| &self.builtin))
     }
 
-    /// Loads changed rules, unless that was done within the last minute, and uses them as a whole.
+    /// Checks the files for changes, unless that was done within the last minute, and loads them if they have changed.
     ///
     /// # Errors
-    /// Why the files cannot be used; the previous rules stay in use. The error is repeated until it is fixed.
+    /// The files cannot be read, or not used. The previous rules stay in use, and each refresh returns the error until
+    /// it is fixed.
     pub async fn refresh(&self) -> Result<Refresh, RuleLoadError> {
         let Some(uri) = &self.uri else {
             return Ok(Refresh::NotDue);
         };
-        let mut seen = self.seen.lock().await;
-        if seen.at.is_some_and(|at| at.elapsed() < self.interval) {
+        let mut last = self.last_refresh.lock().await;
+        if last.at.is_some_and(|at| at.elapsed() < self.interval) {
             return Ok(Refresh::NotDue);
         }
-        let found = timeout(TIMEOUT, self.read(uri, &seen.files))
+        let found = timeout(TIMEOUT, self.read(uri, &last.files))
             .await
             .unwrap_or_else(|_| {
                 Err(ReadError {
@@ -279,30 +280,30 @@ impl RuleSource {
                     is_temporary: true,
                 })
             });
-        seen.at = Some(clock::instant());
+        last.at = Some(clock::instant());
         let files = match found {
             Ok(files) => files,
             Err(error) => {
-                // The next refresh reads everything again.
-                seen.error = Some(RuleLoadError::Unreadable(error.clone()));
+                // Makes the next refresh compile the files again, even if they have not changed.
+                last.error = Some(RuleLoadError::Unreadable(error.clone()));
                 return Err(RuleLoadError::Unreadable(error));
             }
         };
-        let is_known = stamps(&files).eq(stamps(&seen.files));
-        if is_known && !matches!(seen.error, Some(RuleLoadError::Unreadable(_))) {
-            return seen.error.clone().map_or(Ok(Refresh::InUse), Err);
+        let is_unchanged = versions(&files).eq(versions(&last.files));
+        if is_unchanged && !matches!(last.error, Some(RuleLoadError::Unreadable(_))) {
+            return last.error.clone().map_or(Ok(Refresh::InUse), Err);
         }
-        let texts: Vec<RuleFile> = files.values().map(|(_, file)| file.clone()).collect();
-        seen.files = files;
-        match RuleSet::with(&texts, &self.watched) {
+        let rule_files: Vec<RuleFile> = files.values().map(|(_, file)| file.clone()).collect();
+        last.files = files;
+        match RuleSet::with(&rule_files, &self.watched) {
             Ok(set) => {
-                tracing::info!(uri = %uri, files = texts.len(), rules = set.len(), filters = set.filters().len(), "rules loaded");
-                seen.error = None;
+                tracing::info!(uri = %uri, files = rule_files.len(), rules = set.len(), filters = set.filters().len(), "rules loaded");
+                last.error = None;
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(set));
                 Ok(Refresh::InUse)
             }
             Err(problems) => {
-                seen.error = Some(RuleLoadError::Broken(problems.clone()));
+                last.error = Some(RuleLoadError::Broken(problems.clone()));
                 Err(RuleLoadError::Broken(problems))
             }
         }
@@ -318,10 +319,10 @@ impl RuleSource {
     }
 }
 
-/// The rule files of one place, read once: for the command line.
+/// Reads the rule files of a folder or prefix once, for the command line.
 ///
 /// # Errors
-/// The place cannot be read.
+/// The files cannot be read.
 pub async fn files(uri: &RulesUri, client: &Client) -> Result<Vec<RuleFile>, ReadError> {
     let files = match uri {
         RulesUri::Folder(path) => folder::read(path, &Files::new())?,
@@ -332,22 +333,22 @@ pub async fn files(uri: &RulesUri, client: &Client) -> Result<Vec<RuleFile>, Rea
     Ok(files.into_values().map(|(_, file)| file).collect())
 }
 
-fn stamps(files: &Files) -> impl Iterator<Item = (&String, &Stamp)> {
-    files.iter().map(|(name, (stamp, _))| (name, stamp))
+fn versions(files: &Files) -> impl Iterator<Item = (&String, &Version)> {
+    files.iter().map(|(name, (version, _))| (name, version))
 }
 
-/// Whether a name is that of a rule file. Others (a README, a LICENSE) may stand beside them.
+/// Whether a file with this name is a rule file. Other files (a README, a LICENSE) are ignored.
 fn is_rule_file(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     lower.ends_with(".yml") || lower.ends_with(".yaml")
 }
 
-/// Refuses more, or larger files than a rule set has.
-fn within_limits(at: &str, count: usize, bytes: u64) -> Result<(), ReadError> {
+/// Checks the number of files and the size of one file.
+fn check_limits(at: &str, count: usize, bytes: u64) -> Result<(), ReadError> {
     let message = if count > MAX_FILES {
-        format!("has more than {MAX_FILES} rule files; name a folder that holds rules only")
-    } else if bytes > MAX_FILE {
-        format!("is larger than {MAX_FILE} bytes, which no rule file is")
+        format!("expected at most {MAX_FILES} rule files, found more; use a folder with rules only")
+    } else if bytes > MAX_FILE_SIZE {
+        format!("expected a rule file of at most {MAX_FILE_SIZE} bytes, found a larger file")
     } else {
         return Ok(());
     };
@@ -358,11 +359,11 @@ fn within_limits(at: &str, count: usize, bytes: u64) -> Result<(), ReadError> {
     })
 }
 
-/// The text of a file. Bytes that are no UTF-8 are marked, and the file is refused for the mark with its line
-/// when its rules are read: one broken file must not keep the others from being looked at.
-fn text(at: &str, bytes: &[u8]) -> RuleFile {
+/// A rule file. Bytes that are not UTF-8 become U+FFFD. Compiling the rules reports the line of that character, and at
+/// the same time the problems of all other files.
+fn rule_file(name: &str, bytes: &[u8]) -> RuleFile {
     RuleFile {
-        name: at.to_owned(),
+        name: name.to_owned(),
         text: String::from_utf8_lossy(bytes).into_owned(),
     }
 }
@@ -372,7 +373,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn values_of_rules_uri() {
         let bucket = |prefix: &str| {
             Ok(RulesUri::Bucket {
                 bucket: "b".into(),

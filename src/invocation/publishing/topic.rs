@@ -5,9 +5,9 @@ use std::time::Duration;
 use cloudhsm_alerts_core::alert::message::Message;
 
 use super::Publishing;
-use crate::{clock::later, invocation::inbox::Inbox, ledger::Turn, sns::PublishError};
+use crate::{clock::later, invocation::inbox::Inbox, ledger::SharedSlot, sns::PublishError};
 
-/// After this many messages in a row that failed for a temporary reason, no more are tried.
+/// After this many temporary failures in a row, no more messages are tried.
 const MAX_FAILURES_IN_A_ROW: u32 = 3;
 /// The longest wait for a slot.
 const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
@@ -52,8 +52,8 @@ pub(in crate::invocation) enum Slot {
 }
 
 impl Publishing<'_> {
-    /// Waits for the next slot to publish, at most `patience` (`Duration::MAX`: as long as there is time). All
-    /// instances share the slots where there is a table.
+    /// Waits for the next slot to publish, at most `patience` (`Duration::MAX`: as long as there is time). With a
+    /// table, all instances share the slots.
     pub(in crate::invocation) async fn wait_for_slot(&mut self, patience: Duration) -> Slot {
         if self.deadline.publishing_is_over() {
             return Slot::OutOfTime;
@@ -61,21 +61,21 @@ impl Publishing<'_> {
         let instance = self.instance;
         let limit = self.deadline.left_to_publish(patience.min(LONGEST_WAIT));
         let latest = later(instance.clock.now(), limit);
-        let turn = self
+        let slot = self
             .deadline
-            .response(self.state.ledger.turn(
+            .response(self.state.ledger.take_slot(
                 &instance.settings.topic.arn,
                 instance.timing.interval,
                 latest,
             ))
             .await;
-        match turn {
-            Some(Some(Turn::At(time))) => {
+        match slot {
+            Some(Some(SharedSlot::At(time))) => {
                 let wait = time.duration_since(instance.clock.now());
                 tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
             }
-            Some(Some(Turn::TooLate)) if patience == Duration::MAX => return Slot::OutOfTime,
-            Some(Some(Turn::TooLate)) => return Slot::Crowded,
+            Some(Some(SharedSlot::TooLate)) if patience == Duration::MAX => return Slot::OutOfTime,
+            Some(Some(SharedSlot::TooLate)) => return Slot::Crowded,
             // No table, or none that responds: this instance paces itself.
             Some(None) => {}
             None => return Slot::OutOfTime,

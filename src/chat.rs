@@ -1,9 +1,8 @@
-//! The chat function: the same program, if `CHAT_TOPIC_ARN` is set.
+//! The chat function: what the program `bootstrap` does if `CHAT_TOPIC_ARN` is set.
 //!
-//! Amazon Q Developer in chat applications shows only messages in its own format. So the chat function is subscribed
-//! to the alert topic, gets each alert as a finding, and publishes it in that format to another topic, which the
-//! channels show. It is separate from the function that reads log files, so a failure here affects neither e-mail nor
-//! SMS.
+//! Amazon Q Developer in chat applications shows only messages in its own format. The chat function is subscribed to
+//! the alert topic, receives each alert as an OCSF finding, and publishes it in that format to the topic of the chat
+//! channels. It is separate from the function that reads log files, so a failure here affects neither e-mail nor SMS.
 //!
 //! Source: Amazon Q Developer in chat applications Administrator Guide, "Custom notifications".
 
@@ -23,12 +22,14 @@ use cloudhsm_alerts_core::{
     text::one_line,
 };
 
-/// Longest title and description, in characters; chat programs truncate longer ones.
+/// Maximum length of a title, in characters. Chat programs truncate longer ones.
 const MAX_TITLE: usize = 200;
+/// Maximum length of a description, in characters.
 const MAX_DESCRIPTION: usize = 2000;
-/// Most characters of the response. That of every built-in rule fits; a longer one is in the e-mail.
+/// Maximum length of the response, in characters. The responses of all built-in rules are shorter.
 const MAX_STEPS: usize = 4000;
-const MORE: &str = "There is more to do: see the e-mail.";
+/// The last step if the response is longer than [`MAX_STEPS`].
+const MORE_STEPS: &str = "There are more steps: see the e-mail.";
 
 /// The chat function.
 #[derive(Debug)]
@@ -44,10 +45,11 @@ impl Chat {
         }
     }
 
-    /// Handles one invocation by SNS: publishes each of its messages in the channels' format.
+    /// Handles one invocation by SNS: publishes each of its messages in the format for chat channels.
     ///
     /// # Errors
-    /// The payload is not an SNS event with findings, or a message could not be published. All others were published.
+    /// The payload is not an SNS event with findings, or a message could not be published. All other messages were
+    /// published.
     pub async fn handle_text(&self, payload: &str) -> Result<Value, Failed> {
         let mut published = 0_u64;
         let mut failures = Vec::new();
@@ -60,7 +62,7 @@ impl Chat {
                     continue;
                 }
             };
-            let event_id = one_line(text(&finding, "/finding_info/uid"), 256);
+            let event_id = one_line(str_at(&finding, "/finding_info/uid"), 256);
             publisher.wait().await;
             match publisher.publish(&message(&finding)).await {
                 Ok(()) => {
@@ -80,14 +82,14 @@ impl Chat {
     }
 }
 
-/// The findings in an event of SNS's.
+/// The findings in an SNS event; an error for each record without one.
 fn findings(payload: &str) -> Vec<Result<Value, PayloadError>> {
     let bad = |at: String, found: String, expected: &str| PayloadError {
         is_untrusted: false,
         at,
         message: format!("expected {expected}, found {found}"),
     };
-    let event = "SNS's event with alerts of the alert topic";
+    let event = "an SNS event with alerts of the alert topic";
     let payload = match json::parse(payload.as_bytes()) {
         Ok(payload) => payload,
         Err(error) => return vec![Err(bad("payload".into(), error.to_string(), event))],
@@ -116,29 +118,30 @@ fn findings(payload: &str) -> Vec<Result<Value, PayloadError>> {
         .collect()
 }
 
-fn text<'v>(finding: &'v Value, path: &str) -> &'v str {
+/// The string at a JSON pointer; empty if there is none.
+fn str_at<'v>(finding: &'v Value, path: &str) -> &'v str {
     finding
         .pointer(path)
         .and_then(Value::as_str)
         .unwrap_or_default()
 }
 
-/// The message that Amazon Q Developer shows.
+/// The message in the format of Amazon Q Developer.
 fn message(finding: &Value) -> Message {
-    let is_past = finding
+    let is_backfill = finding
         .pointer("/metadata/labels")
         .and_then(Value::as_array)
         .is_some_and(|labels| labels.iter().any(|label| label == "backfill"));
     let title = format!(
         "{}{}: {}",
-        if is_past { "BACKFILL " } else { "" },
-        text(finding, "/severity").to_uppercase(),
-        text(finding, "/finding_info/title"),
+        if is_backfill { "BACKFILL " } else { "" },
+        str_at(finding, "/severity").to_uppercase(),
+        str_at(finding, "/finding_info/title"),
     );
     let title = plain(&title, MAX_TITLE);
-    let steps = steps(text(finding, "/remediation/desc"));
-    let account = match text(finding, "/cloud/account/name") {
-        "" => text(finding, "/cloud/account/uid"),
+    let steps = steps(str_at(finding, "/remediation/desc"));
+    let account = match str_at(finding, "/cloud/account/name") {
+        "" => str_at(finding, "/cloud/account/uid"),
         name => name,
     };
     let notification = json!({
@@ -147,18 +150,18 @@ fn message(finding: &Value) -> Message {
         "content": {
             "textType": "client-markdown",
             "title": title,
-            "description": plain(text(finding, "/finding_info/desc"), MAX_DESCRIPTION),
+            "description": plain(str_at(finding, "/finding_info/desc"), MAX_DESCRIPTION),
             "nextSteps": steps,
             "keywords": [
-                plain(text(finding, "/severity"), 40),
+                plain(str_at(finding, "/severity"), 40),
                 plain(account, 100),
-                plain(text(finding, "/cloud/region"), 40),
+                plain(str_at(finding, "/cloud/region"), 40),
             ],
         },
         "metadata": {
             "summary": title,
             "eventType": "cloudhsm-alerts",
-            "additionalContext": {"event_id": plain(text(finding, "/finding_info/uid"), 256)},
+            "additionalContext": {"event_id": plain(str_at(finding, "/finding_info/uid"), 256)},
         },
     });
     let parts = Parts {
@@ -171,7 +174,7 @@ fn message(finding: &Value) -> Message {
     Message::compose(parts, None)
 }
 
-/// The response, line by line. No line is truncated, because half a command is another command.
+/// The response, line by line. Lines are left out, but never truncated: part of a command is another command.
 fn steps(text: &str) -> Vec<String> {
     let mut steps = Vec::new();
     let mut length = 0;
@@ -179,7 +182,7 @@ fn steps(text: &str) -> Vec<String> {
         let step = step(line);
         length += step.chars().count();
         if length > MAX_STEPS {
-            steps.push(MORE.to_owned());
+            steps.push(MORE_STEPS.to_owned());
             break;
         }
         steps.push(step);
@@ -187,8 +190,8 @@ fn steps(text: &str) -> Vec<String> {
     steps
 }
 
-/// A line of the response. Commands, which are indented by four spaces, become code, so that they can be pasted: they
-/// are the rule's, and the record's values in them are safe for a shell and for markup.
+/// A line of the response as Markdown. Commands are indented by four spaces. They become code and are not escaped, so
+/// that they can be pasted: rules write them, and values from records in them are safe for a shell and for Markdown.
 fn step(line: &str) -> String {
     match line.strip_prefix("    ") {
         Some(command) if command.contains('`') => format!("```{}```", command.trim()),
@@ -197,8 +200,8 @@ fn step(line: &str) -> String {
     }
 }
 
-/// Text on one line without mentions (`<!channel>`), links (`[text](address)`, `<address>`) and ends of code: the
-/// caller chose some of it.
+/// Text on one line, without mentions (`<!channel>`), links (`[text](address)`, `<address>`) and code: it can contain
+/// text that the caller chose.
 fn plain(text: &str, limit: usize) -> String {
     one_line(text, limit)
         .chars()
@@ -208,7 +211,7 @@ fn plain(text: &str, limit: usize) -> String {
             '[' => '(',
             ']' => ')',
             '`' => '\'',
-            // An at sign before a word is a mention.
+            // `@name` is a mention.
             '@' => '\u{ff20}',
             c => c,
         })
@@ -224,13 +227,13 @@ mod tests {
         rules::{RuleSet, watched::Watched},
     };
 
-    fn shown(finding: &Value) -> Value {
+    fn notification(finding: &Value) -> Value {
         let body: Value = serde_json::from_str(&message(finding).body).unwrap();
         serde_json::from_str(body["default"].as_str().unwrap()).unwrap()
     }
 
     #[test]
-    fn a_finding_becomes_what_the_channels_show() {
+    fn a_finding_becomes_a_custom_notification() {
         let finding = json!({
             "severity": "Critical",
             "finding_info": {"uid": "e1", "title": "CloudHSM backup deleted", "desc": "Role x called DeleteBackup."},
@@ -238,7 +241,7 @@ mod tests {
             "cloud": {"account": {"uid": "111122223333", "name": "prod"}, "region": "us-west-2"},
         });
         assert_eq!(
-            shown(&finding),
+            notification(&finding),
             json!({
                 "version": "1.0",
                 "source": "custom",
@@ -263,27 +266,27 @@ mod tests {
     }
 
     #[test]
-    fn what_an_attacker_writes_neither_calls_nor_links_nor_ends_code() {
+    fn text_from_a_caller_has_no_mentions_links_or_code() {
         let finding = json!({
             "severity": "High",
             "metadata": {"labels": ["backfill"]},
             "finding_info": {"title": "t", "desc": "by <!channel> @here [x](https://evil.example) `rm`\n<https://evil.example|ok>"},
             "remediation": {"desc": "Ask <!channel> `rm`"},
         });
-        let shown = shown(&finding);
-        assert_eq!(shown["content"]["title"], "BACKFILL HIGH: t");
+        let notification = notification(&finding);
+        assert_eq!(notification["content"]["title"], "BACKFILL HIGH: t");
         assert_eq!(
-            shown["content"]["description"],
+            notification["content"]["description"],
             "by ‹!channel› ＠here (x)(https(://)evil.example) 'rm'\\n‹https(://)evil.example|ok›"
         );
         assert_eq!(
-            shown["content"]["nextSteps"],
+            notification["content"]["nextSteps"],
             json!(["Ask ‹!channel› 'rm'"])
         );
     }
 
     #[test]
-    fn every_command_of_every_built_in_rule_can_be_pasted_as_it_is() {
+    fn commands_of_built_in_rules_are_unchanged() {
         let rules = RuleSet::builtin(&Watched::default()).expect("the built-in rules");
         let mut commands = 0;
         for rule in rules.rules() {
@@ -293,17 +296,20 @@ mod tests {
                 json!({"errorCode": "x"}),
             ] {
                 let record = Record::new(0, record.as_object().expect("an object").clone());
-                let text = rule.response().render(&record, &Actor::of(&record));
-                let shown = steps(&text);
+                let response = rule.response().render(&record, &Actor::of(&record));
+                let steps = steps(&response);
                 assert_ne!(
-                    shown.last().map(String::as_str),
-                    Some(MORE),
+                    steps.last().map(String::as_str),
+                    Some(MORE_STEPS),
                     "{}",
                     rule.name
                 );
-                for command in text.lines().filter_map(|line| line.strip_prefix("    ")) {
-                    let pasted = shown.iter().any(|step| step.trim_matches('`') == command);
-                    assert!(pasted, "{}: {command}", rule.name);
+                for command in response
+                    .lines()
+                    .filter_map(|line| line.strip_prefix("    "))
+                {
+                    let is_unchanged = steps.iter().any(|step| step.trim_matches('`') == command);
+                    assert!(is_unchanged, "{}: {command}", rule.name);
                     commands += 1;
                 }
             }
@@ -312,11 +318,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_ends_with_a_whole_line() {
+    fn a_long_response_ends_after_a_whole_line() {
         let line = "x".repeat(999);
-        let shown = steps(&[line.as_str(); 9].join("\n"));
-        let expected = vec![line.as_str(), &line, &line, &line, MORE];
-        assert_eq!(shown, expected);
+        let steps = steps(&[line.as_str(); 9].join("\n"));
+        let expected = vec![line.as_str(), &line, &line, &line, MORE_STEPS];
+        assert_eq!(steps, expected);
         assert_eq!(
             step("    aws x --query 'y[?z==`false`]' > out"),
             "```aws x --query 'y[?z==`false`]' > out```"
@@ -324,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_alert_is_an_error_beside_the_others() {
+    fn each_record_without_a_finding_is_an_error() {
         let good = json!({"finding_info": {"title": "t"}}).to_string();
         let payload = json!({"Records": [{"Sns": {"Message": good}}, {"Sns": {"Message": "hello"}}, {"s3": {}}]});
         let found: Vec<Result<(), String>> = findings(&payload.to_string())

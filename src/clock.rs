@@ -1,9 +1,8 @@
-//! The clock: the one place that looks at the time.
+//! The clock: the only place where the time is read.
 //!
-//! The core has none: a record brings its own time. The shell needs one for claims that expire, for the
-//! budget that instances share, and to know how long an invocation still has. What reads it gets a
-//! [`Clock`], which can be moved ahead, so that whoever tries what happens after a claim has expired need
-//! not wait for it.
+//! Records have their own time, so the core needs no clock. The function needs one for claims that expire, for the
+//! rate limit that all instances share, and for the time that is left of an invocation. Tests can advance a
+//! [`Clock`], so that a claim expires without waiting.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -17,45 +16,49 @@ use std::{
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use tokio::time::Instant;
 
-/// The system's clock, and how far it is moved ahead. Clones share that.
+/// The system's clock, plus the time by which it was advanced. Clones share that time.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     ahead_millis: Arc<AtomicI64>,
 }
 
 impl Clock {
-    /// What time it is.
-    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    /// The current time.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Timestamp {
         let now = Timestamp::now();
         let ahead = SignedDuration::from_millis(self.ahead_millis.load(Ordering::Relaxed));
         now.checked_add(ahead).unwrap_or(now)
     }
 
-    /// The day now, in UTC.
+    /// The current date in UTC.
     pub fn today(&self) -> Date {
         self.now().to_zoned(TimeZone::UTC).date()
     }
 
-    /// Moves the clock ahead.
+    /// Advances the clock.
     pub fn advance(&self, by: Duration) {
         let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.ahead_millis.fetch_add(millis, Ordering::Relaxed);
     }
 }
 
-/// A point on the runtime's own clock, which only goes forward: for waiting.
-#[expect(clippy::disallowed_methods, reason = "this is the place")]
+/// The current date in UTC. Filters expire by it.
+pub fn today() -> Date {
+    Clock::default().today()
+}
+
+/// The current instant of the runtime's monotonic clock: for waiting.
 pub fn instant() -> Instant {
     Instant::now()
 }
 
-/// A number that no other call gives, in this process or another: the operating system seeds it.
+/// A random number that no other process has either: the operating system seeds it.
 pub fn unique() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// A time so much later, or the last one there is.
+/// `time` plus `by`, or the latest time that there is.
 pub fn later(time: Timestamp, by: Duration) -> Timestamp {
     SignedDuration::try_from(by)
         .ok()

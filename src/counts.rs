@@ -27,7 +27,7 @@ pub struct Counts {
     /// Records in messages, which were refused: anyone who may send messages can have written them.
     #[serde(skip_serializing_if = "is_zero")]
     pub untrusted: u64,
-    /// Calls with an alert of their own.
+    /// Calls that were alerted one by one.
     pub published: u64,
     /// Calls that are in a summary.
     pub summarized: u64,
@@ -46,8 +46,8 @@ pub struct Counts {
     pub duplicates: u64,
     /// Calls that could not be alerted. Each fails the units that named its log file.
     pub failed: u64,
-    /// Calls with the event ID of another call, as far as this instance knows. Each is alerted: a made-up record
-    /// must not suppress a real one.
+    /// Calls with the event ID of another call, as far as this instance knows. Each is alerted: a forged record must
+    /// not hide a real one.
     #[serde(skip_serializing_if = "is_zero")]
     pub event_ids_reused: u64,
     /// Failed attempts to load changed rules.
@@ -56,7 +56,7 @@ pub struct Counts {
     /// Calls that a backfill only counted: in a dry run, or because the job had sent all its messages.
     #[serde(skip_serializing_if = "is_zero")]
     pub only_counted: u64,
-    /// Failed requests to the ledger's table. They hold no alert up; some calls may be alerted again.
+    /// Failed requests to the ledger's table. Alerts are published all the same; some calls may be alerted again.
     #[serde(skip_serializing_if = "is_zero")]
     pub ledger_errors: u64,
 }

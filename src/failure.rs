@@ -1,5 +1,5 @@
-//! Failures: everything that can go wrong with one part of an invocation, with what it is about. A failure fails
-//! the units (SQS messages, Batch tasks, or the whole invocation) that asked for that part.
+//! Failures: everything that can go wrong with one part of an invocation. A failure fails the units (SQS messages,
+//! Batch tasks, or the whole invocation) that contain that part.
 
 use cloudhsm_alerts_core::{
     log_file::{LogFileError, Unreadable},
@@ -125,7 +125,7 @@ impl Failure {
         }
     }
 
-    /// Whether a retry may succeed although nobody fixes anything.
+    /// Whether a retry can succeed without any fix.
     pub fn is_temporary(&self) -> bool {
         match self {
             Failure::Payload(_)

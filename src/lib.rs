@@ -8,8 +8,8 @@
 //!         Alert ──ledger: deduplicate──▶ sns: publish ──▶ counts, failures ──▶ reply, metrics
 //! ```
 //!
-//! What a log file holds and what an alert is, is in the core, which knows neither AWS nor a clock. This crate
-//! connects it to S3, SNS and DynamoDB.
+//! Log files, rules and alerts are in the core, which has neither network nor clock. This crate connects the core
+//! to S3, SNS and DynamoDB.
 
 pub mod chat;
 pub mod clock;
@@ -20,6 +20,7 @@ pub mod function;
 mod instance;
 mod invocation;
 pub mod ledger;
+pub mod logging;
 pub mod metrics;
 mod panics;
 pub mod payload;
@@ -28,6 +29,5 @@ pub mod rule_source;
 pub mod s3;
 pub mod sdk;
 pub mod settings;
-pub mod shell;
 pub mod sns;
 pub mod timing;

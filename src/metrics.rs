@@ -1,9 +1,9 @@
-//! Metrics: one line of CloudWatch's embedded metric format for each invocation, on standard output, from which
-//! CloudWatch Logs extracts the values. Each is here because an alarm, the dashboard or one of the two sums of
-//! [`Counts`] uses it; every custom metric costs money.
+//! Metrics: for each invocation, one line in CloudWatch's embedded metric format on standard output. CloudWatch Logs
+//! extracts the values. Every custom metric costs money, so each of them is used by an alarm, by the dashboard or in
+//! one of the two sums of [`Counts`].
 //!
-//! Source: Amazon CloudWatch User Guide, "Specification: Embedded metric format". A line holds at most 100
-//! values of one metric, and at most 100 metrics.
+//! Source: Amazon CloudWatch User Guide, "Specification: Embedded metric format". A line has at most 100 metrics, and
+//! at most 100 values of each.
 
 use std::{
     fmt,
@@ -16,21 +16,21 @@ use serde_json::{Map, Value, json};
 
 use crate::{context::Context, counts::Counts};
 
-/// CloudWatch's namespace of all of them.
+/// The namespace of all metrics.
 pub const NAMESPACE: &str = "CloudHsmAlerts";
-/// Values of one metric in one line.
-const MOST_VALUES: usize = 100;
+/// Maximum number of values of one metric in one line.
+const MAX_VALUES: usize = 100;
 
-/// Measurements of an invocation, beside its counts.
+/// Measurements of an invocation that are not in its counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Measures {
-    /// Log files read when they were delivered: not those of a job, and none that had failed before.
+    /// Newly delivered log files that were read: none of a job or of the failure queue.
     pub live_objects: u64,
     /// Messages published.
     pub messages: u64,
-    /// Failures, each of which failed a unit.
+    /// Failures. Each failed one or more units.
     pub failures: u64,
-    /// For each message, milliseconds from the time of its (earliest) call to publishing.
+    /// For each message, milliseconds from its earliest call until it was published.
     pub latencies_millis: Vec<i128>,
 }
 
@@ -49,12 +49,12 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// Metrics with the function's name as their dimension, on standard output.
+    /// Metrics on standard output, with the function's name as their dimension.
     pub fn new(function_name: impl Into<String>) -> Metrics {
         Metrics::written_to(std::io::stdout(), function_name)
     }
 
-    /// The same, written elsewhere.
+    /// Metrics written to `out`.
     pub fn written_to(
         out: impl Write + Send + 'static,
         function_name: impl Into<String>,
@@ -106,7 +106,7 @@ impl Metrics {
             ("RuleLoadErrors", "Count", counts.rule_load_errors),
             ("CountMismatch", "Count", u64::from(!counts.sums_hold())),
         ];
-        let mut chunks = measures.latencies_millis.chunks(MOST_VALUES);
+        let mut chunks = measures.latencies_millis.chunks(MAX_VALUES);
         let mut first: Vec<(&str, &str, Value)> = sums
             .into_iter()
             .map(|(name, unit, value)| (name, unit, value.into()))
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_declares_what_it_holds_and_long_lists_are_split() {
+    fn a_line_declares_its_metrics_and_long_lists_are_split() {
         let counts = Counts {
             objects: 2,
             matched: 201,
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_that_do_not_add_up_are_a_metric() {
+    fn counts_that_do_not_add_up_are_a_metric() {
         let context = Context {
             request_id: "r".into(),
             trace_id: None,

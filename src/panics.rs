@@ -1,5 +1,5 @@
-//! Panics in the core, turned into errors. The core is pure, so after a panic nothing is left in a bad state but
-//! the values that the work got, and these are dropped.
+//! Panics in the core, turned into errors. The core has no global state, so after a panic only the values that the
+//! work had can be inconsistent. Callers do not continue with them: at most they read the counts of a scan.
 
 use std::{
     any::Any,

@@ -1,4 +1,4 @@
-//! Objects, fetched from S3 as a stream of chunks. What the chunks mean is the business of the core.
+//! Objects in S3: listed, and fetched as a stream of chunks. The core reads what the chunks contain.
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::{
@@ -8,53 +8,53 @@ use aws_sdk_s3::{
 };
 use thiserror::Error;
 
-use crate::shell;
+use crate::sdk;
 use cloudhsm_alerts_core::{
     object::ObjectRef,
     text::{chain, one_line},
 };
 
-/// How often one object is opened again after its body broke off.
-const RESUMES: u32 = 3;
+/// How often a fetch is resumed after the connection was lost.
+const MAX_RESUMES: u32 = 3;
 
 /// Why an object could not be fetched.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum FetchError {
     /// No such key, version or bucket.
     #[error(
-        "there is no such object ({0}); it may have been moved or expired: restore it and put this event through again"
+        "there is no such object ({0}); if it was moved or has expired, restore it and process this event again"
     )]
     NotFound(String),
-    /// S3, or the key the object is encrypted with, does not let the caller read. Without s3:ListBucket, S3
-    /// gives the same answer for an object that is not there.
+    /// A policy of the caller, the bucket or the KMS key does not allow it. Without s3:ListBucket, S3 returns the same
+    /// error for an object that does not exist.
     #[error(
-        "reading it is not allowed, or it is not there ({0}); expected a role with s3:GetObject (with a version: s3:GetObjectVersion; to list: s3:ListBucket) and, where it is encrypted with a KMS key, kms:Decrypt"
+        "reading it is not allowed, or it does not exist ({0}); expected a role with s3:GetObject (with a version: s3:GetObjectVersion; to list: s3:ListBucket) and, if it is encrypted with a KMS key, kms:Decrypt"
     )]
     Denied(String),
     /// The object is archived.
-    #[error("it is archived ({0}): restore it from the archive and put this event through again")]
+    #[error("it is archived ({0}); restore it from the archive and process this event again")]
     Archived(String),
     /// The bucket is in another region.
-    #[error("its bucket is in another region ({0}): deploy the function there")]
+    #[error("its bucket is in another region ({0}); deploy the function in that region")]
     WrongRegion(String),
     /// The KMS key that the object is encrypted with cannot be used.
     #[error(
-        "the KMS key it is encrypted with cannot be used ({0}); enable or restore the key and put this event through again"
+        "the KMS key it is encrypted with cannot be used ({0}); enable or restore the key and process this event again"
     )]
     KmsKey(String),
-    /// Another object was put in its place while it was read. A retry reads that one.
-    #[error("it was replaced while it was read ({0})")]
+    /// The object was overwritten while it was read. A retry reads the new one.
+    #[error("it was overwritten while it was read ({0}); a retry reads the new object")]
     Changed(String),
-    /// More requests than S3 or KMS takes. A retry can mend it.
-    #[error("S3 is throttled ({0})")]
+    /// S3 or KMS throttled the request. A retry can succeed.
+    #[error("S3 throttled the request ({0})")]
     Throttled(String),
-    /// Anything else: a broken connection, a service error. A retry can mend it.
-    #[error("S3 did not deliver it: {0}")]
+    /// Anything else, such as a lost connection or a service error. A retry can succeed.
+    #[error("S3 did not return it: {0}")]
     Unavailable(String),
 }
 
 impl FetchError {
-    /// The stable name that ends in a failed invocation's `errorType`.
+    /// The stable name in a failed invocation's `errorType`.
     pub fn error_type(&self) -> &'static str {
         match self {
             FetchError::NotFound(_) => "Object.NotFound",
@@ -68,7 +68,7 @@ impl FetchError {
         }
     }
 
-    /// Whether the same object may be read later without anybody mending anything.
+    /// Whether a retry can succeed without any fix.
     pub fn is_temporary(&self) -> bool {
         match self {
             FetchError::Changed(_) | FetchError::Throttled(_) | FetchError::Unavailable(_) => true,
@@ -81,8 +81,8 @@ impl FetchError {
     }
 }
 
-/// A client. With an endpoint of one's own (`AWS_ENDPOINT_URL`: an emulator, a store that speaks S3), buckets
-/// are named in the path, because `bucket.host` seldom resolves there.
+/// A client. With a custom endpoint (`AWS_ENDPOINT_URL`: an emulator or an S3-compatible store), it uses path-style
+/// addressing, because the host name `BUCKET.ENDPOINT` often does not resolve.
 pub fn client(sdk: &SdkConfig) -> Client {
     let config = aws_sdk_s3::config::Builder::from(sdk)
         .force_path_style(sdk.endpoint_url().is_some())
@@ -90,15 +90,15 @@ pub fn client(sdk: &SdkConfig) -> Client {
     Client::from_conf(config)
 }
 
-/// An object's body while it is read. Where the connection breaks off, it is opened again at that place.
+/// An object's body while it is read. If the connection is lost, the fetch is resumed at the same position.
 #[derive(Debug)]
 pub struct Body {
     client: Client,
     object: ObjectRef,
     stream: ByteStream,
-    /// Tells whether it is still the same object.
+    /// A resumed fetch requires the same ETag: the object may have been overwritten.
     e_tag: Option<String>,
-    /// Bytes of the whole object, where S3 says.
+    /// Bytes of the whole object, if S3 returned its length.
     length: Option<u64>,
     position: u64,
     resumes: u32,
@@ -107,8 +107,7 @@ pub struct Body {
 /// Opens an object.
 ///
 /// # Errors
-/// S3 refuses it, does not have it, or cannot be reached; the SDK has retried what is worth it.
-#[expect(clippy::disallowed_methods, reason = "this is the place")]
+/// S3 returned an error or no response. The SDK has retried temporary errors.
 pub async fn open(client: &Client, object: &ObjectRef) -> Result<Body, FetchError> {
     let output = client
         .get_object()
@@ -134,8 +133,8 @@ pub async fn open(client: &Client, object: &ObjectRef) -> Result<Body, FetchErro
 /// The next chunk of a body; `None` at its end.
 ///
 /// # Errors
-/// The connection broke off again and again, the body does not agree with its checksum, or the object was
-/// replaced or removed while it was read.
+/// The connection was lost too often, the body does not match its checksum, or the object was overwritten or deleted
+/// while it was read.
 pub async fn next_chunk(body: &mut Body) -> Result<Option<impl AsRef<[u8]> + use<>>, FetchError> {
     loop {
         let error = match body.stream.try_next().await {
@@ -144,11 +143,13 @@ pub async fn next_chunk(body: &mut Body) -> Result<Option<impl AsRef<[u8]> + use
                 return Ok(Some(chunk));
             }
             Ok(None) => return Ok(None),
-            Err(error) => FetchError::Unavailable(format!("the body broke off: {}", chain(&error))),
+            Err(error) => {
+                FetchError::Unavailable(format!("the body is incomplete: {}", chain(&error)))
+            }
         };
-        // A body that broke off at its end has a wrong checksum: reading on cannot mend it.
-        let is_cut = body.length.is_some_and(|length| body.position < length);
-        if !is_cut || body.resumes == RESUMES {
+        // An error at the end of the body is a wrong checksum. Resuming does not help.
+        let is_incomplete = body.length.is_some_and(|length| body.position < length);
+        if !is_incomplete || body.resumes == MAX_RESUMES {
             return Err(error);
         }
         body.resumes += 1;
@@ -156,8 +157,7 @@ pub async fn next_chunk(body: &mut Body) -> Result<Option<impl AsRef<[u8]> + use
     }
 }
 
-/// The rest of an object, if it is still the same.
-#[expect(clippy::disallowed_methods, reason = "this is the place")]
+/// Fetches the rest of an object, if it has not changed.
 async fn resume(body: &Body) -> Result<ByteStream, FetchError> {
     let output = body
         .client
@@ -170,13 +170,13 @@ async fn resume(body: &Body) -> Result<ByteStream, FetchError> {
         .send()
         .await
         .map_err(|error| fetch_error(&error))?;
-    let wanted = format!("bytes {}-", body.position);
+    let expected = format!("bytes {}-", body.position);
     match output.content_range {
-        Some(range) if range.starts_with(&wanted) => Ok(output.body),
+        Some(range) if range.starts_with(&expected) => Ok(output.body),
         other => Err(FetchError::Unavailable(format!(
-            "the body broke off, and asked for its rest from byte {} S3 sent {}",
+            "the body is incomplete: expected the rest from byte {}, found {}",
             body.position,
-            one_line(other.as_deref().unwrap_or("all of it"), 100)
+            one_line(other.as_deref().unwrap_or("no Content-Range"), 100)
         ))),
     }
 }
@@ -188,7 +188,7 @@ pub struct Listed {
     pub object: ObjectRef,
     /// Its size in bytes.
     pub size: u64,
-    /// What changes with its content.
+    /// Its ETag, which changes with its content.
     pub etag: String,
 }
 
@@ -197,15 +197,14 @@ pub struct Listed {
 pub struct Page {
     /// The objects, at most 1,000.
     pub objects: Vec<Listed>,
-    /// What to ask the next page with; `None` on the last one.
+    /// The continuation token of the next page; `None` on the last one.
     pub next: Option<String>,
 }
 
 /// Lists a page of the objects whose keys begin with `prefix`.
 ///
 /// # Errors
-/// As [`open`]; the permission to list is s3:ListBucket on the bucket.
-#[expect(clippy::disallowed_methods, reason = "this is the place")]
+/// As [`open`]. Listing requires s3:ListBucket on the bucket.
 pub async fn list(
     client: &Client,
     bucket: &str,
@@ -248,10 +247,9 @@ where
     let status = error
         .raw_response()
         .map(|response| response.status().as_u16());
-    let message = shell::sdk_message(error);
+    let message = sdk::error_message(error);
     let code = error.code().unwrap_or_default();
     match (code, status) {
-        // 405: the version is a delete marker.
         ("NoSuchKey" | "NoSuchVersion" | "NoSuchBucket", _) => FetchError::NotFound(message),
         ("PermanentRedirect" | "AuthorizationHeaderMalformed", _) => {
             FetchError::WrongRegion(message)
@@ -267,6 +265,7 @@ where
         }
         (code, _) if code.starts_with("KMS.") => FetchError::KmsKey(message),
         ("AccessDenied", _) => FetchError::Denied(message),
+        // 405: the version is a delete marker.
         (_, Some(404 | 405)) => FetchError::NotFound(message),
         (_, Some(301)) => FetchError::WrongRegion(message),
         (_, Some(403)) => FetchError::Denied(message),

@@ -1,8 +1,7 @@
-//! The AWS SDK's configuration: where its calls go, with whose credentials, over which connection.
+//! The AWS SDK: its configuration in Lambda, and the text of its errors.
 //!
-//! In Lambda all of it comes from the environment, so the function asks for nothing else: the SDK's whole chain
-//! (profiles, roles to assume, single sign-on, the instance's metadata) would be in a program that never runs
-//! where they are. The command line has that chain.
+//! In Lambda, region and credentials are environment variables. The SDK's default provider chain (profiles, assumed
+//! roles, single sign-on, instance metadata) would only make the program larger. The command line uses that chain.
 
 use std::time::Duration;
 
@@ -19,19 +18,23 @@ use aws_config::{
     provider_config::ProviderConfig,
     timeout::TimeoutConfig,
 };
-use aws_sdk_s3::config::{SharedCredentialsProvider, SharedHttpClient};
+use aws_sdk_s3::{
+    config::{SharedCredentialsProvider, SharedHttpClient},
+    error::{ProvideErrorMetadata, SdkError},
+};
 use aws_smithy_http_client::{
     Builder, ConnectorBuilder,
     proxy::ProxyConfig,
     tls::{Provider, rustls_provider::CryptoMode},
 };
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+use cloudhsm_alerts_core::text::{chain, one_line};
 
-/// For the function: Lambda's variables, and those of the SDK that an operator may set.
+/// The configuration from the variables that Lambda sets, and those of the SDK that an operator may set.
 /// Source: AWS SDKs and Tools Reference Guide, "Environment variables list".
 ///
 /// # Panics
-/// `AWS_RETRY_MODE` or `AWS_MAX_ATTEMPTS` is none, as the SDK says then.
+/// `AWS_RETRY_MODE` or `AWS_MAX_ATTEMPTS` has an invalid value.
 pub async fn config_in_lambda() -> SdkConfig {
     let region: Option<Region> = EnvironmentVariableRegionProvider::new().region().await;
     let environment = ProviderConfig::without_region().with_region(region.clone());
@@ -77,7 +80,7 @@ struct Variables {
 impl LoadServiceConfig for Variables {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the SDK names the variables, and checks what they say"
+        reason = "the SDK chooses the variables and checks their values"
     )]
     fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
         if self.ignore_endpoints && key.env() == "AWS_ENDPOINT_URL" {
@@ -91,7 +94,7 @@ impl LoadServiceConfig for Variables {
     }
 }
 
-/// A call that hangs must not eat the invocation.
+/// Timeouts, so that one request without a response does not use up the invocation.
 pub fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(3))
@@ -100,8 +103,8 @@ pub fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// The SDK's own client, one for all services, with the smaller of the libraries it can have cryptography from.
-/// It goes through the proxy that the usual variables name (`HTTPS_PROXY`, `NO_PROXY`).
+/// The SDK's HTTP client, shared by all services. It uses the proxy in `HTTPS_PROXY` and `NO_PROXY`, and ring, which
+/// makes a smaller program than aws-lc.
 pub fn http_client() -> SharedHttpClient {
     Builder::new().build_with_connector_fn(|settings, components| {
         let mut connector =
@@ -112,4 +115,16 @@ pub fn http_client() -> SharedHttpClient {
             .set_proxy_config(Some(ProxyConfig::from_env()));
         connector.build()
     })
+}
+
+/// A failed request on one line: the service's error code and message, otherwise the chain of causes.
+pub(crate) fn error_message<E>(error: &SdkError<E>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match (error.code(), error.message()) {
+        (Some(code), Some(message)) => one_line(&format!("{code}: {message}"), 500),
+        (Some(code), None) => one_line(code, 500),
+        _ => chain(error),
+    }
 }

@@ -1,5 +1,5 @@
-//! The function's environment variables, read and checked once at start. This is the only place that
-//! reads the environment; the SDK reads its own variables itself.
+//! Settings: the function's environment variables, read and checked once at start. Nothing else reads the
+//! environment, except that `sdk.rs` reads the variables of the AWS SDK.
 
 use thiserror::Error;
 
@@ -18,12 +18,13 @@ pub struct SettingError {
     pub message: String,
 }
 
-/// What the environment says.
+/// The settings of the function that reads log files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// `ALERT_TOPIC_ARN`: the topic to publish to.
     pub topic: Topic,
-    /// `LEDGER_TABLE`: the DynamoDB table of the ledger, by name or ARN; none: memory of this instance.
+    /// `LEDGER_TABLE`: the DynamoDB table of the ledger, by name or ARN. Without one, each instance has its own ledger
+    /// in memory.
     pub ledger_table: Option<String>,
     /// `MIN_SEVERITY`: the lowest severity that is published.
     pub min_severity: Severity,
@@ -31,9 +32,9 @@ pub struct Settings {
     pub accounts: Accounts,
     /// `MAX_ALERTS`: alerts of one invocation that are sent one by one.
     pub max_alerts: usize,
-    /// `RULES_URI`: where more rules are.
+    /// `RULES_URI`: a folder or S3 prefix with more rules.
     pub rules_uri: Option<RulesUri>,
-    /// `WATCHED`: names of things that rules watch, besides those that other variables name.
+    /// `WATCHED`: names of the resources that rules watch, and the names in other variables.
     pub watched: Watched,
     /// `TRUSTED_QUEUES`: ARNs of SQS queues whose messages may hold whole records.
     pub trusted_queues: Vec<String>,
@@ -44,31 +45,25 @@ pub struct Settings {
 pub struct Topic {
     /// The whole ARN.
     pub arn: String,
-    /// Its region, which may be another one than the function's.
+    /// Its region. It can differ from the function's.
     pub region: String,
 }
-
-/// Variables whose work this version does not do. Set, they are refused: who sets one counts on it.
-const NOT_YET: [(&str, &str); 1] = [(
-    "DIGEST_AUDIT",
-    "this version does not check CloudTrail digest files",
-)];
 
 impl Settings {
     /// The settings of this process.
     ///
     /// # Errors
     /// The first variable that is missing or malformed.
-    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    #[expect(clippy::disallowed_methods, reason = "settings are read here")]
     pub fn from_env() -> Result<Settings, SettingError> {
         Settings::from_lookup(|name| std::env::var(name).ok())
     }
 
-    /// `CHAT_TOPIC_ARN`: where it is set, this is the chat function, which needs no other variable.
+    /// `CHAT_TOPIC_ARN`: if it is set, this is the chat function, which needs no other variable.
     ///
     /// # Errors
     /// It is not the ARN of a standard topic.
-    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    #[expect(clippy::disallowed_methods, reason = "settings are read here")]
     pub fn chat_topic() -> Result<Option<Topic>, SettingError> {
         const NAME: &str = "CHAT_TOPIC_ARN";
         std::env::var(NAME)
@@ -85,20 +80,20 @@ impl Settings {
             .transpose()
     }
 
-    /// Whether this process was started by Lambda, or by something that stands in for it.
-    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    /// Whether Lambda, or an emulator of it, started this process.
+    #[expect(clippy::disallowed_methods, reason = "settings are read here")]
     pub fn is_in_lambda() -> bool {
         std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some()
             && std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some()
     }
 
-    /// The function's name, as Lambda tells it.
-    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    /// The function's name, from Lambda's own variable.
+    #[expect(clippy::disallowed_methods, reason = "settings are read here")]
     pub fn function_name() -> String {
         std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default()
     }
 
-    /// The settings from any source of variables; an empty value counts as none.
+    /// The settings from any source of variables. An empty variable counts as not set.
     ///
     /// # Errors
     /// The first variable that is missing or malformed.
@@ -108,13 +103,7 @@ impl Settings {
                 .map(|v| v.trim().to_owned())
                 .filter(|v| !v.is_empty())
         };
-        for (name, reason) in NOT_YET {
-            let value = lookup(name).filter(|value| !(name == "DIGEST_AUDIT" && value == "off"));
-            if value.is_some() {
-                let message = format!("is set, but {reason}; remove it");
-                return Err(SettingError { name, message });
-            }
-        }
+
         let error = |name| move |message| SettingError { name, message };
         let topic = lookup("ALERT_TOPIC_ARN").ok_or_else(|| SettingError {
             name: "ALERT_TOPIC_ARN",
@@ -151,7 +140,7 @@ impl Settings {
             max_alerts: lookup("MAX_ALERTS").map_or(Ok(10), |text| {
                 text.parse().map_err(|_| SettingError {
                     name: "MAX_ALERTS",
-                    message: format!("expected a whole number from 0 up, found {text:?}"),
+                    message: format!("expected a whole number that is 0 or more, found {text:?}"),
                 })
             })?,
         })
@@ -171,13 +160,13 @@ fn queues(text: &str) -> Result<Vec<String>, String> {
                 Ok(arn.to_owned())
             }
             _ => Err(format!(
-                "expected arn:aws:sqs:REGION:ACCOUNT:NAME, found {arn:?}"
+                "expected ARNs of SQS queues (arn:aws:sqs:REGION:ACCOUNT:NAME), separated by commas, found {arn:?}"
             )),
         })
         .collect()
 }
 
-/// The name in a table's name or ARN.
+/// The name of a table, given its name or ARN.
 fn table_name(table: &str) -> &str {
     table
         .strip_prefix("arn:")
@@ -185,7 +174,7 @@ fn table_name(table: &str) -> &str {
         .map_or(table, |(_, name)| name)
 }
 
-/// A table's name (3 to 255 letters, digits and `_.-`) or ARN, as DynamoDB takes either.
+/// Checks a table's name (3 to 255 letters, digits and `_.-`) or ARN. DynamoDB accepts both.
 fn checked_table(table: String) -> Result<String, String> {
     let name = table_name(&table);
     let is_name = (3..=255).contains(&name.len())
@@ -196,16 +185,16 @@ fn checked_table(table: String) -> Result<String, String> {
         Ok(table)
     } else {
         Err(format!(
-            "expected the name or the ARN of a DynamoDB table, found {table:?}"
+            "expected the name or ARN of a DynamoDB table, found {table:?}"
         ))
     }
 }
 
 impl Topic {
-    /// From `arn:<partition>:sns:<region>:<account>:<name>`.
+    /// Parses `arn:<partition>:sns:<region>:<account>:<name>`.
     ///
     /// # Errors
-    /// Another form, or a FIFO topic, which takes neither e-mail nor SMS subscriptions.
+    /// The text has another form, or names a FIFO topic, which supports neither e-mail nor SMS.
     pub fn parse(arn: &str) -> Result<Topic, String> {
         let parts: Vec<&str> = arn.split(':').collect();
         match parts.as_slice() {
@@ -217,7 +206,7 @@ impl Topic {
             {
                 if name.ends_with(".fifo") {
                     return Err(format!(
-                        "{arn:?} is a FIFO topic, which takes no e-mail or SMS subscription; expected a standard topic"
+                        "expected a standard topic, found the FIFO topic {arn:?}; FIFO topics do not support e-mail and SMS subscriptions"
                     ));
                 }
                 Ok(Topic {
@@ -226,7 +215,7 @@ impl Topic {
                 })
             }
             _ => Err(format!(
-                "expected arn:aws:sns:REGION:ACCOUNT:NAME, found {arn:?}"
+                "expected the ARN of an SNS topic (arn:aws:sns:REGION:ACCOUNT:NAME), found {arn:?}"
             )),
         }
     }
@@ -249,13 +238,9 @@ mod tests {
     }
 
     #[test]
-    fn defaults() {
+    fn only_the_topic_is_required() {
         assert_eq!(
-            read(&[
-                ("ALERT_TOPIC_ARN", TOPIC),
-                ("MIN_SEVERITY", ""),
-                ("DIGEST_AUDIT", "off")
-            ]),
+            read(&[("ALERT_TOPIC_ARN", TOPIC), ("MIN_SEVERITY", "")]),
             Ok(Settings {
                 topic: Topic {
                     arn: TOPIC.into(),
@@ -273,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn all_set() {
+    fn every_variable_is_read() {
         let settings = read(&[
             (
                 "ALERT_TOPIC_ARN",
@@ -288,7 +273,7 @@ mod tests {
                 "TRUSTED_QUEUES",
                 "arn:aws:sqs:us-west-2:111122223333:calls, arn:aws-cn:sqs:cn-north-1:111122223333:b,",
             ),
-            ("AWS_LAMBDA_FUNCTION_NAME", "teller"),
+            ("AWS_LAMBDA_FUNCTION_NAME", "hsm-alerts"),
             (
                 "LEDGER_TABLE",
                 "arn:aws-us-gov:dynamodb:us-gov-west-1:111122223333:table/hsm-ledger",
@@ -305,7 +290,7 @@ mod tests {
         );
         assert_eq!(
             settings.watched,
-            Watched::parse("function=teller,ledger_table=hsm-ledger,trail_bucket=audit,alert_topic=arn:aws-us-gov:sns:us-gov-west-1:111122223333:t").unwrap()
+            Watched::parse("function=hsm-alerts,ledger_table=hsm-ledger,trail_bucket=audit,alert_topic=arn:aws-us-gov:sns:us-gov-west-1:111122223333:t").unwrap()
         );
         assert_eq!(settings.topic.region, "us-gov-west-1");
         assert_eq!(
@@ -323,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_ones_are_named() {
+    fn errors_name_the_variable_and_what_was_expected() {
         for (variables, message) in [
             (
                 vec![],
@@ -331,14 +316,14 @@ mod tests {
             ),
             (
                 vec![("ALERT_TOPIC_ARN", "alerts")],
-                "environment variable ALERT_TOPIC_ARN: expected arn:aws:sns:REGION:ACCOUNT:NAME, found \"alerts\"",
+                "environment variable ALERT_TOPIC_ARN: expected the ARN of an SNS topic (arn:aws:sns:REGION:ACCOUNT:NAME), found \"alerts\"",
             ),
             (
                 vec![(
                     "ALERT_TOPIC_ARN",
                     "arn:aws:sns:us-west-2:111122223333:a.fifo",
                 )],
-                "environment variable ALERT_TOPIC_ARN: \"arn:aws:sns:us-west-2:111122223333:a.fifo\" is a FIFO topic, which takes no e-mail or SMS subscription; expected a standard topic",
+                "environment variable ALERT_TOPIC_ARN: expected a standard topic, found the FIFO topic \"arn:aws:sns:us-west-2:111122223333:a.fifo\"; FIFO topics do not support e-mail and SMS subscriptions",
             ),
             (
                 vec![("ALERT_TOPIC_ARN", TOPIC), ("MIN_SEVERITY", "urgent")],
@@ -346,7 +331,7 @@ mod tests {
             ),
             (
                 vec![("ALERT_TOPIC_ARN", TOPIC), ("MAX_ALERTS", "-1")],
-                "environment variable MAX_ALERTS: expected a whole number from 0 up, found \"-1\"",
+                "environment variable MAX_ALERTS: expected a whole number that is 0 or more, found \"-1\"",
             ),
             (
                 vec![("ALERT_TOPIC_ARN", TOPIC), ("ACCOUNT_NAMES", "prod")],
@@ -360,12 +345,19 @@ mod tests {
                 "environment variable RULES_URI: expected a folder or s3://bucket/prefix, found https://…",
             ),
             (
+                vec![
+                    ("ALERT_TOPIC_ARN", TOPIC),
+                    ("TRUSTED_QUEUES", "https://sqs.us-west-2.amazonaws.com/1/q"),
+                ],
+                "environment variable TRUSTED_QUEUES: expected ARNs of SQS queues (arn:aws:sqs:REGION:ACCOUNT:NAME), separated by commas, found \"https://sqs.us-west-2.amazonaws.com/1/q\"",
+            ),
+            (
                 vec![("ALERT_TOPIC_ARN", TOPIC), ("WATCHED", "audit")],
                 "environment variable WATCHED: expected KEY=NAME, found \"audit\"",
             ),
             (
                 vec![("ALERT_TOPIC_ARN", TOPIC), ("LEDGER_TABLE", "my table")],
-                "environment variable LEDGER_TABLE: expected the name or the ARN of a DynamoDB table, found \"my table\"",
+                "environment variable LEDGER_TABLE: expected the name or ARN of a DynamoDB table, found \"my table\"",
             ),
         ] {
             assert_eq!(read(&variables), Err(message.to_owned()));

@@ -1,8 +1,8 @@
-//! Publishing one message to an SNS topic, and the pace of one instance.
+//! SNS: publishing messages to one topic, and the rate at which one instance does so.
 //!
-//! Publish, not PublishBatch: SNS suspends an e-mail subscription above ten messages a second, and a batch is up to
-//! ten messages at once. At one message in each interval a batch gains nothing, and after a crash at most one
-//! message is repeated.
+//! It uses Publish, not PublishBatch: SNS suspends an e-mail subscription above ten messages a second, and a batch is
+//! up to ten messages at once. At one message per interval a batch saves nothing, and after a crash at most one
+//! message is published again.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use aws_sdk_sns::{
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 
-use crate::{clock, settings::Topic, shell, timing::Timing};
+use crate::{clock, sdk, settings::Topic, timing::Timing};
 use cloudhsm_alerts_core::alert::message::Message;
 
 /// Why a message was not published.
@@ -24,32 +24,30 @@ use cloudhsm_alerts_core::alert::message::Message;
 pub enum PublishError {
     /// The function's role, the topic's policy or its KMS key forbids it.
     #[error(
-        "the function may not publish ({0}); expected sns:Publish on the topic and, where it is encrypted with a KMS key, kms:GenerateDataKey and kms:Decrypt"
+        "publishing is not allowed ({0}); expected a role with sns:Publish on the topic and, if it is encrypted with a KMS key, kms:GenerateDataKey and kms:Decrypt"
     )]
     Denied(String),
-    /// The topic is gone.
+    /// The topic does not exist.
     #[error("there is no such topic ({0}); deploy the stack again or correct ALERT_TOPIC_ARN")]
     TopicNotFound(String),
     /// The KMS key of an encrypted topic cannot be used.
     #[error(
-        "the topic's KMS key cannot be used ({0}); expected an enabled key that lets the function use kms:GenerateDataKey and kms:Decrypt"
+        "the topic's KMS key cannot be used ({0}); expected an enabled key that allows the function kms:GenerateDataKey and kms:Decrypt"
     )]
     KmsKey(String),
-    /// SNS refuses the message itself.
-    #[error(
-        "SNS refuses the message ({0}); this is a mistake in cloudhsm-alerts, please report it"
-    )]
+    /// SNS refused the message for its content.
+    #[error("SNS refused the message ({0}); this is a bug in cloudhsm-alerts, please report it")]
     Refused(String),
-    /// More than the account's quota. A retry can mend it.
-    #[error("SNS is throttled ({0}); ask for a higher quota if that lasts")]
+    /// The account's quota is exceeded. A retry can succeed.
+    #[error("SNS throttled the request ({0}); if this lasts, request a higher quota")]
     Throttled(String),
-    /// Anything else: a broken connection, a service error. A retry can mend it.
+    /// Anything else, such as a lost connection or a service error. A retry can succeed.
     #[error("SNS did not accept it: {0}")]
     Unavailable(String),
 }
 
 impl PublishError {
-    /// The stable name that ends in a failed invocation's `errorType`.
+    /// The stable name in a failed invocation's `errorType`.
     pub fn error_type(&self) -> &'static str {
         match self {
             PublishError::Denied(_) => "Publish.Denied",
@@ -61,7 +59,7 @@ impl PublishError {
         }
     }
 
-    /// Whether a retry may succeed although nobody fixes anything.
+    /// Whether a retry can succeed without any fix.
     pub fn is_temporary(&self) -> bool {
         matches!(
             self,
@@ -90,10 +88,11 @@ pub struct Publisher {
     pace: Pace,
 }
 
-/// When the next message of this instance may go out.
+/// The rate of this instance: at most one message per interval.
 #[derive(Debug)]
 struct Pace {
     interval: Duration,
+    /// When the next message may be published.
     next: Option<Instant>,
 }
 
@@ -107,9 +106,9 @@ impl Pace {
 }
 
 impl Publisher {
-    /// A publisher for as long as the function's instance lives; SNS is called in the topic's region.
+    /// A publisher to a topic. It calls SNS in the topic's region.
     pub fn new(sdk: &SdkConfig, topic: Topic, timing: &Timing) -> Publisher {
-        // Well within the time that a claim is valid, so that no other invocation takes it over meanwhile.
+        // Much shorter than a claim is valid, so that no other invocation takes the claim over meanwhile.
         let timeouts = TimeoutConfig::builder()
             .operation_attempt_timeout(timing.publish_attempt)
             .operation_timeout(timing.publish_operation)
@@ -133,11 +132,14 @@ impl Publisher {
         self.pace.wait().await;
     }
 
-    /// Publishes one message, at once.
+    /// Publishes one message without waiting; see [`Publisher::wait`].
     ///
     /// # Errors
-    /// SNS refused it or could not be reached; the SDK has retried what is worth it.
-    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    /// SNS returned an error or no response. The SDK has retried temporary errors.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the only request that publishes; callers wait for a slot first"
+    )]
     pub async fn publish(&self, message: &Message) -> Result<(), PublishError> {
         let mut request = self
             .client
@@ -166,9 +168,9 @@ fn publish_error<E>(error: &SdkError<E>) -> PublishError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let message = shell::sdk_message(error);
+    let message = sdk::error_message(error);
     let code = error.code().unwrap_or_default();
-    // SNS spells its codes with and without "Exception".
+    // SNS returns its error codes with and without "Exception".
     match code.strip_suffix("Exception").unwrap_or(code) {
         "AuthorizationError" | "AccessDenied" | "KMSAccessDenied" => PublishError::Denied(message),
         "NotFound" => PublishError::TopicNotFound(message),
@@ -192,8 +194,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    #[expect(clippy::disallowed_methods, reason = "the clock is paused")]
-    async fn never_more_than_nine_in_a_second() {
+    async fn at_most_nine_messages_in_any_second() {
         let interval = Timing::default().interval;
         let mut pace = Pace {
             interval,
@@ -202,7 +203,7 @@ mod tests {
         let start = Instant::now();
         let mut sent = Vec::new();
         for n in 0..60 {
-            // A pause in between, as between two invocations.
+            // A pause, as between two invocations.
             if n == 30 {
                 tokio::time::sleep(Duration::from_secs(5)).await;
             }
@@ -215,7 +216,7 @@ mod tests {
                 .take_while(|at| **at - *first <= Duration::from_secs(1));
             assert!(within.count() <= 9, "{sent:?}");
         }
-        // And no slower than that; a pause is not made up for.
+        // No slower than the interval, and no faster after the pause.
         assert_eq!((sent[0], sent[29]), (Duration::ZERO, interval * 29));
         assert_eq!(sent[59] - sent[30], interval * 29);
     }

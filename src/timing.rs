@@ -15,14 +15,14 @@ pub struct Timing {
     /// Between two messages. SNS suspends an e-mail subscription that gets more than ten messages a second
     /// (Amazon SNS quotas); one message in each interval is at most nine in any second.
     pub interval: Duration,
-    /// How long a claim is valid. Lambda repeats a failed asynchronous invocation after a minute: by then
-    /// the claim of one that died must have expired.
+    /// How long a claim is valid. Lambda retries a failed asynchronous invocation after a minute: by then the claims of
+    /// an invocation that died must have expired.
     pub lease: Duration,
     /// How long a claim must still be valid when its alert is published: longer than publishing may take.
     pub lease_left: Duration,
     /// How long an invocation waits at its end for calls that another invocation has claimed.
     pub settle: Duration,
-    /// When the next turn to publish is further away than this, alerts go into summaries.
+    /// When the next slot to publish in is further away than this, alerts go into summaries.
     pub crowded: Duration,
     /// Timeout of one attempt to publish.
     pub publish_attempt: Duration,
@@ -102,7 +102,7 @@ impl Deadline {
         })
     }
 
-    /// The output, unless reading ends first.
+    /// The output of `work`; `None` if the time for reading ends first.
     pub(crate) async fn while_reading<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         match self.0 {
             Some(stages) => timeout_at(stages.reading, work).await.ok(),
@@ -110,7 +110,7 @@ impl Deadline {
         }
     }
 
-    /// The response, unless the invocation is about to end.
+    /// The response that `work` waits for; `None` if the invocation is about to end.
     pub(crate) async fn response<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         match self.0 {
             Some(stages) => timeout_at(stages.responses, work).await.ok(),

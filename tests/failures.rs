@@ -32,7 +32,7 @@ fn put_all(aws: &Aws) -> Vec<(String, &'static str, String)> {
     aws.put(&key("syntax"), gzip(broken));
     aws.put(&key("other"), br#"{"configurationItems":[]}"#.to_vec());
     [
-        ("missing", "Object.NotFound", "object s3://BUCKET/KEY: there is no such object (NoSuchKey: The specified key does not exist.); it may have been moved or expired: restore it and put this event through again".to_owned()),
+        ("missing", "Object.NotFound", "object s3://BUCKET/KEY: there is no such object (NoSuchKey: The specified key does not exist.); if it was moved or has expired, restore it and process this event again".to_owned()),
         ("cut", "LogFile.Truncated", format!("log file s3://BUCKET/KEY: the gzip stream ends in the middle, after {cut} compressed bytes: the object is truncated; restore it or wait for CloudTrail to deliver it again")),
         ("syntax", "LogFile.Syntax", "log file s3://BUCKET/KEY: cannot be read as a log file at byte 99, after 1 records: record 1: expected value at line 1 column 16".to_owned()),
         ("other", "LogFile.Syntax", "log file s3://BUCKET/KEY: cannot be read as a log file at byte 25, after 0 records: this is not a CloudTrail log file: its top level has no member \"Records\"".to_owned()),
@@ -132,7 +132,7 @@ fn batch_tasks_get_a_result_each() {
                 result("c", "PermanentFailure", &shown(1)),
                 result("d", "Succeeded", "skipped: digest"),
                 result("e", "Succeeded", "the same object as another task"),
-                result("f", "PermanentFailure", "Payload.Unknown: tasks[5]: a task without s3Key and s3Bucket or s3BucketArn"),
+                result("f", "PermanentFailure", "Payload.Unknown: tasks[5]: expected a task with s3Key and s3Bucket or s3BucketArn, found one without"),
             ],
         })
     );

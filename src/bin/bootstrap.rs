@@ -1,4 +1,4 @@
-//! The Lambda function's program: settings, rules and clients once, then one invocation after another.
+//! The program that Lambda runs: it reads settings and makes clients once, then handles one invocation after another.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -6,21 +6,21 @@ use cloudhsm_alerts::{
     chat::Chat,
     context::Context,
     function::Function,
+    logging,
     metrics::Metrics,
     sdk,
     settings::{Settings, Topic},
-    shell,
 };
 use lambda_runtime::{LambdaEvent, run, service_fn};
 use serde_json::value::RawValue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    shell::log_json();
+    logging::json();
     match start().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Lambda shows what a program that ends during its start wrote last.
+            // If a program exits during its start, Lambda shows the last line that it wrote.
             eprintln!("cloudhsm-alerts: {error}");
             ExitCode::FAILURE
         }
@@ -28,23 +28,25 @@ async fn main() -> ExitCode {
 }
 
 async fn start() -> Result<(), lambda_runtime::Error> {
-    let work = match Settings::chat_topic()? {
-        Some(topic) => Work::Chat(topic),
-        None => Work::LogFiles(Settings::from_env()?),
+    let role = match Settings::chat_topic()? {
+        Some(topic) => Role::Chat(topic),
+        None => Role::LogFiles(Settings::from_env()?),
     };
     if !Settings::is_in_lambda() {
-        return Err("bootstrap is started by Lambda, which sets AWS_LAMBDA_RUNTIME_API and AWS_LAMBDA_FUNCTION_NAME; \
-            to handle one event here, use `cloudhsm-alerts invoke`".into());
+        return Err("bootstrap runs in Lambda only: AWS_LAMBDA_RUNTIME_API and AWS_LAMBDA_FUNCTION_NAME are not set; \
+            to handle one event on this machine, use `cloudhsm-alerts invoke`".into());
     }
-    match work {
-        Work::LogFiles(settings) => log_files(settings).await,
-        Work::Chat(topic) => chat(topic).await,
+    match role {
+        Role::LogFiles(settings) => log_files(settings).await,
+        Role::Chat(topic) => chat(topic).await,
     }
 }
 
-/// What this instance of the program is for.
-enum Work {
+/// Which of the two functions this program is.
+enum Role {
+    /// It reads log files and publishes alerts.
     LogFiles(Settings),
+    /// It publishes alerts for chat channels to this topic.
     Chat(Topic),
 }
 
@@ -54,7 +56,7 @@ async fn log_files(settings: Settings) -> Result<(), lambda_runtime::Error> {
         .await
         .measured(metrics);
     let function = Arc::new(function);
-    // The raw text, so that a payload is read here, as tolerantly as a log file.
+    // The raw text, because the project's JSON parser accepts more than the runtime's does.
     run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let function = Arc::clone(&function);
         async move {

@@ -1,8 +1,8 @@
 //! Grouping: equal calls share one alert with a count, and alerts get their order.
 //!
 //! Anyone can make calls that are denied, in any number and without a permission. A thousand alerts about one
-//! attempt would bury the call that succeeded, and use up the SMS budget. So a repetition of a call (same caller,
-//! event name, outcome and resource) is counted in the alert of the first. It keeps its own claim in the ledger,
+//! attempt would hide the call that succeeded, and use up the SMS spending quota. So a repetition of a call (same
+//! caller, event name, outcome and resource) is counted in the alert of the first. It has its own claim in the ledger,
 //! and its event ID is in the message.
 
 use std::{
@@ -33,8 +33,8 @@ impl Group {
 }
 
 /// Groups, in the order in which they are published: the most severe first, of equals the calls that succeeded.
-/// After that rules take turns, so that calls of one kind do not take all the messages of their own; and the
-/// first in the payload comes first. Old calls of a backfill are not grouped with recent ones.
+/// Of these, rules take turns, so that the calls that match one rule do not use up `MAX_ALERTS`; then the order in
+/// the payload decides. Old calls of a backfill are not grouped with recent ones.
 pub(super) fn groups(
     mut calls: Vec<QueuedCall>,
     is_old: impl Fn(Option<Timestamp>) -> bool,

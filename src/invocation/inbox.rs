@@ -1,8 +1,8 @@
-//! The inbox: the work that a payload asks for, by unit, and what became of it.
+//! The inbox: the items of a payload, by unit, and their results.
 //!
-//! A unit is a part of a payload that gets a reply of its own: an SQS message, a task of S3 Batch Operations, or the
-//! whole invocation. Each unit has its failures and results here. An object that several units name is read once
-//! and belongs to all of them.
+//! A unit is a part of a payload that has its own result in the reply: an SQS message, a task of S3 Batch Operations,
+//! or the whole invocation. Each unit has its failures and results here. An object that several units name is read
+//! once and belongs to all of them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -55,8 +55,8 @@ struct Unpublished {
 }
 
 impl Inbox {
-    /// Takes in the units of a payload: gives the objects to read, each once, and the records to evaluate. What is
-    /// skipped or cannot be read is settled here.
+    /// Adds the units of a payload. Returns the objects to read, each once, and the records to evaluate. Items that
+    /// are skipped or cannot be read are counted here.
     pub(super) fn open(&mut self, units: Vec<Unit>) -> (Vec<ObjectItem>, Vec<RecordItem>) {
         let mut objects: Vec<ObjectItem> = Vec::new();
         let mut index: HashMap<ObjectRef, usize> = HashMap::new();
@@ -112,7 +112,7 @@ impl Inbox {
         (objects, records)
     }
 
-    /// Takes in what reading one object gave. `is_live`: its notification has just arrived for the first time.
+    /// Adds the result of reading one object. `is_live`: its notification has just arrived for the first time.
     pub(super) fn add_report(&mut self, report: Report, is_live: bool) {
         let Report {
             units,
@@ -183,8 +183,8 @@ impl Inbox {
         self.add_failure(item, failure, units);
     }
 
-    /// Fails units with a failure about an alert. A storm that fails must not flood the log, so [`Inbox::log`] writes
-    /// one line for each error type.
+    /// Fails units with a failure about an alert. Many failed alerts must not flood the log, so
+    /// [`Inbox::log_unpublished`] writes one line for each error type.
     pub(super) fn fail_alert(&mut self, failure: Failure, units: &[usize]) {
         let Some((event_id, reason)) = failure.about_alert() else {
             return self.fail(usize::MAX, failure, units);
@@ -211,7 +211,7 @@ impl Inbox {
         }
     }
 
-    /// Counts calls that a backfill does not alert. If several tasks hold one, the first has it in its result.
+    /// Counts calls that a backfill does not alert. If several tasks contain one, it is in the result of the first.
     pub(super) fn count_only(&mut self, calls: u64, units: &[usize], mode: BatchMode) {
         self.counts.only_counted += calls;
         let Some(&unit) = units.first() else {

@@ -4,9 +4,9 @@
 //! of something else in it. An alert belongs to the units (SQS messages, Batch tasks, or the whole invocation) whose
 //! objects contained its call; if it cannot be published, they fail.
 //!
-//! [`run`] is the flow. [`inbox`] has the units and what became of them, [`reading`] reads objects, [`queue`] holds
-//! the calls that wait, [`grouping`] orders them, [`publishing`] publishes alerts about them, and [`rule_reload`]
-//! loads changed rules afterwards.
+//! [`run`] is the flow. [`inbox`] has the units and their results, [`reading`] reads objects, [`queue`] has the calls
+//! that wait, in the compact form of [`pending`], [`grouping`] groups and orders them, [`publishing`] publishes alerts
+//! about them, and [`rule_reload`] loads changed rules afterwards.
 
 mod grouping;
 mod inbox;

@@ -1,7 +1,7 @@
 //! A pending call: a finding in a compact form, while it waits in the queue.
 //!
-//! Its record is kept as JSON text, which takes a fifth of the memory of the parsed value. So all calls of a storm
-//! can wait until the most severe of them is known. A storm mostly repeats one call: of the records in one log file
+//! Its record is kept as JSON text, which takes a fifth of the memory of the parsed value. So thousands of calls can
+//! wait until the most severe of them is known. Such a burst mostly repeats one call: of the records in one log file
 //! with the same event name, the first is kept whole, and of the others only the members that differ from it.
 
 use std::{collections::HashMap, sync::Arc};
@@ -99,14 +99,14 @@ impl RecordText {
         let parse = |text: &str| json::parse(text.as_bytes()).map_err(|error| error.to_string());
         let object = |value: Value| match value {
             Value::Object(fields) => Ok(fields),
-            other => Err(format!("{} in place of a record", json::kind(&other))),
+            other => Err(format!("expected a record, found {}", json::kind(&other))),
         };
         match self {
             RecordText::Whole(text) => object(parse(text)?),
             RecordText::Changed { base, changes } => {
                 let mut fields = object(parse(base)?)?;
                 let Value::Array(mut parts) = parse(changes)? else {
-                    return Err("no list of changes".into());
+                    return Err("expected a list of changes".into());
                 };
                 if let Some(Value::Array(missing)) = parts.pop() {
                     for name in missing.iter().filter_map(Value::as_str) {

@@ -13,12 +13,12 @@ use tracing::warn;
 use super::pending::{Bases, PendingCall};
 use crate::{counts::Counts, ledger::Ledger, settings::Settings};
 
-/// Most memory that queued calls take, in bytes: some ten thousand calls. A full queue is published at once, most
-/// severe first, and reading goes on: memory stays bounded whatever a file holds.
+/// Maximum memory that queued calls take, in bytes: some ten thousand calls. A full queue is published at once, most
+/// severe first, and reading continues: memory is bounded for any file.
 const CAPACITY: usize = 24 * 1024 * 1024;
 
-/// The position of a record in an invocation: the number of its item, and its own within that. It is the order in
-/// which alerts of the same severity are published, however fast each object was read.
+/// The position of a record in an invocation: the number of its item, and its index in that item. Alerts of the same
+/// severity are published in this order, however fast each object was read.
 pub(super) type Position = (usize, u64);
 
 /// A finding that was made while reading, and the units it belongs to.
@@ -138,7 +138,7 @@ impl Queue {
         }
     }
 
-    /// Counts a call whose event ID another call has, too: one of the two records may be made up.
+    /// Counts a call whose event ID another call has, too: one of the two records may be forged.
     fn check_event_id(&mut self, call: &CallId, ledger: &Ledger, counts: &mut Counts) {
         let event_id = call.event_id();
         let first = self
@@ -153,12 +153,12 @@ impl Queue {
         if counts.event_ids_reused == 1 {
             warn!(
                 event_id = one_line(event_id, 256),
-                "another call has the same event ID: one of the records may be made up"
+                "another call has the same event ID: one of the records may be forged"
             );
         }
     }
 
-    /// Whether its calls take all the memory they may.
+    /// Whether its calls take more memory than [`CAPACITY`].
     pub(super) fn is_full(&self) -> bool {
         self.size > CAPACITY
     }

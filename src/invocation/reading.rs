@@ -1,8 +1,8 @@
 //! Reading: several objects at a time, each at its own speed. Bytes from S3 go through the core; findings and
 //! reports go to the invocation.
 //!
-//! Memory is bounded by the number of objects that are read at a time, and by a channel that holds little: when the
-//! invocation does not take findings, reading waits.
+//! Memory is bounded by the number of objects that are read at a time, and by a small channel: when the invocation does
+//! not take findings, reading waits.
 
 use std::{sync::Arc, vec};
 
@@ -32,9 +32,9 @@ const STEP: usize = 16 * 1024;
 /// Sets of findings in the channel.
 const CHANNEL: usize = 4;
 
-/// What all objects of an invocation are read with.
+/// What all readers of an invocation share.
 #[derive(Clone, Copy)]
-pub(super) struct Means<'a> {
+pub(super) struct Shared<'a> {
     pub(super) client: &'a Client,
     pub(super) rules: &'a RuleSet,
     pub(super) today: Date,
@@ -44,7 +44,7 @@ pub(super) struct Means<'a> {
 
 /// The objects of an invocation, while they are read.
 pub(super) struct Readers<'a> {
-    means: Means<'a>,
+    shared: Shared<'a>,
     unread: vec::IntoIter<ObjectItem>,
     running: FuturesUnordered<BoxFuture<'a, Report>>,
     sender: Sender<Vec<Found>>,
@@ -53,7 +53,7 @@ pub(super) struct Readers<'a> {
     ended: Option<Report>,
 }
 
-/// What comes of reading.
+/// An event while objects are read.
 pub(super) enum Event {
     /// Findings, in the order of their records.
     Found(Vec<Found>),
@@ -62,10 +62,10 @@ pub(super) enum Event {
 }
 
 impl<'a> Readers<'a> {
-    pub(super) fn new(objects: Vec<ObjectItem>, means: Means<'a>) -> Readers<'a> {
+    pub(super) fn new(objects: Vec<ObjectItem>, shared: Shared<'a>) -> Readers<'a> {
         let (sender, findings) = mpsc::channel(CHANNEL);
         Readers {
-            means,
+            shared,
             unread: objects.into_iter(),
             running: FuturesUnordered::new(),
             sender,
@@ -82,12 +82,12 @@ impl<'a> Readers<'a> {
         if let Some(report) = self.ended.take() {
             return Some(Event::Read(Box::new(report)));
         }
-        while self.running.len() < CONCURRENT && !self.means.deadline.reading_is_over() {
+        while self.running.len() < CONCURRENT && !self.shared.deadline.reading_is_over() {
             let Some(object) = self.unread.next() else {
                 break;
             };
             let reading = Reading {
-                means: self.means,
+                shared: self.shared,
                 object: object.object,
                 units: object.units.into(),
                 item: object.item,
@@ -99,7 +99,7 @@ impl<'a> Readers<'a> {
             biased;
             Some(found) = self.findings.recv() => Some(Event::Found(found)),
             report = self.running.next() => {
-                // What it found was sent before it ended, so that comes first.
+                // It sent its findings before it ended, so they come first.
                 match self.findings.try_recv() {
                     Ok(found) => {
                         self.ended = report;
@@ -133,7 +133,7 @@ pub(super) struct Report {
 
 /// One object that is being read.
 struct Reading<'a> {
-    means: Means<'a>,
+    shared: Shared<'a>,
     object: ObjectRef,
     /// The units that name it.
     units: Arc<[usize]>,
@@ -157,9 +157,9 @@ impl Reading<'_> {
             was_opened: false,
         };
         let opened = self
-            .means
+            .shared
             .deadline
-            .while_reading(s3::open(self.means.client, &self.object))
+            .while_reading(s3::open(self.shared.client, &self.object))
             .await;
         let mut body = match opened {
             Some(Ok(body)) => body,
@@ -173,7 +173,7 @@ impl Reading<'_> {
             }
         };
         report.was_opened = true;
-        let mut scan = Scan::new(self.means.rules, self.means.today);
+        let mut scan = Scan::new(self.shared.rules, self.shared.today);
         report.failure = self.scan(&mut body, &mut scan).await;
         report.counts = scan.counts();
         (report.compressed, report.uncompressed) = scan.bytes();
@@ -186,7 +186,7 @@ impl Reading<'_> {
         let mut bases = Bases::default();
         loop {
             let chunk = match self
-                .means
+                .shared
                 .deadline
                 .while_reading(s3::next_chunk(body))
                 .await
@@ -227,7 +227,7 @@ impl Reading<'_> {
         let mut sink = |finding: Finding| {
             found.push(Found::of(
                 finding,
-                self.means.settings,
+                self.shared.settings,
                 source,
                 Arc::clone(&self.units),
                 self.item,

@@ -12,7 +12,7 @@ use super::{
     pending::Bases,
     publishing::Publishing,
     queue::{Found, Queue},
-    reading::{Event, Means, Readers},
+    reading::{Event, Readers, Shared},
     rule_reload,
 };
 use crate::{
@@ -46,9 +46,9 @@ pub(crate) async fn run(
         payload::read(payload, &instance.settings.trusted_queues),
         instance,
     );
-    // The rules that are in use now are in use for all of the invocation.
+    // The whole invocation uses one set of rules.
     let rules = instance.rules.current();
-    let means = Means {
+    let shared = Shared {
         client: &instance.s3,
         rules: &rules,
         today: instance.clock.today(),
@@ -62,11 +62,11 @@ pub(crate) async fn run(
 
     let (objects, records) = inbox.open(units);
     for record in records {
-        if let Some(found) = evaluate(record, means, &mut inbox) {
+        if let Some(found) = evaluate(record, shared, &mut inbox) {
             queue.push(found, publishing.ledger(), &mut inbox.counts);
         }
     }
-    let mut readers = Readers::new(objects, means);
+    let mut readers = Readers::new(objects, shared);
     while let Some(event) = readers.next().await {
         match event {
             Event::Found(found) => {
@@ -94,7 +94,7 @@ pub(crate) async fn run(
     reply_to.reply(inbox)
 }
 
-/// What a payload asks for, and who gets the reply.
+/// The units of a payload, and the form of the reply to it.
 struct Request {
     units: Vec<payload::Unit>,
     job: Job,
@@ -173,14 +173,14 @@ impl ReplyTo {
 }
 
 /// Applies the rules to a record that the payload contains.
-fn evaluate(item: RecordItem, means: Means<'_>, inbox: &mut Inbox) -> Option<Found> {
+fn evaluate(item: RecordItem, shared: Shared<'_>, inbox: &mut Inbox) -> Option<Found> {
     let source = Arc::new(Source::Event(item.event_id));
     let found = panics::catch(|| {
-        let finding = Finding::of(item.record, means.rules, means.today)?;
+        let finding = Finding::of(item.record, shared.rules, shared.today)?;
         let units = [item.unit].into();
         Some(Found::of(
             finding,
-            means.settings,
+            shared.settings,
             &source,
             units,
             item.item,

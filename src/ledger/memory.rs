@@ -1,19 +1,19 @@
-//! The ledger's memory: the calls that this instance of the function has alerted, or found alerted.
+//! The ledger's memory: the calls that this instance of the function has alerted, or found in the table as alerted.
 //!
-//! It saves requests to the table for calls that are found again. Without a table it is the whole ledger.
+//! It saves requests to the table for duplicates. Without a table it is the whole ledger.
 
 use std::collections::{HashMap, HashSet, VecDeque, hash_map::Entry};
 
 use cloudhsm_alerts_core::call_id::CallId;
 
-/// Most calls remembered. At some 200 bytes each they take a few megabytes.
+/// Maximum number of calls. At some 200 bytes each they take a few megabytes.
 const CAPACITY: usize = 20_000;
 
-/// The calls that were alerted. The oldest are forgotten first.
+/// The calls that were alerted. Above [`CAPACITY`] the oldest are removed.
 #[derive(Debug, Default)]
 pub struct Memory {
     alerted: HashSet<CallId>,
-    /// How many of these calls have each event ID: more than one if a record was made up.
+    /// How many of these calls have each event ID: more than one if a record was forged.
     event_ids: HashMap<String, usize>,
     order: VecDeque<CallId>,
 }
@@ -24,7 +24,7 @@ impl Memory {
         self.alerted.contains(call)
     }
 
-    /// Whether an alert was published for a call under this event ID, be it this one or another.
+    /// Whether an alert was published for any call with this event ID.
     pub fn contains_event_id(&self, event_id: &str) -> bool {
         self.event_ids.contains_key(event_id)
     }
@@ -60,7 +60,7 @@ mod tests {
     use cloudhsm_alerts_core::record::Record;
 
     #[test]
-    fn the_oldest_is_forgotten_first() {
+    fn the_oldest_call_is_removed_first() {
         let call = |n: usize| {
             let fields = [("eventID".to_owned(), n.to_string().into())];
             CallId::of(&Record::new(0, fields.into_iter().collect()))

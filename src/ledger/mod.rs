@@ -1,16 +1,18 @@
 //! Deduplication: calls that were already alerted, by their identity ([`CallId`]).
 //!
-//! CloudTrail delivers a record again, S3 notifies again, two trails write the same call into two files, and Lambda
-//! retries a failed invocation; a person is alerted once. A call is claimed, its alert is published, then the call is
-//! marked as sent. An invocation that dies in between leaves a claim that expires, and the call is alerted again:
-//! twice rather than never.
+//! CloudTrail can deliver a record twice, S3 can send a notification twice, two trails write the same call into two
+//! files, and Lambda retries failed invocations. Each call is alerted once all the same: it is claimed, its alert is
+//! published, then it is marked as sent. If an invocation dies in between, its claim expires and the call is alerted
+//! again: twice is better than never.
 //!
-//! With a table ([`table`]) this holds across all instances of the function; without one, within an instance
-//! ([`memory`]). If the table fails, alerts are published all the same, and the failure is counted.
+//! With a table ([`table`]) this holds across all instances of the function; without one, within each instance
+//! ([`memory`]). If the table fails, alerts are published all the same, and the error is counted. The table also has
+//! what else the instances share: slots to publish in ([`slots`]), the message limit of a job, and pages.
 
-pub mod budget;
+mod job_limit;
 pub mod memory;
 mod pages;
+pub mod slots;
 pub mod table;
 
 use std::{
@@ -31,17 +33,17 @@ use crate::{
     clock::{self, Clock},
     timing::Timing,
 };
-pub use budget::Turn;
-use cloudhsm_alerts_core::call_id::CallId;
+use cloudhsm_alerts_core::{call_id::CallId, text::one_line};
 use memory::Memory;
+pub use slots::SharedSlot;
 pub use table::{Claim, LedgerError, Table};
 
-/// Concurrent requests to the table. Conditional writes can be batched only as transactions, which cost double and
-/// fail together.
+/// Maximum number of concurrent requests to the table. Conditional writes can be batched only in transactions, which
+/// cost twice as much and fail as a whole.
 const CONCURRENT: usize = 32;
-/// Sum of the weights of failures in a row at which a circuit breaker opens: an alert must not wait again and again
-/// for a table that is down.
-const MAX_FAILURES: u32 = 8;
+/// A circuit breaker opens when the weights of the failures in a row add up to this: not every alert must wait for a
+/// table that is down.
+const MAX_WEIGHT: u32 = 8;
 
 /// The ledger of one instance of the function.
 #[derive(Debug)]
@@ -49,45 +51,48 @@ pub struct Ledger {
     memory: Memory,
     table: Option<Table>,
     clock: Clock,
-    /// The owner of claims: one attempt at one invocation. Lambda retries a failed invocation with the same request
-    /// ID, perhaps while the first attempt still runs, so that ID alone is not enough.
+    /// The owner of claims: one attempt to process one invocation. Lambda retries a failed invocation with the same
+    /// request ID, possibly while the first attempt is still running, so the request ID is not enough.
     owner: String,
     errors: Errors,
-    /// Until when a kind of refused call does not page, as far as this instance knows.
+    /// When each kind of refused call may page again, as far as this instance knows.
     paged_until: HashMap<String, Timestamp>,
 }
 
-/// Failed requests to the table in this invocation. A role may be allowed one kind of request and not another, so
+/// Failed requests to the table in this invocation. A role can be allowed some kinds of requests and not others, so
 /// each kind has its own circuit breaker.
 #[derive(Debug, Default)]
 struct Errors {
     claims: CircuitBreaker,
     marks: CircuitBreaker,
-    turns: CircuitBreaker,
+    slots: CircuitBreaker,
     pages: CircuitBreaker,
     by_type: Mutex<BTreeMap<&'static str, u64>>,
 }
 
-/// Circuit breaker for one kind of request.
+/// Circuit breaker for one kind of request. Once open, it stays open until the next invocation.
 #[derive(Debug, Default)]
 struct CircuitBreaker {
-    failures: AtomicU32,
+    /// The sum of the weights of the failures since the last success.
+    weight: AtomicU32,
     is_open: AtomicBool,
 }
 
 impl CircuitBreaker {
     fn succeeded(&self) {
-        self.failures.store(0, Ordering::Relaxed);
+        self.weight.store(0, Ordering::Relaxed);
     }
 
     fn failed(&self, error: &LedgerError) {
-        // A throttled table responds at once; a table that does not respond costs seconds each time.
         let weight = match error {
+            // The table responds quickly.
             LedgerError::Throttled(_) | LedgerError::NotALedger(_) => 1,
+            // Each such request can take seconds.
             LedgerError::Unavailable(_) => 3,
-            LedgerError::Denied(_) | LedgerError::TableNotFound(_) => MAX_FAILURES,
+            // Every request of this kind fails.
+            LedgerError::Denied(_) | LedgerError::TableNotFound(_) => MAX_WEIGHT,
         };
-        if self.failures.fetch_add(weight, Ordering::Relaxed) + weight >= MAX_FAILURES {
+        if self.weight.fetch_add(weight, Ordering::Relaxed) + weight >= MAX_WEIGHT {
             self.is_open.store(true, Ordering::Relaxed);
         }
     }
@@ -99,16 +104,16 @@ impl Errors {
     }
 }
 
-/// The table's key for the pages of a kind of call.
+/// The key of the item for the pages of a kind of call.
 fn page_key(kind: &str) -> String {
     format!("cloudhsm-alerts page {kind}")
 }
 
 impl Ledger {
-    /// A ledger in the memory of this instance, and in the table where one is named.
+    /// A ledger in the memory of this instance and, if `table` is given, in that DynamoDB table.
     pub fn new(sdk: &SdkConfig, table: Option<&str>, timing: &Timing, clock: Clock) -> Ledger {
         let table = table.map(|name| {
-            // An alert waits for each request, so the timeouts are short.
+            // Alerts wait for these requests, so the timeouts are short.
             let timeouts = TimeoutConfig::builder()
                 .connect_timeout(timing.ledger_attempt)
                 .operation_attempt_timeout(timing.ledger_attempt)
@@ -130,9 +135,9 @@ impl Ledger {
         }
     }
 
-    /// Begins an invocation: its claims get an owner of their own, and the circuit breakers close.
+    /// Begins an invocation: its claims get a new owner, the circuit breakers are closed, and errors are counted anew.
     pub fn begin(&mut self, request_id: &str) {
-        let request_id = cloudhsm_alerts_core::text::one_line(request_id, 64);
+        let request_id = one_line(request_id, 64);
         self.owner = format!("{request_id}/{:016x}", clock::unique());
         self.errors = Errors::default();
     }
@@ -142,7 +147,7 @@ impl Ledger {
         self.memory.contains(call)
     }
 
-    /// Whether this instance knows that an alert was published for a call under this event ID.
+    /// Whether this instance knows that an alert was published for a call with this event ID.
     pub fn remembers_event_id(&self, event_id: &str) -> bool {
         self.memory.contains_event_id(event_id)
     }
@@ -157,8 +162,8 @@ impl Ledger {
         self.errors.by_type().values().sum()
     }
 
-    /// Claims calls; one claim for each, in their order. If the table does not respond, the call is ours: alerting it
-    /// twice is better than never.
+    /// Claims calls. Returns one result for each, in the same order. If the table fails, the result is
+    /// [`Claim::Ours`]: alerting a call twice is better than never.
     pub async fn claim(&mut self, calls: &[&CallId]) -> Vec<Claim> {
         let this = &*self;
         let claims: Vec<Claim> = stream::iter(calls)
@@ -186,7 +191,8 @@ impl Ledger {
         self.response(breaker, claim).unwrap_or(Claim::Ours)
     }
 
-    /// Marks calls as sent. Gives those that could not be marked in the table: another instance may alert them again.
+    /// Marks calls as sent. Returns those that could not be marked in the table: another instance may alert them
+    /// again.
     pub async fn mark_sent(&mut self, calls: &[&CallId]) -> Vec<CallId> {
         for call in calls {
             self.memory.insert(call);
@@ -220,32 +226,35 @@ impl Ledger {
             .await;
     }
 
-    /// A turn to publish to `topic`, shared by all instances, not after `latest`; `None` if there is no table, or it
-    /// does not respond.
-    pub async fn turn(
+    /// Takes the next free slot to publish to `topic`, unless it is later than `latest`. All instances share the
+    /// slots. `None`: there is no table, or the request failed.
+    pub async fn take_slot(
         &mut self,
         topic: &str,
         interval: Duration,
         latest: Timestamp,
-    ) -> Option<Turn> {
-        let breaker = &self.errors.turns;
+    ) -> Option<SharedSlot> {
+        let breaker = &self.errors.slots;
         let table = self.table_unless_open(breaker)?;
         let key = format!("cloudhsm-alerts turns {topic}");
-        let turn = table.turn(&key, self.clock.now(), interval, latest).await;
-        self.response(breaker, turn)
+        let slot = table
+            .take_slot(&key, self.clock.now(), interval, latest)
+            .await;
+        self.response(breaker, slot)
     }
 
-    /// Whether a backfill job may publish one more message, of `limit` in all; `None` if there is no table, or it does
-    /// not respond.
+    /// Takes one message off the limit of a backfill job. `Some(false)`: all instances together have published `limit`
+    /// messages. `None`: there is no table, or the request failed.
     pub async fn take_job_message(&mut self, job: &str, limit: u64) -> Option<bool> {
-        let breaker = &self.errors.turns;
+        // The request is an UpdateItem, as that for slots is, so it shares the circuit breaker.
+        let breaker = &self.errors.slots;
         let table = self.table_unless_open(breaker)?;
         let key = format!("cloudhsm-alerts messages of job {job}");
-        let may = table.take_job_message(&key, self.clock.now(), limit).await;
-        self.response(breaker, may)
+        let taken = table.take_job_message(&key, self.clock.now(), limit).await;
+        self.response(breaker, taken)
     }
 
-    /// Takes the pages of this hour for some kinds of refused calls; gives the kinds that had not paged yet.
+    /// Takes the pages of this hour for kinds of refused calls. Returns the kinds that had not paged yet.
     pub async fn take_pages(&mut self, kinds: Vec<String>) -> Vec<String> {
         let now = self.clock.now();
         self.paged_until.retain(|_, until| *until > now);
@@ -257,23 +266,26 @@ impl Ledger {
                 }
                 let breaker = &this.errors.pages;
                 let is_free = match this.table_unless_open(breaker) {
-                    Some(table) => this.response(breaker, table.page(&page_key(&kind), now).await),
+                    Some(table) => {
+                        let taken = table.take_page(&page_key(&kind), now).await;
+                        this.response(breaker, taken)
+                    }
                     None => None,
                 };
-                // If the table does not respond, the call pages: one page too many is better than none.
+                // Without a response of the table, the call pages: one page too many is better than none.
                 is_free.unwrap_or(true).then_some(kind)
             })
             .buffered(CONCURRENT)
             .filter_map(std::future::ready)
             .collect()
             .await;
-        let until = clock::later(now, pages::PAUSE);
+        let until = clock::later(now, pages::INTERVAL);
         self.paged_until
             .extend(taken.iter().map(|kind| (kind.clone(), until)));
         taken
     }
 
-    /// Gives pages back, because their message was not published.
+    /// Releases pages whose message was not published.
     pub async fn release_pages(&mut self, kinds: Vec<String>) {
         for kind in &kinds {
             self.paged_until.remove(kind);
@@ -289,14 +301,15 @@ impl Ledger {
             .await;
     }
 
+    /// The table, if there is one and the circuit breaker is closed.
     fn table_unless_open(&self, breaker: &CircuitBreaker) -> Option<&Table> {
         self.table
             .as_ref()
             .filter(|_| !breaker.is_open.load(Ordering::Relaxed))
     }
 
-    /// The response; a failure is counted. Each type is logged once in an invocation: a storm of alerts must not flood
-    /// the log.
+    /// The response of a request. An error is counted, and each error type is logged once in an invocation: many
+    /// alerts must not flood the log.
     fn response<T>(&self, breaker: &CircuitBreaker, response: Result<T, LedgerError>) -> Option<T> {
         let error = match response {
             Ok(response) => {
@@ -314,7 +327,7 @@ impl Ledger {
             error!(
                 error_type = error.error_type(),
                 table,
-                "ledger table: {error}; alerts are published all the same, and calls may be alerted more than once"
+                "ledger table: {error}; alerts are published all the same, and some calls may be alerted again"
             );
         }
         None

@@ -1,9 +1,9 @@
-//! The ledger's table: a DynamoDB table in which all instances of the function see which calls were alerted.
+//! The ledger's table: a DynamoDB table with the calls that were alerted, shared by all instances of the function.
 //!
-//! One item a call, its key `id` the call's identity. It is either `claimed`, by an invocation that is about to
-//! publish, until `claimed_until`; or `sent`. Every change is one conditional write, so that of any number
-//! of invocations that meet a call at the same time, one gets it. The edge: this file knows DynamoDB, and
-//! nothing of alerts; what a failing table means is decided in [`super::Ledger`].
+//! Each call has one item. Its key `id` is the call's identity. Its `status` is `claimed`, by an invocation that is
+//! about to publish, until `claimed_until`; or `sent`. A claim is one conditional write, so of all invocations that
+//! process the same call at the same time, one gets it. This file makes the requests; [`super::Ledger`] decides what
+//! happens if they fail.
 
 use std::time::Duration;
 
@@ -16,41 +16,42 @@ use aws_sdk_dynamodb::{
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::{clock::later, shell};
+use crate::{clock::later, sdk};
 use cloudhsm_alerts_core::{
     call_id::CallId,
     text::{chain, one_line},
 };
 
-/// How long a call that was alerted is remembered. CloudTrail tries to deliver a log file for 30 days.
-const REMEMBERED: Duration = Duration::from_secs(40 * 24 * 3600);
-/// How long an abandoned claim is kept.
+/// How long the item of a call that was alerted is kept. CloudTrail tries to deliver a log file for 30 days.
+const SENT_KEPT: Duration = Duration::from_secs(40 * 24 * 3600);
+/// How long the item of a claim is kept if it is neither marked as sent nor released.
 const CLAIM_KEPT: Duration = Duration::from_secs(24 * 3600);
-/// A claim that expires later than this from now was written by a clock that is wrong. It does not hold.
-const NO_CLAIM_LASTS: Duration = Duration::from_secs(15 * 60);
+/// The longest claim. One that expires later than this was written by an instance whose clock is wrong, and can be
+/// taken over.
+const MAX_CLAIM: Duration = Duration::from_secs(15 * 60);
 
-/// Why the table did not do what it was asked. None of these keeps an alert back.
+/// A failed request to the table. Alerts are published all the same.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum LedgerError {
-    /// The role, or the table's KMS key, forbids it.
+    /// A policy of the role, the table or its KMS key does not allow it.
     #[error(
-        "using it is not allowed ({0}); expected a role with dynamodb:PutItem, GetItem, UpdateItem and DeleteItem on the table and, where it is encrypted with a KMS key, kms:Decrypt"
+        "using it is not allowed ({0}); expected a role with dynamodb:PutItem, GetItem, UpdateItem and DeleteItem on the table and, if it is encrypted with a KMS key, kms:Decrypt"
     )]
     Denied(String),
     /// There is no such table.
     #[error(
-        "there is no such table ({0}); make it, in the function's region, or correct LEDGER_TABLE"
+        "there is no such table ({0}); create it in the function's region, or correct LEDGER_TABLE"
     )]
     TableNotFound(String),
     /// The table, or an item in it, is not what this function writes.
     #[error(
-        "it is no ledger ({0}); expected a table whose only key is the partition key \"id\" of type S, and that nothing else writes to"
+        "it is not a ledger ({0}); expected a table whose only key is the partition key \"id\" of type S, and that only this function writes to"
     )]
     NotALedger(String),
-    /// More than the table's capacity.
-    #[error("it is throttled ({0}); expected on-demand capacity, or more of it")]
+    /// The table's capacity is exceeded.
+    #[error("DynamoDB throttled the request ({0}); use on-demand capacity, or provision more")]
     Throttled(String),
-    /// Anything else: a broken connection, a service error.
+    /// Anything else, such as a lost connection or a service error.
     #[error("it does not respond ({0})")]
     Unavailable(String),
 }
@@ -68,18 +69,18 @@ impl LedgerError {
     }
 }
 
-/// What a claim came to.
+/// The result of claiming a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// This invocation is the one to tell it.
+    /// This invocation has claimed the call.
     Ours,
-    /// The call was alerted.
+    /// The call was already alerted.
     Alerted,
-    /// Another invocation is about to tell it, or died while it was.
+    /// Another invocation has claimed the call and is about to alert it, or died before it did.
     Held,
 }
 
-/// One table.
+/// A DynamoDB table.
 #[derive(Debug)]
 pub struct Table {
     client: Client,
@@ -88,7 +89,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table by name or ARN; its claims are good for `lease`.
+    /// A table, by name or ARN. Claims are valid for `lease`.
     pub fn new(client: Client, name: String, lease: Duration) -> Table {
         Table {
             client,
@@ -105,9 +106,8 @@ impl Table {
         &self.name
     }
 
-    /// Claims a call for `owner`, if it is not claimed, or its claim has expired, or `owner` has claimed it already (a
-    /// request whose response was lost is sent again).
-    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    /// Claims a call for `owner`, if it is neither claimed nor sent, or its claim has expired, or `owner` has already
+    /// claimed it (the SDK repeats a request whose response was lost).
     pub(super) async fn claim(
         &self,
         call: &CallId,
@@ -118,9 +118,9 @@ impl Table {
             .client
             .put_item()
             .table_name(&self.name)
-            .item("id", text(call.key()))
-            .item("status", text("claimed"))
-            .item("owner", text(owner))
+            .item("id", string(call.key()))
+            .item("status", string("claimed"))
+            .item("owner", string(owner))
             .item("claimed_until", millis(later(now, self.lease)))
             .item("expires_at", seconds(later(now, CLAIM_KEPT)))
             .condition_expression(
@@ -129,10 +129,10 @@ impl Table {
             )
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":claimed", text("claimed"))
-            .expression_attribute_values(":owner", text(owner))
+            .expression_attribute_values(":claimed", string("claimed"))
+            .expression_attribute_values(":owner", string(owner))
             .expression_attribute_values(":now", millis(now))
-            .expression_attribute_values(":never", millis(later(now, NO_CLAIM_LASTS)))
+            .expression_attribute_values(":never", millis(later(now, MAX_CLAIM)))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
@@ -140,13 +140,13 @@ impl Table {
             Ok(_) => return Ok(Claim::Ours),
             Err(error) => error,
         };
-        let Some(PutItemError::ConditionalCheckFailedException(refused)) = error.as_service_error()
+        let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error()
         else {
             return Err(ledger_error(&error));
         };
-        let status = match refused.item() {
+        let status = match failed.item() {
             Some(item) => item.get("status").cloned(),
-            // Not every store that speaks DynamoDB returns the item.
+            // Some emulators of DynamoDB do not return the item.
             None => self.status(call).await?,
         };
         match status.as_ref().and_then(|status| status.as_s().ok()) {
@@ -159,13 +159,12 @@ impl Table {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the place")]
     async fn status(&self, call: &CallId) -> Result<Option<AttributeValue>, LedgerError> {
         let item = self
             .client
             .get_item()
             .table_name(&self.name)
-            .key("id", text(call.key()))
+            .key("id", string(call.key()))
             .consistent_read(true)
             .send()
             .await
@@ -173,13 +172,12 @@ impl Table {
             .item;
         Ok(match item {
             Some(item) => item.get("status").cloned(),
-            // Released in the meantime: the next attempt to claim it succeeds.
-            None => Some(text("claimed")),
+            // The claim was released in the meantime. The next attempt to claim the call succeeds.
+            None => Some(string("claimed")),
         })
     }
 
-    /// Marks a call as sent, whichever owner had claimed it.
-    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    /// Marks a call as sent, even if another owner has claimed it.
     pub(super) async fn mark_sent(
         &self,
         call: &CallId,
@@ -189,30 +187,29 @@ impl Table {
         self.client
             .put_item()
             .table_name(&self.name)
-            .item("id", text(call.key()))
-            .item("status", text("sent"))
-            .item("owner", text(owner))
+            .item("id", string(call.key()))
+            .item("status", string("sent"))
+            .item("owner", string(owner))
             .item("sent_at", millis(now))
-            .item("expires_at", seconds(later(now, REMEMBERED)))
+            .item("expires_at", seconds(later(now, SENT_KEPT)))
             .send()
             .await
             .map(drop)
             .map_err(|error| ledger_error(&error))
     }
 
-    /// Gives a claim back, so that the next one need not wait until it expires.
-    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    /// Releases a claim of `owner`, so that a retry need not wait for it to expire.
     pub(super) async fn release(&self, call: &CallId, owner: &str) -> Result<(), LedgerError> {
         let deleted = self
             .client
             .delete_item()
             .table_name(&self.name)
-            .key("id", text(call.key()))
+            .key("id", string(call.key()))
             .condition_expression("#status = :claimed AND #owner = :owner")
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":claimed", text("claimed"))
-            .expression_attribute_values(":owner", text(owner))
+            .expression_attribute_values(":claimed", string("claimed"))
+            .expression_attribute_values(":owner", string(owner))
             .send()
             .await;
         match deleted {
@@ -229,7 +226,7 @@ impl Table {
     }
 }
 
-pub(super) fn text(value: &str) -> AttributeValue {
+pub(super) fn string(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
 }
 
@@ -237,7 +234,7 @@ pub(super) fn millis(time: Timestamp) -> AttributeValue {
     AttributeValue::N(time.as_millisecond().to_string())
 }
 
-/// What a table's time to live is counted in.
+/// A time in the format of a time-to-live attribute.
 pub(super) fn seconds(time: Timestamp) -> AttributeValue {
     AttributeValue::N(time.as_second().to_string())
 }
@@ -247,7 +244,7 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     let message = match error {
-        SdkError::ServiceError(_) => shell::sdk_message(error),
+        SdkError::ServiceError(_) => sdk::error_message(error),
         _ => chain(error),
     };
     match error.code() {

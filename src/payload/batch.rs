@@ -1,6 +1,6 @@
-//! Jobs of S3 Batch Operations: the mode of a job, from its user arguments, and the result of one log file, in the
-//! job's report. Without arguments, the log files of a job are alerted like those that arrive now: a job that was
-//! made by hand has none.
+//! Jobs of S3 Batch Operations: a job's mode and limit, from its user arguments, and the result of one log file, in
+//! the job's completion report. A job that was created by hand has no user arguments; the calls in its log files are
+//! alerted like those in newly delivered ones.
 
 use std::fmt;
 
@@ -8,33 +8,33 @@ use serde_json::Value;
 
 use cloudhsm_alerts_core::text::one_line;
 
-/// Name of the user argument that holds the mode.
+/// Name of the user argument for the mode.
 pub const BATCH_MODE: &str = "cloudhsm-alerts";
-/// Name of the user argument that holds how many messages about the past the job may send.
+/// Name of the user argument for the maximum number of messages about old calls.
 pub const MAX_MESSAGES: &str = "cloudhsm-alerts-max-messages";
-/// The default of that: more than anybody reads in one morning.
+/// Default of [`MAX_MESSAGES`]: more than a person can read at once.
 pub const DEFAULT_MAX_MESSAGES: u64 = 100;
 
-/// One job.
+/// A job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Job {
-    /// S3's ID of the job; all instances that work on it share its limit of messages.
+    /// The job ID of S3. All instances that process the job share its message limit.
     pub id: String,
     /// Its mode.
     pub mode: BatchMode,
-    /// Most messages about old calls that it may publish.
+    /// Maximum number of messages about old calls.
     pub max_messages: u64,
 }
 
 /// What the function does with the calls in a job's log files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BatchMode {
-    /// Alert them like any other.
+    /// Alert them like newly delivered ones.
     #[default]
     Live,
-    /// Alert them, marked as a backfill unless they are recent.
+    /// Alert them. Alerts about old calls are marked as a backfill.
     Backfill,
-    /// Count them only.
+    /// Only count them.
     DryRun,
 }
 
@@ -50,7 +50,7 @@ impl BatchMode {
 }
 
 impl Job {
-    /// From a payload. An unknown value is an error: a mistyped `dry-run` must not wake anybody.
+    /// The job of a payload. An unknown value is an error: a mistyped `dry-run` must not publish alerts.
     pub(super) fn of(payload: &Value) -> Result<Job, String> {
         let argument = |name: &str| payload.pointer("/job/userArguments")?.get(name);
         let modes = [BatchMode::Live, BatchMode::Backfill, BatchMode::DryRun];
@@ -73,7 +73,7 @@ impl Job {
                 .and_then(|text| text.parse().ok())
                 .ok_or_else(|| {
                     format!(
-                        "{MAX_MESSAGES} is {}; expected a whole number, as text",
+                        "{MAX_MESSAGES} is {}; expected a whole number in quotation marks",
                         one_line(&value.to_string(), 60)
                     )
                 })?,
@@ -87,7 +87,7 @@ impl Job {
     }
 }
 
-/// The result of one log file of a job, as it is in the job's report.
+/// The result of one log file, as the job's completion report shows it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FileResult {
     /// Its records.
@@ -96,19 +96,19 @@ pub struct FileResult {
     pub matched: u64,
     /// Calls that a dry run counted.
     pub to_alert: u64,
-    /// Calls that were not alerted, because the job had published all its messages.
+    /// Calls that were not alerted, because the message limit was reached.
     pub not_alerted: u64,
 }
 
 impl fmt::Display for FileResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} records, {} matched", self.records, self.matched)?;
-        for (calls, what) in [
+        for (calls, label) in [
             (self.to_alert, "to alert"),
             (self.not_alerted, "not alerted"),
         ] {
             if calls > 0 {
-                write!(f, ", {calls} {what}")?;
+                write!(f, ", {calls} {label}")?;
             }
         }
         Ok(())
@@ -118,19 +118,19 @@ impl fmt::Display for FileResult {
 impl FileResult {
     /// Parses the output of [`fmt::Display`]; `None` for other texts.
     pub fn parse(text: &str) -> Option<FileResult> {
-        let mut done = FileResult::default();
+        let mut result = FileResult::default();
         for part in text.split(", ") {
-            let (count, what) = part.split_once(' ')?;
-            let place = match what {
-                "records" => &mut done.records,
-                "matched" => &mut done.matched,
-                "to alert" => &mut done.to_alert,
-                "not alerted" => &mut done.not_alerted,
+            let (count, label) = part.split_once(' ')?;
+            let member = match label {
+                "records" => &mut result.records,
+                "matched" => &mut result.matched,
+                "to alert" => &mut result.to_alert,
+                "not alerted" => &mut result.not_alerted,
                 _ => return None,
             };
-            *place = count.parse().ok()?;
+            *member = count.parse().ok()?;
         }
-        Some(done)
+        Some(result)
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_arguments_of_a_job_are_its_mode() {
+    fn user_arguments_set_mode_and_limit() {
         let job = |mode, max_messages| {
             Ok(Job {
                 id: "x".into(),
@@ -175,7 +175,7 @@ mod tests {
             (
                 json!({"cloudhsm-alerts": "backfill", "cloudhsm-alerts-max-messages": "many"}),
                 Err(
-                    r#"cloudhsm-alerts-max-messages is "many"; expected a whole number, as text"#
+                    r#"cloudhsm-alerts-max-messages is "many"; expected a whole number in quotation marks"#
                         .to_owned(),
                 ),
             ),
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_result_in_a_report_can_be_parsed() {
-        for (done, text) in [
+        for (result, text) in [
             (FileResult::default(), "0 records, 0 matched"),
             (
                 FileResult {
@@ -199,8 +199,8 @@ mod tests {
                 "9 records, 7 matched, 5 to alert, 2 not alerted",
             ),
         ] {
-            assert_eq!(done.to_string(), text);
-            assert_eq!(FileResult::parse(text), Some(done));
+            assert_eq!(result.to_string(), text);
+            assert_eq!(FileResult::parse(text), Some(result));
         }
         for text in ["", "skipped: empty", "9 records, many matched"] {
             assert_eq!(FileResult::parse(text), None, "{text}");

@@ -1,18 +1,18 @@
-//! An object's key as S3 writes it in notifications: form-url-encoded, a space as `+` and a plus as `%2B`.
+//! An object's key as S3 writes it in notifications: form-url-encoded, with a space as `+` and a plus as `%2B`.
 //! Source: Amazon S3 User Guide, "Event message structure".
 
 use percent_encoding::percent_decode_str;
 
-/// The key itself.
+/// The decoded key.
 ///
 /// # Errors
-/// The decoded bytes are not UTF-8, which no S3 key is.
+/// The decoded bytes are not UTF-8. S3's keys always are.
 pub(super) fn decode(encoded: &str) -> Result<String, String> {
-    let spaced = encoded.replace('+', " ");
-    percent_decode_str(&spaced)
+    let with_spaces = encoded.replace('+', " ");
+    percent_decode_str(&with_spaces)
         .decode_utf8()
         .map(|key| key.into_owned())
-        .map_err(|error| format!("the object key {encoded:?} is not UTF-8 once decoded: {error}"))
+        .map_err(|error| format!("the decoded object key {encoded:?} is not UTF-8: {error}"))
 }
 
 #[cfg(test)]
@@ -41,7 +41,7 @@ mod tests {
     proptest! {
         #[test]
         fn decoding_undoes_encoding(key in "\\PC{0,60}") {
-            // S3's way: percent-encoded, then the space as a plus.
+            // As S3 does: percent-encoding, then a plus for each space.
             let encoded = utf8_percent_encode(&key, NON_ALPHANUMERIC).to_string().replace("%20", "+");
             prop_assert_eq!(decode(&encoded), Ok(key));
         }

@@ -1,13 +1,14 @@
-//! Invocation payloads: what S3, SNS, SQS, EventBridge, CloudTrail, S3 Batch Operations and Lambda itself
-//! send, told apart by their shape, and taken apart into things to do.
+//! Invocation payloads: what S3, SNS, SQS, EventBridge, CloudTrail, S3 Batch Operations and Lambda destinations send,
+//! recognized by its shape and converted to a list of items.
 //!
-//! This is the edge where an object's key is decoded, once (`key.rs`), and where a record is trusted or
-//! refused: EventBridge hands over whole records, and only its own invocation proves that one is EventBridge's.
-//! In a message, a record is the text of anyone who may send messages; a reference to an object is taken from
-//! anywhere, because the object is read from the bucket. What cannot be read costs itself alone: it becomes an
-//! [`Item::Bad`] between the others. Source: AWS Lambda Developer Guide, Amazon S3
-//! User Guide ("Event message structure"), AWS CloudTrail User Guide ("Configuring Amazon SNS
-//! notifications").
+//! An object's key is decoded here and nowhere else (`key.rs`). Whether a record is trusted is decided here, too:
+//! EventBridge sends whole records, and only if EventBridge itself invokes the function is it certain that EventBridge
+//! wrote them. Anyone who may send messages to a topic or queue can write a record into one. A reference to an object
+//! is always accepted, because the object is read from the bucket. A part that cannot be read becomes an
+//! [`Item::Bad`] and does not affect the others.
+//!
+//! Source: AWS Lambda Developer Guide; Amazon S3 User Guide, "Event message structure"; AWS CloudTrail User Guide,
+//! "Configuring Amazon SNS notifications for CloudTrail".
 
 mod batch;
 mod key;
@@ -26,14 +27,12 @@ use cloudhsm_alerts_core::{
     text::one_line,
 };
 
-/// Wrappings within wrappings (a destination record in an SNS envelope in an SQS message …) are opened
-/// to this depth.
+/// Maximum levels of nesting, such as a destination record in an SNS message in an SQS message.
 const MAX_DEPTH: u8 = 8;
 
-/// S3's events after which there is nothing new to read, by the beginning of their names. An event of any other
-/// name is read: it may be new, or another store's. A restore that is completed is one, too, because an archived
-/// log file can be read from then on. Source: Amazon S3 User Guide, "Supported event types for SQS, SNS, and
-/// Lambda"; for EventBridge, "Amazon EventBridge mapping and troubleshooting".
+/// Prefixes of the names of S3 events that create no object. An event with any other name is read, because it can be
+/// a new one, or one of an S3-compatible store. `ObjectRestore:Completed` is read, because an archived log file can be
+/// read from then on. Source: Amazon S3 User Guide, "Supported event types for SQS, SNS, and Lambda".
 const NOT_CREATED: [&str; 10] = [
     "ObjectRemoved:",
     "ObjectRestore:Post",
@@ -46,8 +45,9 @@ const NOT_CREATED: [&str; 10] = [
     "ObjectTagging:",
     "ObjectAcl:",
 ];
-/// The same for EventBridge's, by their detail types.
-const NOT_CREATED_BRIDGE: [&str; 8] = [
+/// The same for S3 events from EventBridge, by detail type. Source: Amazon S3 User Guide, "Amazon EventBridge mapping
+/// and troubleshooting".
+const NOT_CREATED_DETAIL_TYPES: [&str; 8] = [
     "Object Deleted",
     "Object Restore Initiated",
     "Object Restore Expired",
@@ -58,86 +58,87 @@ const NOT_CREATED_BRIDGE: [&str; 8] = [
     "Object Tags Deleted",
 ];
 
-const RECOGNISED: &str = "an S3 notification, an SNS or SQS event that carries one, EventBridge's \"Object Created\" \
-    or \"AWS API Call via CloudTrail\", CloudTrail's own SNS notification, an S3 Batch Operations task list, \
-    or a Lambda destination record";
+/// The shapes that are recognized, for error messages.
+const RECOGNIZED: &str = "an S3 notification, an SNS or SQS event that contains one, the EventBridge event \
+    \"Object Created\" or \"AWS API Call via CloudTrail\", CloudTrail's own SNS notification, an S3 Batch Operations \
+    task list, or a Lambda destination record";
 
 /// A payload, or a part of one, that cannot be read.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 #[error("{at}: {message}")]
 pub struct PayloadError {
-    /// Which part, such as `Records[2]`.
+    /// The part, such as `Records[2]`.
     pub at: String,
     /// What was found and what was expected.
     pub message: String,
-    /// Whether it was refused for where it came from, and not for what it is.
+    /// Whether it is a record that was refused because anyone can have written it.
     pub is_untrusted: bool,
 }
 
-/// How a part of a payload got here.
+/// How a part is nested in the payload.
 #[derive(Debug, Clone, Copy)]
-struct Path {
-    /// Wrappings around it.
+struct Nesting {
+    /// Messages and destination records around it.
     depth: u8,
-    /// Whether a record in it is EventBridge's, and not the text of whoever may send messages.
+    /// Whether a record in it is certainly from EventBridge.
     is_trusted: bool,
 }
 
-impl Path {
-    /// What Lambda itself was invoked with.
-    const DIRECT: Path = Path {
+impl Nesting {
+    /// The payload that Lambda invoked the function with.
+    const TOP: Nesting = Nesting {
         depth: 0,
         is_trusted: true,
     };
 
-    /// Inside one more wrapping, which anyone may have made.
-    fn wrapped(self) -> Path {
-        Path {
+    /// One level deeper, in a message that anyone can have written.
+    fn inner(self) -> Nesting {
+        Nesting {
             depth: self.depth + 1,
             is_trusted: false,
         }
     }
 }
 
-/// One thing to do, or not to.
+/// One element of a payload.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
     /// A log file to read.
     Object(ObjectRef),
-    /// A record that the payload itself carries, and the id of the event it came in.
+    /// A record in the payload itself, and the ID of the event that contains it.
     Record(Record, String),
-    /// Something without records of management calls, by name.
+    /// An object or message without records of management calls, and its name.
     Skipped(Skip, String),
-    /// Something that cannot be read.
+    /// A part that cannot be read.
     Bad(PayloadError),
 }
 
-/// One part of a payload that gets an answer of its own.
+/// A part of a payload that has its own result in the reply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unit {
-    /// SQS's message id or S3 Batch Operations' task id; empty for the whole invocation.
+    /// SQS's message ID or the task ID of S3 Batch Operations; empty for a whole invocation.
     pub id: String,
-    /// What it asks for.
+    /// Its items.
     pub items: Vec<Item>,
 }
 
-/// A payload, by the reply that its sender wants.
+/// A payload, by the kind of reply that its sender expects.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Invocation {
-    /// Success or failure of the whole.
+    /// The whole invocation succeeds or fails.
     Whole(Unit),
     /// SQS: the messages that failed.
     Sqs {
-        /// Name of the queue; empty where the messages do not say it.
+        /// Name of the queue; empty if the messages do not contain it.
         queue: String,
         /// The messages.
         messages: Vec<Unit>,
     },
     /// S3 Batch Operations: a result for each task.
     Batch {
-        /// Echoed in the reply.
+        /// Repeated in the reply.
         schema_version: String,
-        /// Echoed in the reply.
+        /// Repeated in the reply.
         invocation_id: String,
         /// The job.
         job: Job,
@@ -146,8 +147,8 @@ pub enum Invocation {
     },
 }
 
-/// Reads a payload. Never fails as a whole: what cannot be read is an item of its own. Records in messages are
-/// refused, but in those of `trusted_queues`, which are ARNs of SQS queues.
+/// Reads a payload. It does not fail: each part that cannot be read is an [`Item::Bad`]. Records in messages are
+/// refused, except in messages of `trusted_queues`, which are ARNs of SQS queues.
 pub fn read(payload: &Value, trusted_queues: &[String]) -> Invocation {
     if let Some(messages) =
         records(payload).filter(|list| !list.is_empty() && list.iter().any(is_sqs))
@@ -175,7 +176,7 @@ pub fn read(payload: &Value, trusted_queues: &[String]) -> Invocation {
     }
     Invocation::Whole(Unit {
         id: String::new(),
-        items: items(payload, "payload", Path::DIRECT),
+        items: items(payload, "payload", Nesting::TOP),
     })
 }
 
@@ -200,29 +201,32 @@ fn sqs_unit(message: &Value, index: usize, trusted_queues: &[String]) -> Unit {
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_owned();
-    // Lambda names the queue; inside another wrapping, anyone could.
+    // At the top level Lambda sets the ARN. Anyone can write one into a nested message.
     let arn = message.get("eventSourceARN").and_then(Value::as_str);
-    let path = Path {
+    let nesting = Nesting {
         is_trusted: arn.is_some_and(|arn| trusted_queues.iter().any(|queue| queue == arn)),
-        ..Path::DIRECT.wrapped()
+        ..Nesting::TOP.inner()
     };
     Unit {
-        items: sqs_items(message, &at, path),
+        items: sqs_items(message, &at, nesting),
         id,
     }
 }
 
-/// What a message's body holds; `path` is the body's.
-fn sqs_items(message: &Value, at: &str, path: Path) -> Vec<Item> {
+/// The items in a message's body; `nesting` is that of the body.
+fn sqs_items(message: &Value, at: &str, nesting: Nesting) -> Vec<Item> {
     match SqsMessage::deserialize(message).map(|message| message.body) {
-        Ok(Some(body)) => text(&body, &format!("{at}.body"), path),
-        Ok(None) => vec![bad(at, "an SQS message without a body")],
+        Ok(Some(body)) => message_items(&body, &format!("{at}.body"), nesting),
+        Ok(None) => vec![bad(
+            at,
+            "expected an SQS message with a body, found one without",
+        )],
         Err(error) => vec![bad(at, &format!("not an SQS message: {error}"))],
     }
 }
 
 fn batch(payload: &Value) -> Invocation {
-    let text = |name: &str| {
+    let member = |name: &str| {
         payload
             .get(name)
             .and_then(Value::as_str)
@@ -232,8 +236,8 @@ fn batch(payload: &Value) -> Invocation {
     let job = Job::of(payload);
     let tasks = payload.get("tasks").and_then(Value::as_array);
     Invocation::Batch {
-        schema_version: text("invocationSchemaVersion"),
-        invocation_id: text("invocationId"),
+        schema_version: member("invocationSchemaVersion"),
+        invocation_id: member("invocationId"),
         tasks: tasks
             .into_iter()
             .flatten()
@@ -254,56 +258,65 @@ fn batch(payload: &Value) -> Invocation {
     }
 }
 
-/// Schema 1.0 names the bucket by its ARN, 2.0 by its name; both encode the key.
+/// Schema 1.0 has the bucket's ARN, schema 2.0 its name. Both encode the key.
 fn task_item(task: &Value, at: &str) -> Item {
-    let text = |name: &str| {
+    let member = |name: &str| {
         task.get(name)
             .and_then(Value::as_str)
             .filter(|text| !text.is_empty())
     };
     let bucket =
-        text("s3Bucket").or_else(|| text("s3BucketArn").and_then(|arn| arn.rsplit(':').next()));
-    match (bucket, text("s3Key")) {
-        (Some(bucket), Some(key)) => encoded_object(bucket, key, text("s3VersionId"), at),
-        _ => bad(at, "a task without s3Key and s3Bucket or s3BucketArn"),
+        member("s3Bucket").or_else(|| member("s3BucketArn").and_then(|arn| arn.rsplit(':').next()));
+    match (bucket, member("s3Key")) {
+        (Some(bucket), Some(key)) => encoded_object(bucket, key, member("s3VersionId"), at),
+        _ => bad(
+            at,
+            "expected a task with s3Key and s3Bucket or s3BucketArn, found one without",
+        ),
     }
 }
 
-fn items(payload: &Value, at: &str, path: Path) -> Vec<Item> {
-    if path.depth > MAX_DEPTH {
-        return vec![bad(at, &format!("wrapped more than {MAX_DEPTH} times"))];
+/// The items of a payload, or of a part that is itself a payload.
+fn items(payload: &Value, at: &str, nesting: Nesting) -> Vec<Item> {
+    if nesting.depth > MAX_DEPTH {
+        return vec![bad(
+            at,
+            &format!("expected at most {MAX_DEPTH} levels of nesting, found more"),
+        )];
     }
     let Some(fields) = payload.as_object() else {
         return vec![unknown(payload, at)];
     };
-    let text_of = |name: &str| fields.get(name).and_then(Value::as_str);
+    let member = |name: &str| fields.get(name).and_then(Value::as_str);
 
+    // A Lambda destination record.
     if let Some(original) = fields.get("requestPayload") {
-        return items(original, &format!("{at}.requestPayload"), path.wrapped());
+        return items(original, &format!("{at}.requestPayload"), nesting.inner());
     }
     if let Some(list) = records(payload) {
         return list
             .iter()
             .enumerate()
             .flat_map(|(index, record)| {
-                notification_record(record, &format!("{at}.Records[{index}]"), path)
+                notification_record(record, &format!("{at}.Records[{index}]"), nesting)
             })
             .collect();
     }
-    if text_of("Event") == Some("s3:TestEvent") {
-        let bucket = text_of("Bucket").unwrap_or("(no bucket named)");
+    if member("Event") == Some("s3:TestEvent") {
+        let bucket = member("Bucket").unwrap_or("(no bucket name)");
         return vec![Item::Skipped(
             Skip::TestEvent,
             format!("s3:TestEvent of bucket {}", one_line(bucket, 256)),
         )];
     }
-    if let (Some("Notification"), Some(message)) = (text_of("Type"), text_of("Message")) {
-        return text(message, &format!("{at}.Message"), path.wrapped());
+    // An SNS message in SQS, without raw message delivery.
+    if let (Some("Notification"), Some(message)) = (member("Type"), member("Message")) {
+        return message_items(message, &format!("{at}.Message"), nesting.inner());
     }
-    if let Some(detail_type) = text_of("detail-type") {
-        return vec![event_bridge(fields, detail_type, at, path)];
+    if let Some(detail_type) = member("detail-type") {
+        return vec![event_bridge(fields, detail_type, at, nesting)];
     }
-    if let (Some(bucket), Some(keys)) = (text_of("s3Bucket"), fields.get("s3ObjectKey")) {
+    if let (Some(bucket), Some(keys)) = (member("s3Bucket"), fields.get("s3ObjectKey")) {
         return cloudtrail_notification(bucket, keys, at);
     }
     if is_batch(payload)
@@ -314,11 +327,13 @@ fn items(payload: &Value, at: &str, path: Path) -> Vec<Item> {
     vec![unknown(payload, at)]
 }
 
-/// A payload that arrives as text: the message of SNS, the body of SQS.
-fn text(message: &str, at: &str, path: Path) -> Vec<Item> {
+/// The items in an SNS message or in the body of an SQS message.
+fn message_items(message: &str, at: &str, nesting: Nesting) -> Vec<Item> {
     match json::parse(message.as_bytes()) {
-        Ok(Value::String(inner)) if path.depth <= MAX_DEPTH => text(&inner, at, path.wrapped()),
-        Ok(payload) => items(&payload, at, path),
+        Ok(Value::String(inner)) if nesting.depth <= MAX_DEPTH => {
+            message_items(&inner, at, nesting.inner())
+        }
+        Ok(payload) => items(&payload, at, nesting),
         Err(_) if message.trim().trim_end_matches('.') == "CloudTrail validation message" => {
             vec![Item::Skipped(
                 Skip::ValidationMessage,
@@ -335,30 +350,34 @@ fn text(message: &str, at: &str, path: Path) -> Vec<Item> {
     }
 }
 
-fn notification_record(record: &Value, at: &str, path: Path) -> Vec<Item> {
+/// The items in an element of `Records`: of an S3 notification, an SNS event or an SQS event.
+fn notification_record(record: &Value, at: &str, nesting: Nesting) -> Vec<Item> {
     if let Some(s3) = record.get("s3") {
         return vec![s3_record(record, s3, at)];
     }
     if let Some(sns) = record.get("Sns") {
         return match sns.get("Message").and_then(Value::as_str) {
-            Some(message) => text(message, &format!("{at}.Sns.Message"), path.wrapped()),
-            None => vec![bad(at, "an SNS record without a Message")],
+            Some(message) => message_items(message, &format!("{at}.Sns.Message"), nesting.inner()),
+            None => vec![bad(
+                at,
+                "expected an SNS record with a Message, found one without",
+            )],
         };
     }
     if is_sqs(record) {
-        return sqs_items(record, at, path.wrapped());
+        return sqs_items(record, at, nesting.inner());
     }
     if record.get("eventVersion").is_some() && record.get("eventID").is_some() {
         return vec![bad(
             at,
-            "this is a CloudTrail record, not a notification: to read a log file on this machine, use `cloudhsm-alerts scan`",
+            "expected a notification, found a CloudTrail record; to read a log file on this machine, use `cloudhsm-alerts scan`",
         )];
     }
     vec![unknown(record, at)]
 }
 
 fn s3_record(record: &Value, s3: &Value, at: &str) -> Item {
-    // Of the record only `s3` is read: emulators leave other members out that the full type demands.
+    // Only `s3` is deserialized: the type of the whole record requires members that emulators leave out.
     let entity = match S3Entity::deserialize(s3) {
         Ok(entity) => entity,
         Err(error) => return bad(at, &format!("not an S3 notification record: {error}")),
@@ -366,7 +385,7 @@ fn s3_record(record: &Value, s3: &Value, at: &str) -> Item {
     let (Some(bucket), Some(key)) = (entity.bucket.name, entity.object.key) else {
         return bad(
             at,
-            "an S3 notification record without bucket name and object key",
+            "expected an S3 notification record with bucket name and object key, found one without",
         );
     };
     let item = encoded_object(&bucket, &key, entity.object.version_id.as_deref(), at);
@@ -386,7 +405,12 @@ fn s3_record(record: &Value, s3: &Value, at: &str) -> Item {
     }
 }
 
-fn event_bridge(fields: &Map<String, Value>, detail_type: &str, at: &str, path: Path) -> Item {
+fn event_bridge(
+    fields: &Map<String, Value>,
+    detail_type: &str,
+    at: &str,
+    nesting: Nesting,
+) -> Item {
     let source = fields
         .get("source")
         .and_then(Value::as_str)
@@ -395,17 +419,20 @@ fn event_bridge(fields: &Map<String, Value>, detail_type: &str, at: &str, path: 
         .get("id")
         .and_then(Value::as_str)
         .unwrap_or("(no id)");
-    // Sources that begin with `aws.` are AWS's alone; anybody who may put events can use another one.
+    // Only AWS services can send events whose source begins with `aws.`; anyone who may put events can use others.
     if !source.starts_with("aws.") {
         return bad(
             at,
             &format!(
-                "an EventBridge event of source {source:?}; expected one of AWS's own, such as \"aws.s3\""
+                "expected an EventBridge event with the source of an AWS service, such as \"aws.s3\", found {source:?}"
             ),
         );
     }
     let Some(detail) = fields.get("detail").and_then(Value::as_object) else {
-        return bad(at, "an EventBridge event without detail");
+        return bad(
+            at,
+            "expected an EventBridge event with detail, found one without",
+        );
     };
     if detail_type.ends_with("via CloudTrail") {
         if let Some(found) = not_a_record(detail) {
@@ -414,21 +441,21 @@ fn event_bridge(fields: &Map<String, Value>, detail_type: &str, at: &str, path: 
                 &format!("expected a CloudTrail record in detail, {found}"),
             );
         }
-        if !path.is_trusted {
+        if !nesting.is_trusted {
             return untrusted(detail, at);
         }
         return Item::Record(Record::new(0, detail.clone()), event_id.to_owned());
     }
-    let text_at = |path: &str| {
+    let string_at = |pointer: &str| {
         Value::Object(detail.clone())
-            .pointer(path)
+            .pointer(pointer)
             .and_then(Value::as_str)
             .map(str::to_owned)
     };
-    match (source, text_at("/bucket/name"), text_at("/object/key")) {
+    match (source, string_at("/bucket/name"), string_at("/object/key")) {
         ("aws.s3", Some(bucket), Some(key)) => {
-            if !NOT_CREATED_BRIDGE.contains(&detail_type) {
-                object(bucket, key, text_at("/object/version-id"), at)
+            if !NOT_CREATED_DETAIL_TYPES.contains(&detail_type) {
+                object(bucket, key, string_at("/object/version-id"), at)
             } else {
                 Item::Skipped(
                     Skip::NotCreated,
@@ -442,18 +469,18 @@ fn event_bridge(fields: &Map<String, Value>, detail_type: &str, at: &str, path: 
         }
         ("aws.s3", ..) => bad(
             at,
-            "an EventBridge event of S3 without bucket name and object key",
+            "expected an EventBridge event of S3 with bucket name and object key, found one without",
         ),
         _ => bad(
             at,
             &format!(
-                "an EventBridge event {detail_type:?} of {source:?}; expected \"Object Created\" or \"AWS API Call via CloudTrail\""
+                "expected the EventBridge event \"Object Created\" or \"AWS API Call via CloudTrail\", found {detail_type:?} of {source:?}"
             ),
         ),
     }
 }
 
-/// CloudTrail gives its keys as they are, in a list, or one as plain text.
+/// CloudTrail does not encode its keys. It sends a list, or a single key as a string.
 fn cloudtrail_notification(bucket: &str, keys: &Value, at: &str) -> Vec<Item> {
     let keys = match keys {
         Value::Array(keys) => keys.as_slice(),
@@ -465,7 +492,7 @@ fn cloudtrail_notification(bucket: &str, keys: &Value, at: &str) -> Vec<Item> {
             Some(key) => object(bucket.to_owned(), key.to_owned(), None, at),
             None => bad(
                 &format!("{at}.s3ObjectKey[{index}]"),
-                &format!("expected a key as text, found {}", json::kind(key)),
+                &format!("expected a key as a string, found {}", json::kind(key)),
             ),
         })
         .collect()
@@ -480,13 +507,16 @@ fn encoded_object(bucket: &str, key: &str, version: Option<&str>, at: &str) -> I
 
 fn object(bucket: String, key: String, version_id: Option<String>, at: &str) -> Item {
     if bucket.is_empty() || key.is_empty() {
-        return bad(at, "an empty bucket name or object key");
+        return bad(
+            at,
+            "expected a bucket name and an object key, found an empty one",
+        );
     }
     let skip = Skip::by_name(&key);
     let object = ObjectRef {
         bucket,
         key,
-        // An unversioned bucket's objects have the version "null" or an empty one in some payloads.
+        // In some payloads, objects of unversioned buckets have the version ID "null" or an empty one.
         version_id: version_id.filter(|version| !version.is_empty() && version != "null"),
     };
     match skip {
@@ -495,22 +525,22 @@ fn object(bucket: String, key: String, version_id: Option<String>, at: &str) -> 
     }
 }
 
-/// A record that anyone who may send messages can have written: to raise a false alarm, or to have the real
-/// call taken for a duplicate.
+/// A record that anyone who may send messages can have written: to cause a false alert, or so that the real call
+/// counts as its duplicate.
 fn untrusted(detail: &Map<String, Value>, at: &str) -> Item {
-    let text = |name: &str| {
+    let member = |name: &str| {
         let value = detail.get(name).and_then(Value::as_str);
         one_line(value.unwrap_or("(none)"), 128)
     };
     Item::Bad(PayloadError {
         at: one_line(at, 200),
         message: format!(
-            "a CloudTrail record in a message (event ID {}, {} of {}), which anyone who may send messages can write; \
-             expected records from EventBridge itself, or a reference to a log file: look for the event ID in \
-             CloudTrail, and see TRUSTED_QUEUES if EventBridge sends to a queue of yours",
-            text("eventID"),
-            text("eventName"),
-            text("eventSource")
+            "expected a reference to a log file, or a CloudTrail record from EventBridge itself, found a record in a \
+             message (event ID {}, {} of {}), which anyone who may send messages can have written; look for the event \
+             ID in CloudTrail; if your own EventBridge rule sends calls to a queue, see TRUSTED_QUEUES",
+            member("eventID"),
+            member("eventName"),
+            member("eventSource")
         ),
         is_untrusted: true,
     })
@@ -524,6 +554,7 @@ fn bad(at: &str, message: &str) -> Item {
     })
 }
 
+/// A part of an unknown shape: the error has the names of its members.
 fn unknown(payload: &Value, at: &str) -> Item {
     let found = match payload {
         Value::Object(fields) if fields.is_empty() => "an empty object".to_owned(),
@@ -539,7 +570,7 @@ fn unknown(payload: &Value, at: &str) -> Item {
     };
     bad(
         at,
-        &format!("unknown payload, {found}; expected {RECOGNISED}"),
+        &format!("unknown payload, {found}; expected {RECOGNIZED}"),
     )
 }
 

@@ -52,8 +52,8 @@ fn message(item: &Item) -> String {
 }
 
 #[test]
-fn every_shape_that_is_answered_as_a_whole() {
-    let skipped = |skip, what: &str| Item::Skipped(skip, what.into());
+fn payloads_that_are_one_unit() {
+    let skipped = |skip, name: &str| Item::Skipped(skip, name.into());
     for (payload, expected) in [
         (notification(KEY), vec![object(KEY)]),
         (
@@ -167,7 +167,7 @@ fn every_shape_that_is_answered_as_a_whole() {
 }
 
 #[test]
-fn sqs_messages_are_units_of_their_own() {
+fn each_sqs_message_is_a_unit() {
     let bodies = [
         notification("1").to_string(),
         envelope(&notification("2")).to_string(),
@@ -183,7 +183,7 @@ fn sqs_messages_are_units_of_their_own() {
         messages: units,
     } = read(&sqs(&bodies), &[])
     else {
-        panic!("an SQS event is not recognised");
+        panic!("an SQS event is not recognized");
     };
     assert_eq!(queue, "notifications");
     let ids: Vec<&str> = units.iter().map(|unit| unit.id.as_str()).collect();
@@ -212,9 +212,9 @@ fn record_event() -> Value {
         "detail": {"eventSource": "cloudhsm.amazonaws.com", "eventName": "DeleteBackup", "eventID": "forged\n"}})
 }
 
-/// Anyone who may send messages can write a record into one, however it is wrapped.
+/// Anyone who may send messages can write a record into one, at any depth of nesting.
 #[test]
-fn records_in_messages_are_refused_and_the_rest_goes_on() {
+fn records_in_messages_are_refused() {
     let record = record_event();
     let destination = |payload: &Value| json!({"requestContext": {}, "requestPayload": payload});
     let sns = |message: &Value| json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": message.to_string()}}]});
@@ -242,7 +242,7 @@ fn records_in_messages_are_refused_and_the_rest_goes_on() {
         );
     }
 
-    // The ARN that Lambda gives counts, and not one that a message brings along.
+    // The ARN from Lambda is trusted, one inside a message is not.
     let own = "arn:aws:sqs:us-west-2:111122223333:notifications".to_owned();
     let inner = queue(&record);
     let bodies = [&record, &envelope(&record), &destination(&record), &inner].map(Value::to_string);
@@ -253,7 +253,7 @@ fn records_in_messages_are_refused_and_the_rest_goes_on() {
         (vec!["x".into(), own], [true, false, false, false]),
     ] {
         let Invocation::Sqs { messages, .. } = read(&sqs(&bodies), &trusted) else {
-            panic!("an SQS event is not recognised");
+            panic!("an SQS event is not recognized");
         };
         assert_eq!(messages[4].items, [object(KEY)]);
         for (message, is_record) in messages.iter().zip(expected) {
@@ -279,8 +279,8 @@ fn batch_tasks_of_both_schemas() {
         "tasks": [task("t1", json!({"s3BucketArn": "arn:aws:s3:::b"})), {"taskId": "t2"}]});
     let second = json!({"invocationSchemaVersion": "2.0", "invocationId": "i", "job": {"id": "j", "userArguments": {"a": "b"}},
         "tasks": [task("t1", json!({"s3Bucket": "b", "s3VersionId": "v"}))]});
-    let mut unsure = second.clone();
-    unsure["job"]["userArguments"] = json!({BATCH_MODE: "dryrun"});
+    let mut mistyped = second.clone();
+    mistyped["job"]["userArguments"] = json!({BATCH_MODE: "dryrun"});
     let version = |item: Item| match item {
         Item::Object(object) => (object.bucket, object.key, object.version_id),
         other => panic!("{other:?}"),
@@ -292,7 +292,7 @@ fn batch_tasks_of_both_schemas() {
         mut tasks,
     } = read(&first, &[])
     else {
-        panic!("not recognised")
+        panic!("not recognized")
     };
     assert_eq!(job.mode, BatchMode::Live);
     assert_eq!(
@@ -308,7 +308,7 @@ fn batch_tasks_of_both_schemas() {
     );
     assert_eq!(
         message(&tasks[1].items[0]),
-        "tasks[1]: a task without s3Key and s3Bucket or s3BucketArn"
+        "tasks[1]: expected a task with s3Key and s3Bucket or s3BucketArn, found one without"
     );
     assert_eq!(
         version(tasks.remove(0).items.remove(0)),
@@ -320,15 +320,15 @@ fn batch_tasks_of_both_schemas() {
         ..
     } = read(&second, &[])
     else {
-        panic!("not recognised")
+        panic!("not recognized")
     };
     assert_eq!(schema_version, "2.0");
     assert_eq!(
         version(tasks.remove(0).items.remove(0)),
         ("b".into(), "a+b c".into(), Some("v".into()))
     );
-    let Invocation::Batch { tasks, .. } = read(&unsure, &[]) else {
-        panic!("not recognised")
+    let Invocation::Batch { tasks, .. } = read(&mistyped, &[]) else {
+        panic!("not recognized")
     };
     assert_eq!(
         message(&tasks[0].items[0]),
@@ -337,7 +337,7 @@ fn batch_tasks_of_both_schemas() {
 }
 
 #[test]
-fn what_cannot_be_read_costs_itself_and_says_what_was_expected() {
+fn errors_name_the_part_and_what_was_expected() {
     let items = whole(
         &json!({"Records": [s3("1"), {"s3": {}}, {"x": 1}, {"eventVersion": "1.11", "eventID": "e"}, s3("%FF"), s3("2")]}),
     );
@@ -352,11 +352,11 @@ fn what_cannot_be_read_costs_itself_and_says_what_was_expected() {
     );
     assert!(
         message(&items[3])
-            .starts_with("payload.Records[3]: this is a CloudTrail record, not a notification")
+            .starts_with("payload.Records[3]: expected a notification, found a CloudTrail record;")
     );
     assert!(
         message(&items[4])
-            .starts_with("payload.Records[4]: the object key \"%FF\" is not UTF-8 once decoded")
+            .starts_with("payload.Records[4]: the decoded object key \"%FF\" is not UTF-8")
     );
 
     for (payload, start) in [
@@ -368,7 +368,7 @@ fn what_cannot_be_read_costs_itself_and_says_what_was_expected() {
         ),
         (
             json!({"detail-type": "AWS API Call via CloudTrail", "source": "my.app", "detail": {}}),
-            "payload: an EventBridge event of source \"my.app\"; expected one of AWS's own",
+            "payload: expected an EventBridge event with the source of an AWS service, such as \"aws.s3\", found \"my.app\"",
         ),
         (
             json!({"detail-type": "AWS API Call via CloudTrail", "source": "aws.cloudhsm", "detail": {"Records": [], "eventName": null}}),
@@ -376,11 +376,11 @@ fn what_cannot_be_read_costs_itself_and_says_what_was_expected() {
         ),
         (
             json!({"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}),
-            "payload: an EventBridge event \"Scheduled Event\" of \"aws.events\"; expected",
+            "payload: expected the EventBridge event \"Object Created\" or \"AWS API Call via CloudTrail\", found \"Scheduled Event\" of \"aws.events\"",
         ),
         (
             json!({"s3Bucket": "b", "s3ObjectKey": [1]}),
-            "payload.s3ObjectKey[0]: expected a key as text, found a number",
+            "payload.s3ObjectKey[0]: expected a key as a string, found a number",
         ),
         (
             json!({"Type": "SubscriptionConfirmation", "Message": "x"}),
@@ -397,12 +397,14 @@ fn what_cannot_be_read_costs_itself_and_says_what_was_expected() {
 }
 
 #[test]
-fn wrapping_has_an_end() {
+fn nesting_is_limited() {
     let mut payload = notification(KEY);
     for _ in 0..20 {
         payload = json!({"requestContext": {}, "requestPayload": payload});
     }
-    assert!(message(&whole(&payload)[0]).ends_with("wrapped more than 8 times"));
+    assert!(
+        message(&whole(&payload)[0]).ends_with("expected at most 8 levels of nesting, found more")
+    );
     let mut text = notification(KEY).to_string();
     for _ in 0..12 {
         text = Value::from(text).to_string();

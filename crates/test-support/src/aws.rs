@@ -259,7 +259,6 @@ impl Aws {
     }
 
     /// The keys of the trail bucket that begin so.
-    #[expect(clippy::disallowed_methods, reason = "the test looks for itself")]
     pub fn keys(&self, prefix: &str) -> Vec<String> {
         let listed = self
             .runtime
@@ -277,7 +276,6 @@ impl Aws {
     }
 
     /// An object of the trail bucket.
-    #[expect(clippy::disallowed_methods, reason = "the test looks for itself")]
     pub fn get(&self, key: &str) -> Vec<u8> {
         self.runtime.block_on(async {
             let object = self.s3().get_object().bucket(BUCKET).key(key).send().await;
@@ -353,7 +351,6 @@ impl Aws {
     }
 
     /// Puts an item into a table.
-    #[expect(clippy::disallowed_methods, reason = "the test's own item")]
     pub fn put_item(&self, table: &str, item: Item) {
         let request = aws_sdk_dynamodb::Client::new(&self.sdk)
             .put_item()

@@ -1,6 +1,6 @@
 //! Old calls, which a backfill finds: which calls are old, and how many messages about them a job may publish.
 //!
-//! A call of the last day is not old: somebody can still act on it, and its notification may have been lost. It is
+//! A call of the last day is not old: people can still act on it, and its notification may have been lost. It is
 //! alerted as if its log file had just arrived. Alerts about older calls are marked as a backfill's, go into
 //! summaries, and share the job's limit of messages, so that years of log files do not become thousands of messages.
 //! What exceeds the limit is counted and not claimed, so that another job can alert it.

@@ -22,7 +22,7 @@ use crate::{failure::Failure, invocation::inbox::Inbox, payload::BatchMode, sns:
 /// How publishing ended for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// An alert of its own was published.
+    /// An alert about it alone was published.
     Published,
     /// A summary that contains it was published.
     Summarized,

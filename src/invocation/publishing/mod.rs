@@ -72,9 +72,9 @@ pub(super) struct Publishing<'a> {
     pub(super) deadline: Deadline,
     backfill: Backfill,
     topic: CircuitBreaker,
-    /// How many alerts may still have a message of their own.
+    /// How many alerts may still be published one by one.
     singles_left: usize,
-    /// Event names that had a message of their own before everything was read.
+    /// Event names of the alerts that were published one by one before everything was read.
     single_names: HashSet<String>,
     /// The calls that this invocation has claimed and that have not ended.
     claimed: HashMap<CallId, Ticket>,
@@ -139,7 +139,7 @@ impl<'a> Publishing<'a> {
         let now = self.instance.clock.now();
         let mut batch = Vec::new();
         let (mut batch_calls, mut batch_bytes) = (0, 0);
-        // The first batch holds the alerts with messages of their own, so that the first message waits for few claims.
+        // The first batch has the alerts that are published one by one, so that the first message waits for few claims.
         let mut max_alerts = self.singles_left.clamp(1, BATCH_ALERTS);
         for group in groups(calls, |time| self.backfill.is_old(time, now)) {
             let (calls, bytes) = (group.0.len(), group.first().call.size());
@@ -161,12 +161,12 @@ impl<'a> Publishing<'a> {
     }
 
     async fn publish_batch(&mut self, batch: Vec<Group>, all_is_read: bool, inbox: &mut Inbox) {
-        let hopeless = match self.topic.error() {
+        let ending = match self.topic.error() {
             Some(error) => Some(Ending::Rejected(error.clone())),
             None if self.deadline.publishing_is_over() => Some(Ending::OutOfTime),
             None => None,
         };
-        if let Some(ending) = hopeless {
+        if let Some(ending) = ending {
             for call in batch.into_iter().flat_map(|group| group.0) {
                 self.end_unclaimed(call, &ending, inbox);
             }
@@ -236,8 +236,8 @@ impl<'a> Publishing<'a> {
         sent
     }
 
-    /// Whether an alert may have a message of its own. While more is to be read, only critical calls that succeeded
-    /// may, one of each event name: a more severe call may follow.
+    /// Whether an alert may be published alone. While more is to be read, only alerts about critical calls that
+    /// succeeded may, one for each event name: a more severe call may follow.
     fn may_be_single(&mut self, alert: &Alert, all_is_read: bool) -> bool {
         all_is_read
             || (alert.severity == Severity::Critical
@@ -297,7 +297,7 @@ impl<'a> Publishing<'a> {
     /// The claims, one for each call.
     async fn claim(&mut self, calls: &[&CallId]) -> Vec<Claim> {
         let claims = self.deadline.response(self.state.ledger.claim(calls)).await;
-        // No response before the end of the invocation: the calls will be released, claimed or not.
+        // Without a response before the end of the invocation, the calls end as out of time, claimed or not.
         claims.unwrap_or_else(|| vec![Claim::Ours; calls.len()])
     }
 
@@ -396,7 +396,7 @@ impl<'a> Publishing<'a> {
     }
 
     /// The alerts, without those whose claims were lost. Claims that would expire before the message is published are
-    /// made anew.
+    /// renewed.
     async fn still_claimed(&mut self, alerts: Vec<Alert>, inbox: &mut Inbox) -> Vec<Alert> {
         if !self.state.ledger.is_shared() {
             return alerts;
@@ -440,7 +440,7 @@ impl<'a> Publishing<'a> {
                 lost.insert(call);
             }
             if lost.contains(&alert.call_id) {
-                // The alert is about a call that it has lost. A retry makes another alert about the other calls.
+                // The claim on the call that the alert is about was lost. A retry alerts the other calls.
                 let rest: Vec<CallId> = calls
                     .iter()
                     .filter(|call| !lost.contains(call))

@@ -1,9 +1,9 @@
-//! Paging: which messages wake people by SMS.
+//! Paging: which messages are also sent by SMS.
 //!
-//! A call that succeeded always does, if its severity is high enough for the subscription. Calls that were denied,
-//! throttled or failed do once an hour for each caller, event name and severity, over all instances of the
-//! function: anyone can make such calls in any number, and the SMS budget of a month would be used up before the
-//! call that matters. E-mail and machines get all of them.
+//! A message about a call that succeeded always is, if its severity is high enough for the subscription. Calls that
+//! were denied, throttled or failed page once an hour for each caller, event name and severity, over all instances of
+//! the function: anyone can make such calls in any number, and the SMS spending quota of a month would be used up
+//! before the call that matters. E-mail and JSON contain all of them.
 
 use cloudhsm_alerts_core::{
     alert::{Alert, compose::Delivery},

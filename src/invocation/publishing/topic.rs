@@ -7,12 +7,12 @@ use cloudhsm_alerts_core::alert::message::Message;
 use crate::{
     clock::later,
     instance::{Instance, State},
-    ledger::Turn,
+    ledger::SharedSlot,
     sns::{PublishError, Publisher},
     timing::Deadline,
 };
 
-/// After this many messages in a row that failed for a temporary reason, no more are tried.
+/// After this many temporary failures in a row, no more messages are tried.
 const MAX_FAILURES_IN_A_ROW: u32 = 3;
 /// The longest wait for a slot.
 const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
@@ -69,20 +69,20 @@ pub(super) async fn wait_for_slot(
     }
     let limit = deadline.left_to_publish(patience.min(LONGEST_WAIT));
     let latest = later(instance.clock.now(), limit);
-    let turn = deadline
-        .response(state.ledger.turn(
+    let slot = deadline
+        .response(state.ledger.take_slot(
             &instance.settings.topic.arn,
             instance.timing.interval,
             latest,
         ))
         .await;
-    match turn {
-        Some(Some(Turn::At(time))) => {
+    match slot {
+        Some(Some(SharedSlot::At(time))) => {
             let wait = time.duration_since(instance.clock.now());
             tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
         }
-        Some(Some(Turn::TooLate)) if patience == Duration::MAX => return Slot::OutOfTime,
-        Some(Some(Turn::TooLate)) => return Slot::Crowded,
+        Some(Some(SharedSlot::TooLate)) if patience == Duration::MAX => return Slot::OutOfTime,
+        Some(Some(SharedSlot::TooLate)) => return Slot::Crowded,
         // No table, or none that responds: this instance paces itself.
         Some(None) => {}
         None => return Slot::OutOfTime,

@@ -1,0 +1,103 @@
+//! `RULES_URI`: a folder of this machine, or a prefix in a bucket.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use cloudhsm_alerts_core::text::one_line;
+
+use super::files::is_rule_file;
+
+/// The value of `RULES_URI`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RulesUri {
+    /// A folder with its subfolders; in Lambda, of the deployment package or a layer.
+    Folder(PathBuf),
+    /// Objects whose keys begin with a prefix.
+    Bucket {
+        /// Name of the bucket.
+        bucket: String,
+        /// The prefix. It is empty, ends with a slash, or is the key of one rule file.
+        prefix: String,
+    },
+}
+
+impl FromStr for RulesUri {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<RulesUri, String> {
+        let Some(address) = text.strip_prefix("s3://") else {
+            return match text.split_once("://") {
+                Some((scheme, _)) => Err(format!(
+                    "expected a folder or s3://bucket/prefix, found {scheme}://…"
+                )),
+                None if text.is_empty() => Err("expected a folder or s3://bucket/prefix".into()),
+                None => Ok(RulesUri::Folder(text.into())),
+            };
+        };
+        let (bucket, prefix) = address.split_once('/').unwrap_or((address, ""));
+        if bucket.is_empty() {
+            return Err(format!("expected s3://bucket/prefix, found {text:?}"));
+        }
+        let mut prefix = prefix.to_owned();
+        if !prefix.is_empty() && !prefix.ends_with('/') && !is_rule_file(&prefix) {
+            prefix.push('/');
+        }
+        Ok(RulesUri::Bucket {
+            bucket: bucket.to_owned(),
+            prefix,
+        })
+    }
+}
+
+impl fmt::Display for RulesUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RulesUri::Folder(path) => f.write_str(&one_line(&path.to_string_lossy(), 1024)),
+            RulesUri::Bucket { bucket, prefix } => {
+                write!(
+                    f,
+                    "s3://{}/{}",
+                    one_line(bucket, 256),
+                    one_line(prefix, 1024)
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_rules_uri() {
+        let bucket = |prefix: &str| {
+            Ok(RulesUri::Bucket {
+                bucket: "b".into(),
+                prefix: prefix.into(),
+            })
+        };
+        for (text, expected) in [
+            ("rules", Ok(RulesUri::Folder("rules".into()))),
+            ("/opt/rules", Ok(RulesUri::Folder("/opt/rules".into()))),
+            ("s3://b", bucket("")),
+            ("s3://b/", bucket("")),
+            ("s3://b/hsm/rules", bucket("hsm/rules/")),
+            ("s3://b/hsm/", bucket("hsm/")),
+            ("s3://b/one.yml", bucket("one.yml")),
+            (
+                "s3:///x",
+                Err("expected s3://bucket/prefix, found \"s3:///x\"".to_owned()),
+            ),
+            (
+                "https://example.com/x",
+                Err("expected a folder or s3://bucket/prefix, found https://…".to_owned()),
+            ),
+            (
+                "",
+                Err("expected a folder or s3://bucket/prefix".to_owned()),
+            ),
+        ] {
+            assert_eq!(text.parse(), expected, "{text}");
+        }
+    }
+}

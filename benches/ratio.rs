@@ -86,7 +86,7 @@ fn files() -> Vec<Files> {
         ("large", vec![source.of_bytes(50_000_000)], 1),
         ("small", small, 1),
         // Far more calls than anybody makes: every 50th record.
-        ("calls", vec![source.with_calls(50, 10_000_000)], 1),
+        ("calls", vec![source.with_matches(50, 10_000_000)], 1),
         ("largest", vec![source.largest().0], 1),
     ]
 }

@@ -10,8 +10,12 @@ use std::{
 };
 
 use cloudhsm_alerts::clock::Clock;
-use cloudhsm_alerts_test_support::aws::{
-    Aws, BUCKET, FOLDER, Lambda, REGION, call, event, gzip, log_file, log_file_key, records,
+use cloudhsm_alerts_test_support::{
+    emulator::Lambda,
+    fixtures::{
+        BUCKET, FOLDER, REGION, call, event_file, gzip, log_file_of, sample_key, sample_log_file,
+    },
+    moto::Moto,
 };
 use serde_json::{Value, json};
 
@@ -26,7 +30,7 @@ struct Control {
 }
 
 impl Control {
-    fn before(aws: &Aws, status: &'static str) -> Control {
+    fn before(aws: &Moto, status: &'static str) -> Control {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("its address"));
         let moto = aws.endpoint.trim_start_matches("http://").to_owned();
@@ -121,9 +125,9 @@ fn texts(output: &Output) -> (String, String) {
 }
 
 /// Two log files of the day, one of another day, a digest.
-fn furnished() -> Aws {
-    let aws = Aws::start();
-    let file = gzip(&records(&[]));
+fn furnished() -> Moto {
+    let aws = Moto::start();
+    let file = gzip(&log_file_of(&[]));
     for key in [
         format!("{FOLDER}/a.json.gz"),
         format!("{FOLDER}/b c+d.json.gz"),
@@ -332,7 +336,7 @@ fn a_prefix_without_log_files_is_an_error() {
 
 /// A job's task for one log file.
 fn task(key: &str, job: &str, arguments: Value) -> Value {
-    let mut payload = event("batch-2.0.json");
+    let mut payload = event_file("batch-2.0.json");
     payload["job"] = json!({"id": job, "userArguments": arguments});
     payload["tasks"].as_array_mut().expect("tasks").truncate(1);
     payload["tasks"][0]["s3Key"] = key.replace('+', "%2B").into();
@@ -340,13 +344,9 @@ fn task(key: &str, job: &str, arguments: Value) -> Value {
 }
 
 /// The function's result for one log file of a job with such a mode.
-fn of_mode(aws: &Aws, topic: &str, mode: &str) -> Value {
+fn of_mode(aws: &Moto, topic: &str, mode: &str) -> Value {
     let lambda = Lambda::start(aws, &[("ALERT_TOPIC_ARN", topic)]);
-    let reply = lambda.invoke(&task(
-        &log_file_key(),
-        "j",
-        json!({"cloudhsm-alerts": mode}),
-    ));
+    let reply = lambda.invoke(&task(&sample_key(), "j", json!({"cloudhsm-alerts": mode})));
     reply["results"][0].clone()
 }
 
@@ -360,9 +360,9 @@ fn call_before(event_id: &str, hours: i64) -> Value {
 
 #[test]
 fn a_dry_run_counts_and_tells_nobody() {
-    let aws = Aws::start();
+    let aws = Moto::start();
     let topic = aws.topic("alerts");
-    aws.put(&log_file_key(), log_file());
+    aws.put(&sample_key(), sample_log_file());
     let result = of_mode(&aws, &topic, "dry-run");
     assert_eq!(
         (&result["resultCode"], &result["resultString"]),
@@ -379,9 +379,9 @@ fn a_dry_run_counts_and_tells_nobody() {
 
 #[test]
 fn a_backfills_alerts_share_a_digest_and_say_that_they_are_the_past() {
-    let aws = Aws::start();
+    let aws = Moto::start();
     let topic = aws.topic("alerts");
-    aws.put(&log_file_key(), log_file());
+    aws.put(&sample_key(), sample_log_file());
     let result = of_mode(&aws, &topic, "backfill");
     assert_eq!(
         (&result["resultCode"], &result["resultString"]),
@@ -410,10 +410,10 @@ fn a_backfills_alerts_share_a_digest_and_say_that_they_are_the_past() {
 
 #[test]
 fn what_happened_within_a_day_is_told_as_what_happens_now() {
-    let aws = Aws::start();
+    let aws = Moto::start();
     let topic = aws.topic("alerts");
     let calls = [call_before("old", 25), call_before("young", 23)];
-    aws.put(&log_file_key(), gzip(&records(&calls)));
+    aws.put(&sample_key(), gzip(&log_file_of(&calls)));
     of_mode(&aws, &topic, "backfill");
     let told: Vec<(String, bool)> = aws
         .published(&topic)
@@ -433,7 +433,7 @@ fn what_happened_within_a_day_is_told_as_what_happens_now() {
 
 #[test]
 fn a_jobs_messages_are_limited_over_all_instances_and_the_rest_stays_untold() {
-    let aws = Aws::start();
+    let aws = Moto::start();
     let topic = aws.topic("alerts");
     aws.table("ledger", "id");
     let keys = ["a", "b", "c"].map(|name| format!("{FOLDER}/{name}.json.gz"));
@@ -442,7 +442,7 @@ fn a_jobs_messages_are_limited_over_all_instances_and_the_rest_stays_untold() {
             call_before(event_id, 99),
             call_before(&event_id.repeat(2), 98),
         ];
-        aws.put(key, gzip(&records(&calls)));
+        aws.put(key, gzip(&log_file_of(&calls)));
     }
     let variables = [
         ("ALERT_TOPIC_ARN", topic.as_str()),
@@ -468,12 +468,12 @@ fn a_jobs_messages_are_limited_over_all_instances_and_the_rest_stays_untold() {
 
 #[test]
 fn without_a_table_each_instance_has_the_jobs_messages_for_itself() {
-    let aws = Aws::start();
+    let aws = Moto::start();
     let topic = aws.topic("alerts");
-    aws.put(&log_file_key(), log_file());
+    aws.put(&sample_key(), sample_log_file());
     let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
     let none = json!({"cloudhsm-alerts": "backfill", "cloudhsm-alerts-max-messages": "0"});
-    let reply = lambda.invoke(&task(&log_file_key(), "j", none));
+    let reply = lambda.invoke(&task(&sample_key(), "j", none));
     assert_eq!(
         reply["results"][0]["resultString"],
         "9 records, 7 matched, 5 not told"
@@ -483,9 +483,9 @@ fn without_a_table_each_instance_has_the_jobs_messages_for_itself() {
 
 #[test]
 fn a_backfill_neither_looks_for_rules_nor_sounds_like_a_heartbeat() {
-    let aws = Aws::start();
+    let aws = Moto::start();
     let topic = aws.topic("alerts");
-    aws.put(&log_file_key(), log_file());
+    aws.put(&sample_key(), sample_log_file());
     let nowhere = format!("s3://{BUCKET}/no-rules-here/");
     aws.put("no-rules-here/broken.yml", b"title: [".to_vec());
     let variables = [
@@ -495,10 +495,10 @@ fn a_backfill_neither_looks_for_rules_nor_sounds_like_a_heartbeat() {
     ];
     let lambda = Lambda::start(&aws, &variables);
     let dry = json!({"cloudhsm-alerts": "dry-run"});
-    lambda.invoke(&task(&log_file_key(), "j", dry));
+    lambda.invoke(&task(&sample_key(), "j", dry));
     assert_eq!(aws.published(&topic).len(), 0);
     let redriven = |queue: &str| {
-        let mut payload = event("sqs-destination.json");
+        let mut payload = event_file("sqs-destination.json");
         payload["Records"][0]["eventSourceARN"] =
             format!("arn:aws:sqs:us-west-2:111122223333:{queue}").into();
         payload
@@ -522,9 +522,9 @@ fn a_backfill_neither_looks_for_rules_nor_sounds_like_a_heartbeat() {
 
 #[test]
 fn a_mode_that_is_not_known_fails_the_task_and_tells_nobody() {
-    let aws = Aws::start();
+    let aws = Moto::start();
     let topic = aws.topic("alerts");
-    aws.put(&log_file_key(), log_file());
+    aws.put(&sample_key(), sample_log_file());
     let result = of_mode(&aws, &topic, "dryrun");
     assert_eq!(
         (&result["resultCode"], &result["resultString"]),

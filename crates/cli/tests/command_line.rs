@@ -2,8 +2,10 @@
 
 use std::{fs, process::Command};
 
-use cloudhsm_alerts_test_support::aws::{
-    Aws, BUCKET, REGION, call, gzip, log_file, log_file_key, project, records, run, shown,
+use cloudhsm_alerts_test_support::{
+    fixtures::{BUCKET, REGION, call, gzip, log_file_of, sample_key, sample_log_file},
+    moto::Moto,
+    process::{decode_output, project_folder, run_cli},
 };
 use serde_json::{Value, json};
 
@@ -17,11 +19,14 @@ fn folder() -> tempfile::TempDir {
     };
     put(
         "logs/a.json.gz",
-        gzip(&records(&[call("DeleteHsm", "1"), call("ListTags", "2")])),
+        gzip(&log_file_of(&[
+            call("DeleteHsm", "1"),
+            call("ListTags", "2"),
+        ])),
     );
     put(
         "logs/b/b.json",
-        records(&[
+        log_file_of(&[
             call("DeleteHsm", "1"),
             call("TagResource", "3"),
             call("CreateHsm", "4"),
@@ -35,11 +40,11 @@ fn folder() -> tempfile::TempDir {
     );
     put(
         "broken/cut.json.gz",
-        gzip(&records(&[call("DeleteHsm", "1")]))[..60].to_vec(),
+        gzip(&log_file_of(&[call("DeleteHsm", "1")]))[..60].to_vec(),
     );
     put(
         "broken/mixed.json",
-        records(&[json!(1), call("DeleteCluster", "5")]),
+        log_file_of(&[json!(1), call("DeleteCluster", "5")]),
     );
     folder
 }
@@ -50,7 +55,7 @@ const AT: &str =
 #[test]
 fn a_folder_as_text() {
     let folder = folder();
-    let (code, out, err) = shown(&run(
+    let (code, out, err) = decode_output(&run_cli(
         &["scan", "logs", "--min-severity", "medium"],
         folder.path(),
     ));
@@ -73,7 +78,7 @@ fn a_folder_as_text() {
 fn each_format() {
     let folder = folder();
     let of = |format: &str| {
-        shown(&run(
+        decode_output(&run_cli(
             &[
                 "scan",
                 "logs/a.json.gz",
@@ -105,14 +110,14 @@ fn each_format() {
 
 #[test]
 fn the_readme_shows_what_is_printed() {
-    let readme = fs::read_to_string(project().join("README.md")).unwrap();
+    let readme = fs::read_to_string(project_folder().join("README.md")).unwrap();
     let block = |start: &str| {
         let (_, rest) = readme.split_once(start).unwrap();
         rest.split_once("\n```").unwrap().0.to_owned()
     };
     let folder = tempfile::tempdir().unwrap();
     let record: Value = serde_json::from_str(&block("```json\n")).unwrap();
-    fs::write(folder.path().join("log.json"), records(&[record])).unwrap();
+    fs::write(folder.path().join("log.json"), log_file_of(&[record])).unwrap();
     let of = |format: &str| {
         let names = "111122223333=prod";
         let arguments = [
@@ -123,7 +128,7 @@ fn the_readme_shows_what_is_printed() {
             "--account-names",
             names,
         ];
-        shown(&run(&arguments, folder.path())).1
+        decode_output(&run_cli(&arguments, folder.path())).1
     };
     assert_eq!(of("sms").trim_end(), block("140 characters:\n\n```text\n"));
     let printed = of("email");
@@ -143,7 +148,7 @@ fn the_readme_shows_what_is_printed() {
 #[test]
 fn a_broken_input_is_named_and_the_others_are_done() {
     let folder = folder();
-    let (code, out, err) = shown(&run(
+    let (code, out, err) = decode_output(&run_cli(
         &["scan", "broken", "missing.json", "logs/a.json.gz"],
         folder.path(),
     ));
@@ -183,10 +188,10 @@ fn what_holds_no_records_is_an_error() {
         fs::write(path, bytes).unwrap();
     };
     let wrapped = json!({"detail-type": "AWS API Call via CloudTrail", "source": "aws.cloudhsm", "detail": call("DeleteBackup", "1")});
-    put("wrapped.json", records(&[wrapped]));
+    put("wrapped.json", log_file_of(&[wrapped]));
     put(
         "nested.json",
-        records(&[json!({"Records": [call("DeleteBackup", "1")]})]),
+        log_file_of(&[json!({"Records": [call("DeleteBackup", "1")]})]),
     );
     put("texts/notes.txt", Vec::new());
     put(
@@ -206,7 +211,7 @@ fn what_holds_no_records_is_an_error() {
         ("texts", Some(none.to_owned())),
         ("digests", None),
     ] {
-        let (code, out, err) = shown(&run(&["scan", path], folder.path()));
+        let (code, out, err) = decode_output(&run_cli(&["scan", path], folder.path()));
         let first = expected.map(|message| format!("error: {path}: {message}"));
         assert_eq!(
             (code, out.as_str()),
@@ -232,8 +237,8 @@ fn network_activity_files_are_read() {
     denied["eventCategory"] = "NetworkActivity".into();
     let name =
         "111122223333_CloudTrail-NetworkActivity_us-west-2_20261123T0345Z_Ab12Cd34Ef56Gh78.json.gz";
-    fs::write(place.join(name), gzip(&records(&[denied]))).unwrap();
-    let (code, out, err) = shown(&run(&["scan", "."], folder.path()));
+    fs::write(place.join(name), gzip(&log_file_of(&[denied]))).unwrap();
+    let (code, out, err) = decode_output(&run_cli(&["scan", "."], folder.path()));
     assert!(
         out.starts_with("CRITICAL IAM user alice called DeleteBackup on "),
         "{out}{err}"
@@ -250,7 +255,10 @@ fn links_are_followed_and_a_dangling_one_is_an_error() {
     fs::create_dir(&links).unwrap();
     symlink("../logs/b", links.join("folder")).unwrap();
     symlink("nowhere.json.gz", links.join("dangling.json.gz")).unwrap();
-    let (code, out, err) = shown(&run(&["scan", "links", "--format", "sms"], folder.path()));
+    let (code, out, err) = decode_output(&run_cli(
+        &["scan", "links", "--format", "sms"],
+        folder.path(),
+    ));
     assert_eq!((code, out.lines().count()), (Some(1), 3), "{err}");
     assert!(
         err.starts_with("error: links/dangling.json.gz: No such file or directory (os error 2)\n"),
@@ -269,7 +277,7 @@ fn wrong_usage_is_exit_code_2() {
         vec!["scan", "logs", "--account-names", "prod"],
         vec!["nonsense"],
     ] {
-        let (code, out, err) = shown(&run(&arguments, folder.path()));
+        let (code, out, err) = decode_output(&run_cli(&arguments, folder.path()));
         assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}");
         assert!(err.contains("Usage") || err.contains("error:"), "{err}");
     }
@@ -278,7 +286,7 @@ fn wrong_usage_is_exit_code_2() {
         vec!["scan", "--help"],
         vec!["invoke", "--help"],
     ] {
-        let (code, out, _) = shown(&run(&arguments, folder.path()));
+        let (code, out, _) = decode_output(&run_cli(&arguments, folder.path()));
         assert_eq!(code, Some(0));
         assert!(out.contains("Exit codes:\n  0  done\n  1  "), "{out}");
     }
@@ -290,9 +298,14 @@ fn what_an_attacker_writes_does_not_reach_the_terminal() {
     let mut record = call("DeleteHsm", "\u{1b}]0;title\u{7}");
     record["userIdentity"] = json!({"type": "IAMUser", "userName": "\u{1b}[2Jmallory\r\nCRITICAL"});
     record["userAgent"] = "\u{1b}[31m".into();
-    fs::write(folder.path().join("a\u{1b}[31m.json"), records(&[record])).unwrap();
+    fs::write(
+        folder.path().join("a\u{1b}[31m.json"),
+        log_file_of(&[record]),
+    )
+    .unwrap();
     for format in ["text", "email", "sms", "ocsf"] {
-        let (code, out, err) = shown(&run(&["scan", ".", "--format", format], folder.path()));
+        let (code, out, err) =
+            decode_output(&run_cli(&["scan", ".", "--format", format], folder.path()));
         assert_eq!(code, Some(0));
         for text in [out, err] {
             assert!(
@@ -305,14 +318,14 @@ fn what_an_attacker_writes_does_not_reach_the_terminal() {
 
 #[test]
 fn a_prefix_in_s3() {
-    let aws = Aws::start();
-    aws.put(&log_file_key(), log_file());
+    let aws = Moto::start();
+    aws.put(&sample_key(), sample_log_file());
     aws.put(
         "AWSLogs/111122223333/CloudTrail-Digest/x.json.gz",
         b"{}".to_vec(),
     );
     aws.put("AWSLogs/111122223333/CloudTrail/marker/", Vec::new());
-    aws.put("other/named.log", records(&[call("DeleteHsm", "s3-1")]));
+    aws.put("other/named.log", log_file_of(&[call("DeleteHsm", "s3-1")]));
     let scan = |path: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_cloudhsm-alerts"))
             .args(["scan", "--format", "ocsf", path])
@@ -327,7 +340,7 @@ fn a_prefix_in_s3() {
             )
             .output()
             .expect("the program runs");
-        shown(&output)
+        decode_output(&output)
     };
 
     let (code, out, err) = scan(&format!("s3://{BUCKET}/AWSLogs/"));
@@ -335,7 +348,7 @@ fn a_prefix_in_s3() {
     let first: Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
     assert_eq!(
         first["unmapped"]["object"],
-        format!("s3://{BUCKET}/{}", log_file_key())
+        format!("s3://{BUCKET}/{}", sample_key())
     );
     assert!(
         err.ends_with("skipped: 1 file, digest\nskipped: 1 file, directory\n"),
@@ -364,13 +377,13 @@ fn a_prefix_in_s3() {
 
 #[test]
 fn invoke_runs_the_functions_pipeline_in_process() {
-    let aws = Aws::start();
-    aws.put(&log_file_key(), log_file());
+    let aws = Moto::start();
+    aws.put(&sample_key(), sample_log_file());
     let topic = aws.topic("t");
     let invoke = |event: &str, topic: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_cloudhsm-alerts"))
             .args(["invoke", event])
-            .current_dir(project())
+            .current_dir(project_folder())
             .env_clear()
             .env("ALERT_TOPIC_ARN", topic)
             .env("AWS_REGION", REGION)
@@ -379,7 +392,7 @@ fn invoke_runs_the_functions_pipeline_in_process() {
             .env("AWS_ENDPOINT_URL", &aws.endpoint)
             .output()
             .expect("the program runs");
-        shown(&output)
+        decode_output(&output)
     };
     let (code, out, _) = invoke("events/s3-put.json", &topic);
     let reply: Value = serde_json::from_str(&out).unwrap();

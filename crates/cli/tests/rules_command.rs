@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use cloudhsm_alerts_test_support::aws::{call, gzip, project, records, run, shown};
+use cloudhsm_alerts_test_support::{
+    fixtures::{call, gzip, log_file_of},
+    process::{decode_output, project_folder, run_cli},
+};
 use serde_json::{Value, json};
 
 const RULE: &str = "title: A backup goes to another region
@@ -48,7 +51,10 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 #[test]
 fn list_shows_what_is_in_use() {
     let folder = folder(&[("rules/mine.yml", RULE), ("rules/filter.yml", FILTER)]);
-    let (code, out, err) = shown(&run(&["rules", "list", "--rules", "rules"], folder.path()));
+    let (code, out, err) = decode_output(&run_cli(
+        &["rules", "list", "--rules", "rules"],
+        folder.path(),
+    ));
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(words(out.lines().next().unwrap()), "LEVEL NAME WHAT ATT&CK");
@@ -58,7 +64,10 @@ fn list_shows_what_is_in_use() {
         "filter exercise (Copies by the recovery exercise): keeps calls back from every rule\n"
     ));
 
-    let (_, out, _) = shown(&run(&["rules", "list", "--format", "json"], folder.path()));
+    let (_, out, _) = decode_output(&run_cli(
+        &["rules", "list", "--format", "json"],
+        folder.path(),
+    ));
     let listed: Value = serde_json::from_str(&out).unwrap();
     let deleted = listed["rules"]
         .as_array()
@@ -85,7 +94,7 @@ fn check_tells_all_problems_with_their_places_and_exits_by_them() {
         ("warned/w.yml", RULE.split("tests:").next().unwrap()),
     ]);
     let check = |arguments: &[&str]| {
-        shown(&run(
+        decode_output(&run_cli(
             &[&["rules", "check"], arguments].concat(),
             folder.path(),
         ))
@@ -144,12 +153,12 @@ fn test_runs_the_tests_and_writes_junit() {
         .replace("my-copy", "failing")
         .replace("eventName: RestoreBackup", "eventName: CopyBackupToRegion");
     let folder = folder(&[("good/a.yml", RULE), ("bad/b.yml", &failing)]);
-    let (code, out, err) = shown(&run(&["rules", "test", "good"], folder.path()));
+    let (code, out, err) = decode_output(&run_cli(&["rules", "test", "good"], folder.path()));
     assert_eq!(
         (code, out.as_str(), err.as_str()),
         (Some(0), "", "1 rule: 2 passed, 0 failed\n")
     );
-    let (code, out, err) = shown(&run(
+    let (code, out, err) = decode_output(&run_cli(
         &["rules", "test", "good", "bad", "--junit", "junit.xml"],
         folder.path(),
     ));
@@ -172,14 +181,14 @@ fn explain_says_what_is_met_and_what_keeps_the_others() {
     let folder = folder(&[("rules/mine.yml", RULE), ("rules/filter.yml", FILTER)]);
     fs::write(
         folder.path().join("log.json.gz"),
-        gzip(&records(&[
+        gzip(&log_file_of(&[
             call("DeleteHsm", "1"),
             call("CopyBackupToRegion", "2"),
         ])),
     )
     .unwrap();
     let explain = |arguments: &[&str]| {
-        shown(&run(
+        decode_output(&run_cli(
             &[&["explain", "log.json.gz"], arguments].concat(),
             folder.path(),
         ))
@@ -231,10 +240,10 @@ fn scan_takes_added_rules_and_says_what_filters_kept_back() {
     let folder = folder(&[("rules/filter.yml", FILTER), ("broken/x.yml", "title: [x")]);
     fs::write(
         folder.path().join("log.json"),
-        records(&[call("CopyBackupToRegion", "1"), call("DeleteHsm", "2")]),
+        log_file_of(&[call("CopyBackupToRegion", "1"), call("DeleteHsm", "2")]),
     )
     .unwrap();
-    let (code, out, err) = shown(&run(
+    let (code, out, err) = decode_output(&run_cli(
         &["scan", "log.json", "--rules", "rules"],
         folder.path(),
     ));
@@ -249,7 +258,7 @@ fn scan_takes_added_rules_and_says_what_filters_kept_back() {
         lines[1],
         "kept back: 1 call from the rule hsm-backup-copied-to-region, by the filter exercise"
     );
-    let (code, out, err) = shown(&run(
+    let (code, out, err) = decode_output(&run_cli(
         &["scan", "log.json", "--rules", "broken"],
         folder.path(),
     ));
@@ -263,7 +272,7 @@ fn scan_takes_added_rules_and_says_what_filters_kept_back() {
 #[test]
 fn what_the_documents_show_works() {
     for page in ["README.md", "docs/writing-rules.md"] {
-        let text = fs::read_to_string(project().join(page)).unwrap();
+        let text = fs::read_to_string(project_folder().join(page)).unwrap();
         let whole: Vec<&str> = text
             .split("```yaml\n")
             .skip(1)
@@ -273,13 +282,15 @@ fn what_the_documents_show_works() {
         assert!(!whole.is_empty(), "{page}");
         for (number, block) in whole.iter().enumerate() {
             let folder = folder(&[("rules/shown.yml", block)]);
-            let (code, out, err) = shown(&run(&["rules", "check", "rules"], folder.path()));
+            let (code, out, err) =
+                decode_output(&run_cli(&["rules", "check", "rules"], folder.path()));
             assert_eq!(
                 (code, out.as_str()),
                 (Some(0), ""),
                 "{page}, block {number}: {err}"
             );
-            let (code, out, _) = shown(&run(&["rules", "test", "rules"], folder.path()));
+            let (code, out, _) =
+                decode_output(&run_cli(&["rules", "test", "rules"], folder.path()));
             assert_eq!(
                 (code, out.as_str()),
                 (Some(0), ""),
@@ -304,9 +315,9 @@ fn what_the_documents_show_works() {
 
 #[test]
 fn the_page_about_the_rules_is_current() {
-    let (code, out, _) = shown(&run(&["rules", "document"], project()));
+    let (code, out, _) = decode_output(&run_cli(&["rules", "document"], project_folder()));
     assert_eq!(code, Some(0));
-    let page = fs::read_to_string(project().join("docs/rules.md")).unwrap();
+    let page = fs::read_to_string(project_folder().join("docs/rules.md")).unwrap();
     assert!(
         page == out,
         "docs/rules.md is not what `make rules-page` writes"

@@ -156,7 +156,7 @@ impl Schedule {
                     1 => Some(Operation::Publish),
                     2 => Some(Operation::Claim),
                     3 => Some(Operation::Sent),
-                    4 => Some(Operation::Turn),
+                    4 => Some(Operation::Slot),
                     _ => None,
                 },
             },
@@ -428,7 +428,7 @@ impl Trial<'_> {
                     excused.insert(request.target.clone());
                     ledger_faults += 1;
                 }
-                Operation::Release | Operation::Turn | Operation::Page if is_hit => {
+                Operation::Release | Operation::Slot | Operation::Page if is_hit => {
                     ledger_faults += 1
                 }
                 _ => {}

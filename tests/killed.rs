@@ -49,8 +49,8 @@ fn alerts(stub: &Stub) -> BTreeMap<String, usize> {
 
 #[tokio::test]
 async fn a_retry_after_a_kill_at_any_request_alerts_every_call() {
-    use Operation::{Claim, GetObject, Publish, Sent, Turn};
-    let steps = [GetObject, Claim, Turn, Publish, Sent].into_iter();
+    use Operation::{Claim, GetObject, Publish, Sent, Slot};
+    let steps = [GetObject, Claim, Slot, Publish, Sent].into_iter();
     let kills = steps.flat_map(|step| [(step, Fault::HoldBefore), (step, Fault::HoldAfter)]);
     join_all(kills.map(|(operation, fault)| killed_at(operation, fault))).await;
 }
@@ -360,8 +360,8 @@ async fn a_denied_ledger_operation_stops_no_alert_and_no_other_operation() {
         }),
         ..FaultPlan::default()
     };
-    // Without turns, each instance limits its own rate. Without claims, calls are still marked as sent.
-    for (operation, ledger_errors) in [(Operation::Turn, 1), (Operation::Claim, 2)] {
+    // Without slots, each instance limits its own rate. Without claims, calls are still marked as sent.
+    for (operation, ledger_errors) in [(Operation::Slot, 1), (Operation::Claim, 2)] {
         let stub = Stub::start(deny(operation)).await;
         put(
             &stub,
@@ -387,7 +387,7 @@ async fn a_denied_ledger_operation_stops_no_alert_and_no_other_operation() {
 
 /// Two instances that publish at the same time share one rate.
 #[tokio::test]
-async fn turns_of_two_instances_keep_the_interval() {
+async fn publish_slots_of_two_instances_keep_the_interval() {
     let stub = Stub::start(FaultPlan::none()).await;
     for name in ["left", "right"] {
         let calls: Vec<Value> = (0..12)
@@ -406,12 +406,12 @@ async fn turns_of_two_instances_keep_the_interval() {
         (&left["published"], &right["published"]),
         (&json!(12), &json!(12))
     );
-    // Each turn moves the next free time by the interval of 125 ms (eight messages per second), or, when no one
-    // else waits, to one interval from now.
-    let turns = stub.state().turns.clone();
-    assert!(turns.len() >= 24, "{turns:?}");
-    for pair in turns.windows(2) {
-        assert!(pair[1] - pair[0] >= 125, "{turns:?}");
+    // Each reservation moves the next free slot by the interval of 125 ms (eight messages per second), or to one
+    // interval from now if that is later.
+    let slots = stub.state().slots.clone();
+    assert!(slots.len() >= 24, "{slots:?}");
+    for pair in slots.windows(2) {
+        assert!(pair[1] - pair[0] >= 125, "{slots:?}");
     }
 }
 

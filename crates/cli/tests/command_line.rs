@@ -1,4 +1,4 @@
-//! The command line, as a person uses it: what it prints where, and how it exits.
+//! `scan`, `invoke` and usage errors: output, messages and exit codes.
 
 use std::{fs, process::Command};
 
@@ -9,7 +9,7 @@ use cloudhsm_alerts_test_support::{
 };
 use serde_json::{Value, json};
 
-/// A folder with sound and broken files.
+/// A folder with valid and broken files.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, bytes: Vec<u8>| {
@@ -49,11 +49,12 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-const AT: &str =
+/// The end of the sentence in every alert.
+const SENTENCE_END: &str =
     "in account 111122223333, us-west-2, on 2026-11-23 at 03:50:00 UTC. The call SUCCEEDED.";
 
 #[test]
-fn a_folder_as_text() {
+fn a_folder_is_printed_as_text() {
     let folder = folder();
     let (code, out, err) = decode_output(&run_cli(
         &["scan", "logs", "--min-severity", "medium"],
@@ -62,20 +63,20 @@ fn a_folder_as_text() {
     assert_eq!(
         out,
         format!(
-            "CRITICAL IAM user alice called DeleteHsm on cluster cluster-lk3jhgf4dsa {AT}\n    hsm-deleted · event 1 · logs/a.json.gz\n\
-             MEDIUM IAM user alice called CreateHsm for cluster cluster-lk3jhgf4dsa {AT}\n    hsm-created · event 4 · logs/b/b.json\n"
+            "CRITICAL IAM user alice called DeleteHsm on cluster cluster-lk3jhgf4dsa {SENTENCE_END}\n    hsm-deleted · event 1 · logs/a.json.gz\n\
+             MEDIUM IAM user alice called CreateHsm for cluster cluster-lk3jhgf4dsa {SENTENCE_END}\n    hsm-created · event 4 · logs/b/b.json\n"
         )
     );
     assert_eq!(
         err,
-        "2 files, 2.28 KiB of JSON, 5 records: 5 calls met a rule, 2 told, 2 below medium, 1 recorded more than once\n\
+        "2 files, 2.28 KiB of JSON, 5 records: 5 calls matched; 2 alerts; 2 below --min-severity medium; 1 duplicate\n\
          skipped: 1 file, digest\nskipped: 1 file, empty\nskipped: 1 file, neither .json nor .json.gz\n"
     );
     assert_eq!(code, Some(0));
 }
 
 #[test]
-fn each_format() {
+fn each_format_is_printed() {
     let folder = folder();
     let of = |format: &str| {
         decode_output(&run_cli(
@@ -109,7 +110,7 @@ fn each_format() {
 }
 
 #[test]
-fn the_readme_shows_what_is_printed() {
+fn the_readme_shows_the_actual_output() {
     let readme = fs::read_to_string(project_folder().join("README.md")).unwrap();
     let block = |start: &str| {
         let (_, rest) = readme.split_once(start).unwrap();
@@ -132,21 +133,21 @@ fn the_readme_shows_what_is_printed() {
     };
     assert_eq!(of("sms").trim_end(), block("140 characters:\n\n```text\n"));
     let printed = of("email");
-    let without_place = |text: &str| {
+    let without_location = |text: &str| {
         let lines = text
             .lines()
             .filter(|line| !line.starts_with("  Recorded in"));
         lines.collect::<Vec<_>>().join("\n")
     };
-    let shown = without_place(&block("The e-mail:\n\n```text\n"));
+    let expected = without_location(&block("The e-mail:\n\n```text\n"));
     assert!(
-        without_place(&printed).starts_with(&format!("{shown}\n")),
+        without_location(&printed).starts_with(&format!("{expected}\n")),
         "{printed}"
     );
 }
 
 #[test]
-fn a_broken_input_is_named_and_the_others_are_done() {
+fn a_broken_input_is_reported_and_the_rest_is_scanned() {
     let folder = folder();
     let (code, out, err) = decode_output(&run_cli(
         &["scan", "broken", "missing.json", "logs/a.json.gz"],
@@ -155,8 +156,8 @@ fn a_broken_input_is_named_and_the_others_are_done() {
     assert_eq!(
         out,
         format!(
-            "CRITICAL IAM user alice called DeleteCluster on cluster cluster-lk3jhgf4dsa {AT}\n    hsm-cluster-deleted · event 5 · broken/mixed.json\n\
-             CRITICAL IAM user alice called DeleteHsm on cluster cluster-lk3jhgf4dsa {AT}\n    hsm-deleted · event 1 · logs/a.json.gz\n"
+            "CRITICAL IAM user alice called DeleteCluster on cluster cluster-lk3jhgf4dsa {SENTENCE_END}\n    hsm-cluster-deleted · event 5 · broken/mixed.json\n\
+             CRITICAL IAM user alice called DeleteHsm on cluster cluster-lk3jhgf4dsa {SENTENCE_END}\n    hsm-deleted · event 1 · logs/a.json.gz\n"
         )
     );
     let lines: Vec<&str> = err.lines().collect();
@@ -171,16 +172,16 @@ fn a_broken_input_is_named_and_the_others_are_done() {
     );
     assert!(
         lines[3].ends_with(
-            ": 3 calls met a rule, 2 told, 1 below low, 1 record unreadable, 3 problems, shown above"
+            ": 3 calls matched; 2 alerts; 1 below --min-severity low; 1 unreadable record; 3 errors, shown above"
         ),
         "{err}"
     );
     assert_eq!(code, Some(1));
 }
 
-/// What holds no record that anyone understood is an error, and never "0 calls matched, success".
+/// An input without a CloudTrail record must not look like an input without alerts.
 #[test]
-fn what_holds_no_records_is_an_error() {
+fn an_input_without_records_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, bytes: Vec<u8>| {
         let path = folder.path().join(name);
@@ -199,16 +200,17 @@ fn what_holds_no_records_is_an_error() {
         Vec::new(),
     );
     fs::create_dir(folder.path().join("nothing")).unwrap();
-    let neither = "record 0 (byte 12) cannot be read: expected a CloudTrail record, found an object with neither eventSource nor eventName, but";
-    let none = "no log files in this folder: expected files whose names end in .json or .json.gz";
+    let not_a_record = "record 0 (byte 12) cannot be read: expected a CloudTrail record, found an object with neither eventSource nor eventName, but";
+    let no_log_files =
+        "no log files in this folder: expected files whose names end in .json or .json.gz";
     for (path, expected) in [
         (
             "wrapped.json",
-            Some(format!("{neither} detail-type, source, detail")),
+            Some(format!("{not_a_record} detail-type, source, detail")),
         ),
-        ("nested.json", Some(format!("{neither} Records"))),
-        ("nothing", Some(none.to_owned())),
-        ("texts", Some(none.to_owned())),
+        ("nested.json", Some(format!("{not_a_record} Records"))),
+        ("nothing", Some(no_log_files.to_owned())),
+        ("texts", Some(no_log_files.to_owned())),
         ("digests", None),
     ] {
         let (code, out, err) = decode_output(&run_cli(&["scan", path], folder.path()));
@@ -224,20 +226,20 @@ fn what_holds_no_records_is_an_error() {
     }
 }
 
-/// Calls that the policy of a VPC endpoint denies are recorded in no other file.
+/// Calls that a VPC endpoint policy denies are recorded only in network activity files.
 #[test]
 fn network_activity_files_are_read() {
     let folder = tempfile::tempdir().unwrap();
-    let place = folder
+    let day = folder
         .path()
         .join("AWSLogs/111122223333/CloudTrail-NetworkActivity/us-west-2/2026/11/23");
-    fs::create_dir_all(&place).unwrap();
+    fs::create_dir_all(&day).unwrap();
     let mut denied = call("DeleteBackup", "1");
     denied["errorCode"] = "VpceAccessDenied".into();
     denied["eventCategory"] = "NetworkActivity".into();
     let name =
         "111122223333_CloudTrail-NetworkActivity_us-west-2_20261123T0345Z_Ab12Cd34Ef56Gh78.json.gz";
-    fs::write(place.join(name), gzip(&log_file_of(&[denied]))).unwrap();
+    fs::write(day.join(name), gzip(&log_file_of(&[denied]))).unwrap();
     let (code, out, err) = decode_output(&run_cli(&["scan", "."], folder.path()));
     assert!(
         out.starts_with("CRITICAL IAM user alice called DeleteBackup on "),
@@ -248,7 +250,7 @@ fn network_activity_files_are_read() {
 }
 
 #[test]
-fn links_are_followed_and_a_dangling_one_is_an_error() {
+fn symbolic_links_are_followed_and_a_dangling_one_is_an_error() {
     use std::os::unix::fs::symlink;
     let folder = folder();
     let links = folder.path().join("links");
@@ -267,7 +269,7 @@ fn links_are_followed_and_a_dangling_one_is_an_error() {
 }
 
 #[test]
-fn wrong_usage_is_exit_code_2() {
+fn invalid_usage_exits_with_2() {
     let folder = folder();
     for arguments in [
         vec![],
@@ -288,12 +290,12 @@ fn wrong_usage_is_exit_code_2() {
     ] {
         let (code, out, _) = decode_output(&run_cli(&arguments, folder.path()));
         assert_eq!(code, Some(0));
-        assert!(out.contains("Exit codes:\n  0  done\n  1  "), "{out}");
+        assert!(out.contains("Exit codes:\n  0  success\n  1  "), "{out}");
     }
 }
 
 #[test]
-fn what_an_attacker_writes_does_not_reach_the_terminal() {
+fn control_characters_do_not_reach_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let mut record = call("DeleteHsm", "\u{1b}]0;title\u{7}");
     record["userIdentity"] = json!({"type": "IAMUser", "userName": "\u{1b}[2Jmallory\r\nCRITICAL"});
@@ -317,7 +319,7 @@ fn what_an_attacker_writes_does_not_reach_the_terminal() {
 }
 
 #[test]
-fn a_prefix_in_s3() {
+fn a_prefix_in_s3_is_scanned() {
     let aws = Moto::start();
     aws.put(&sample_key(), sample_log_file());
     aws.put(
@@ -333,7 +335,7 @@ fn a_prefix_in_s3() {
             .env("AWS_REGION", REGION)
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
-            // By a host name: nothing resolves bucket.localhost.
+            // A host name: the SDK must use path-style requests, because bucket.localhost does not resolve.
             .env(
                 "AWS_ENDPOINT_URL",
                 aws.endpoint.replace("127.0.0.1", "localhost"),
@@ -355,7 +357,7 @@ fn a_prefix_in_s3() {
         "{err}"
     );
 
-    // An object that is named itself is read whatever its name.
+    // An object that is named itself is read whatever its key.
     let (code, out, _) = scan(&format!("s3://{BUCKET}/other/named.log"));
     assert_eq!((code, out.lines().count()), (Some(0), 1));
 
@@ -376,7 +378,7 @@ fn a_prefix_in_s3() {
 }
 
 #[test]
-fn invoke_runs_the_functions_pipeline_in_process() {
+fn invoke_runs_the_function_in_process() {
     let aws = Moto::start();
     aws.put(&sample_key(), sample_log_file());
     let topic = aws.topic("t");

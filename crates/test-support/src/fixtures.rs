@@ -13,7 +13,7 @@ pub const REGION: &str = "us-west-2";
 pub const BUCKET: &str = "cloudhsm-alerts-trail-111122223333";
 /// A folder of log files in that bucket.
 pub const FOLDER: &str = "AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23";
-/// A topic for tests with [`crate::stub`], which accepts any. Moto creates topics of its own.
+/// A topic for tests with [`crate::stub`], which accepts any ARN. Tests with moto create their topics.
 pub const TOPIC_ARN: &str = "arn:aws:sns:us-west-2:111122223333:alerts";
 /// The queue that the messages of [`sqs_event`] come from.
 pub const QUEUE_ARN: &str = "arn:aws:sqs:us-west-2:111122223333:notifications";

@@ -13,8 +13,8 @@ pub enum Operation {
     Sent,
     /// Releases a claim.
     Release,
-    /// Reserves the next time at which an instance may publish.
-    Turn,
+    /// Reserves the next slot to publish in, which all instances share.
+    Slot,
     /// Reads an item of the ledger.
     GetItem,
     /// Reserves an SMS, or returns the reservation.

@@ -44,7 +44,7 @@ pub fn parse(request: &Request) -> ParsedRequest {
             "PutItem" if is_sent => Operation::Sent,
             "PutItem" => Operation::Claim,
             "DeleteItem" => Operation::Release,
-            "UpdateItem" => Operation::Turn,
+            "UpdateItem" => Operation::Slot,
             "GetItem" => Operation::GetItem,
             other => panic!("the stub does not implement {other}"),
         };
@@ -236,12 +236,12 @@ fn item_request(parsed: &ParsedRequest, state: &mut State) -> Response {
                 reply["Item"] = old;
             }
         }
-        Operation::Turn => {
+        Operation::Slot => {
             let next = match &values[":next"] {
                 Value::Null => number(&attribute("next_turn")) + number(&values[":interval"]),
                 _ => number(&values[":next"]),
             };
-            state.turns.push(next);
+            state.slots.push(next);
             let next = json!({"N": next.to_string()});
             reply["Attributes"] = json!({"next_turn": next, "expires_at": values[":expires_at"]});
             let item = json!({

@@ -17,8 +17,8 @@ pub struct State {
     /// Items in DynamoDB's JSON, by ID.
     pub items: BTreeMap<String, Value>,
     pub messages: Vec<Published>,
-    /// The next free time to publish, in milliseconds, after each reservation.
-    pub turns: Vec<i64>,
+    /// The start of the next free slot to publish in, in milliseconds, after each reservation.
+    pub slots: Vec<i64>,
     /// Every request in order, with the fault that was injected.
     pub requests: Vec<(RequestKey, Fault)>,
     /// The headers of every request, in the same order.

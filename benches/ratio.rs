@@ -1,13 +1,16 @@
-//! How far each stage is from the limit, which is inflating the bytes.
+//! The time of each stage relative to inflating the bytes, which is the lower limit.
 //!
-//! All stages go over the same generated files in turn, round after round, so that whatever else the machine
-//! does meets all of them alike; what counts is the ratio of medians, not the time. `cargo bench --bench
-//! ratio` prints a table and writes a plot; `-- on FILE…` does the same for files of one's own; `-- once STAGE
-//! FILE` goes over one file once, to be looked at with other tools; `-- limit FILE` inflates one and loads no
-//! rules; `-- write FOLDER` writes the files.
+//! All stages process the same generated files in turn, round after round, so that other load on the machine affects
+//! all of them. The result is the ratio of medians, not the time. divan and criterion measure one thing after the
+//! other, and on a shared machine, times that are minutes apart cannot be compared.
 //!
-//! divan and criterion measure one thing after the other, and a ratio of times that were taken minutes apart
-//! says little on a shared machine. `benches/stages.rs` has divan count allocations.
+//! ```text
+//! cargo bench --bench ratio                       print a table, and draw target/bench/stages.svg
+//! cargo bench --bench ratio -- on FILE…           the same for other files
+//! cargo bench --bench ratio -- once STAGE FILE    run one stage once, for a profiler
+//! cargo bench --bench ratio -- limit FILE         inflate a file, without loading rules
+//! cargo bench --bench ratio -- write FOLDER       write the generated files
+//! ```
 
 use std::{
     env,
@@ -30,7 +33,7 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 
 const TODAY: Date = Date::constant(2026, 11, 23);
-/// As S3 delivers a body.
+/// The usual size of a chunk from S3.
 const CHUNK: usize = 16 * 1024;
 
 const STAGES: &[&str] = &[
@@ -44,7 +47,7 @@ const STAGES: &[&str] = &[
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).filter(|a| a != "--bench").collect();
-    // Before the rules are loaded: to be compared with other programs, as a whole process.
+    // Without loading rules, so that the whole process can be compared with other programs.
     if let [stage, file] = &arguments[..]
         && stage == "limit"
     {
@@ -73,7 +76,7 @@ fn main() {
     }
 }
 
-/// Name, files, and how often they are gone over in a round.
+/// Name, files, and how often they are processed in one round.
 type Files = (&'static str, Vec<Vec<u8>>, u32);
 
 fn files() -> Vec<Files> {
@@ -85,13 +88,13 @@ fn files() -> Vec<Files> {
         ("typical", vec![source.of_records(300)], 40),
         ("large", vec![source.of_bytes(50_000_000)], 1),
         ("small", small, 1),
-        // Far more calls than anybody makes: every 50th record.
-        ("calls", vec![source.with_calls(50, 10_000_000)], 1),
+        // Every 50th record matches a rule: far more than in practice.
+        ("calls", vec![source.with_matches(50, 10_000_000)], 1),
         ("largest", vec![source.largest().0], 1),
     ]
 }
 
-/// Goes over a file; returns something that depends on all of it.
+/// Runs a stage on a file. Returns a number that depends on all of the file.
 fn run(stage: &str, file: &[u8], rules: &RuleSet) -> u64 {
     let none = Prefilter::default();
     match stage {
@@ -114,15 +117,15 @@ fn run(stage: &str, file: &[u8], rules: &RuleSet) -> u64 {
     }
 }
 
-/// The limit, the same library and nothing else, of chunks as S3 delivers them.
+/// Inflates a file in chunks from S3, and does nothing else.
 fn inflate(file: &[u8]) -> u64 {
     limit(file, CHUNK)
 }
 
-/// Inflates and does nothing else, with a window as large as is quickest: that of a scan.
+/// Inflates and does nothing else, with the window size of a scan, which is the fastest.
 #[expect(
     clippy::disallowed_methods,
-    reason = "measured against the project's own"
+    reason = "the reference for the project's own inflating"
 )]
 fn limit(mut source: impl Read, chunk: usize) -> u64 {
     let mut member = Decompress::new_gzip(15);
@@ -135,12 +138,12 @@ fn limit(mut source: impl Read, chunk: usize) -> u64 {
         }
         let mut rest = &chunk[..length];
         loop {
-            let (used, made) = (member.total_in(), member.total_out());
+            let (consumed, produced) = (member.total_in(), member.total_out());
             let status = member
                 .decompress(rest, &mut window[filled..], FlushDecompress::None)
                 .unwrap();
-            rest = &rest[(member.total_in() - used) as usize..];
-            filled += (member.total_out() - made) as usize;
+            rest = &rest[(member.total_in() - consumed) as usize..];
+            filled += (member.total_out() - produced) as usize;
             let is_full = filled == window.len();
             if is_full {
                 black_box(&window);
@@ -194,7 +197,7 @@ fn stages(all: Vec<Files>, rules: &RuleSet) -> Vec<Row> {
             bytes as f64 / 1e6
         );
         let is_largest = name == "largest";
-        // Parsing all of the largest file tells nothing that the large one does not.
+        // Parsing every record of the largest file gives the same ratio as for the large one.
         let stages = if is_largest { &STAGES[..4] } else { STAGES };
         let rounds = if is_largest { 5 } else { 15 };
         let medians = interleaved(stages.len(), rounds, |stage| {
@@ -226,15 +229,15 @@ fn stages(all: Vec<Files>, rules: &RuleSet) -> Vec<Row> {
     rows
 }
 
-/// Median times of some works, each done once a round.
-#[expect(clippy::disallowed_methods, reason = "a bench looks at the clock")]
-fn interleaved(works: usize, rounds: usize, mut work: impl FnMut(usize)) -> Vec<Duration> {
-    let mut times = vec![Vec::new(); works];
-    // The first round warms caches up and does not count.
+/// Median times of several tasks, each run once per round.
+#[expect(clippy::disallowed_methods, reason = "a bench measures time")]
+fn interleaved(tasks: usize, rounds: usize, mut run_task: impl FnMut(usize)) -> Vec<Duration> {
+    let mut times = vec![Vec::new(); tasks];
+    // The first round warms up caches and is not counted.
     for round in 0..=rounds {
         for (index, times) in times.iter_mut().enumerate() {
             let start = Instant::now();
-            work(index);
+            run_task(index);
             if round > 0 {
                 times.push(start.elapsed());
             }
@@ -249,37 +252,37 @@ fn interleaved(works: usize, rounds: usize, mut work: impl FnMut(usize)) -> Vec<
         .collect()
 }
 
-/// Rules by the hundred: what they cost for a record that one of them meets, and for one that none does.
+/// The time per record with 10, 100 and 1000 rules, for records that match none and for one that matches one.
 fn at_scale() {
     const COUNTS: &[usize] = &[10, 100, 1000];
-    let sets: Vec<RuleSet> = COUNTS.iter().map(|count| generated(*count)).collect();
+    let sets: Vec<RuleSet> = COUNTS.iter().map(|count| generated_rules(*count)).collect();
     let file = LogFiles::new(12).file(|records, _, _| records < 20_000).0;
     let records = run("split", &file, &sets[0]);
-    let met = match json!({"eventSource": "lambda.amazonaws.com", "eventName": "Delete7", "requestParameters": {"force": true}, "userIdentity": {"type": "Root"}})
+    let matching_record = match json!({"eventSource": "lambda.amazonaws.com", "eventName": "Delete7", "requestParameters": {"force": true}, "userIdentity": {"type": "Root"}})
     {
         Value::Object(fields) => Record::new(0, fields),
         _ => unreachable!("it is an object"),
     };
     assert!(
         sets.iter()
-            .all(|set| set.evaluate(&met, TODAY).rules.len() == 1)
+            .all(|set| set.evaluate(&matching_record, TODAY).rules.len() == 1)
     );
-    // The limit takes its turn first, then each set in both ways.
-    let times = interleaved(1 + 2 * sets.len(), 9, |work| {
-        if work == 0 {
+    // Task 0 inflates, then each rule set scans the file, then each evaluates the matching record.
+    let times = interleaved(1 + 2 * sets.len(), 9, |task| {
+        if task == 0 {
             black_box(inflate(&file));
-        } else if work <= sets.len() {
-            black_box(run("whole", &file, &sets[work - 1]));
+        } else if task <= sets.len() {
+            black_box(run("whole", &file, &sets[task - 1]));
         } else {
             for _ in 0..1000 {
-                black_box(sets[work - 1 - sets.len()].evaluate(&met, TODAY));
+                black_box(sets[task - 1 - sets.len()].evaluate(&matching_record, TODAY));
             }
         }
     });
     let (limit, whole, matching) = (times[0], &times[1..=sets.len()], &times[1 + sets.len()..]);
     println!(
-        "\nrules at scale, generated, for the services that the records are of\n  {:<8} {:>28} {:>7} {:>28}",
-        "rules", "ns a record none can meet", "ratio", "ns to match one that is met"
+        "\ngenerated rules for the services of the records\n  {:<8} {:>28} {:>7} {:>28}",
+        "rules", "ns per record without match", "ratio", "ns per evaluated match"
     );
     for (index, count) in COUNTS.iter().enumerate() {
         println!(
@@ -291,7 +294,7 @@ fn at_scale() {
     }
 }
 
-fn generated(count: usize) -> RuleSet {
+fn generated_rules(count: usize) -> RuleSet {
     const SERVICES: &[&str] = &[
         "s3",
         "kms",
@@ -316,7 +319,7 @@ fn generated(count: usize) -> RuleSet {
     RuleSet::of(&files, &Watched::default()).unwrap()
 }
 
-/// Bars of the ratios.
+/// Draws the ratios as a bar chart.
 fn plot(rows: &[Row]) {
     const BAR: usize = 18;
     let shown: Vec<&Row> = rows.iter().filter(|row| row.ratio < 20.0).collect();

@@ -1,5 +1,5 @@
-//! Stages by themselves, with their allocations: `cargo bench --bench stages`. Ratios are the business of
-//! `benches/ratio.rs`.
+//! The time and the allocations of single stages: `cargo bench --bench stages`. `benches/ratio.rs` compares the
+//! stages with each other.
 
 use std::sync::LazyLock;
 
@@ -23,13 +23,14 @@ const TODAY: Date = Date::constant(2026, 11, 23);
 static RULES: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::builtin(&Watched::default()).unwrap());
 /// A typical file, 300 records.
 static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| LogFiles::new(11).of_records(300));
+/// A record that matches a rule.
 static CALL: LazyLock<String> = LazyLock::new(|| LogFiles::new(11).record(true));
 
 fn main() {
     divan::main();
 }
 
-fn over_file(
+fn bench_log_file(
     bencher: Bencher<'_, '_>,
     mut log_file: impl FnMut() -> LogFile<'static> + Sync + Send,
 ) {
@@ -49,21 +50,21 @@ fn over_file(
 #[divan::bench]
 fn split(bencher: Bencher<'_, '_>) {
     static NONE: LazyLock<Prefilter> = LazyLock::new(Prefilter::default);
-    over_file(bencher, || {
+    bench_log_file(bencher, || {
         LogFile::with_prefilter(DEFAULT_MAX_UNCOMPRESSED, &NONE)
     });
 }
 
 #[divan::bench]
 fn look_up(bencher: Bencher<'_, '_>) {
-    over_file(bencher, || {
+    bench_log_file(bencher, || {
         LogFile::with_prefilter(DEFAULT_MAX_UNCOMPRESSED, RULES.prefilter())
     });
 }
 
 #[divan::bench]
 fn parse_all(bencher: Bencher<'_, '_>) {
-    over_file(bencher, || LogFile::new(DEFAULT_MAX_UNCOMPRESSED));
+    bench_log_file(bencher, || LogFile::new(DEFAULT_MAX_UNCOMPRESSED));
 }
 
 #[divan::bench]

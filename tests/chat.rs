@@ -1,10 +1,14 @@
-//! The chat function: the real program with `CHAT_TOPIC_ARN`, given what SNS gives it.
+//! The chat function: `bootstrap` with `CHAT_TOPIC_ARN`, invoked as SNS invokes it.
 
-use cloudhsm_alerts_test_support::aws::{Aws, Lambda, event, log_file, log_file_key};
+use cloudhsm_alerts_test_support::{
+    emulator::Lambda,
+    fixtures::{event_file, sample_key, sample_log_file},
+    moto::Moto,
+};
 use serde_json::{Value, json};
 
-/// What SNS hands to a function that subscribes to the alert topic.
-fn by_sns(messages: &[&str]) -> Value {
+/// The payload of a function that subscribes to the alert topic.
+fn sns_event(messages: &[&str]) -> Value {
     let records: Vec<Value> = messages
         .iter()
         .map(|message| json!({"EventSource": "aws:sns", "Sns": {"Type": "Notification", "Message": message}}))
@@ -13,25 +17,25 @@ fn by_sns(messages: &[&str]) -> Value {
 }
 
 #[test]
-fn alerts_of_the_function_become_what_the_channels_show() {
-    let aws = Aws::start();
+fn alerts_become_messages_for_chat_channels() {
+    let aws = Moto::start();
     let (alerts, chat) = (aws.topic("alerts"), aws.topic("chat"));
-    aws.put(&log_file_key(), log_file());
-    Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &alerts)]).invoke(&event("s3-put.json"));
+    aws.put(&sample_key(), sample_log_file());
+    Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &alerts)]).invoke(&event_file("s3-put.json"));
     let published = aws.published(&alerts);
     let messages: Vec<&str> = published.iter().map(|alert| alert.text("lambda")).collect();
     assert_eq!(messages.len(), 5);
 
-    let reply = Lambda::start(&aws, &[("CHAT_TOPIC_ARN", &chat)]).invoke(&by_sns(&messages));
+    let reply = Lambda::start(&aws, &[("CHAT_TOPIC_ARN", &chat)]).invoke(&sns_event(&messages));
     assert_eq!(reply, json!({"published": 5}));
-    let shown: Vec<Value> = aws
+    let notifications: Vec<Value> = aws
         .published(&chat)
         .iter()
-        .map(|shown| shown.finding())
+        .map(|message| serde_json::from_str(message.text("default")).expect("JSON"))
         .collect();
-    let titles: Vec<&str> = shown
+    let titles: Vec<&str> = notifications
         .iter()
-        .map(|shown| shown["content"]["title"].as_str().expect("a title"))
+        .map(|notification| notification["content"]["title"].as_str().expect("a title"))
         .collect();
     assert_eq!(
         titles,
@@ -44,24 +48,24 @@ fn alerts_of_the_function_become_what_the_channels_show() {
         ]
     );
     assert!(
-        shown[0]["content"]["nextSteps"]
+        notifications[0]["content"]["nextSteps"]
             .as_array()
             .expect("steps")
             .contains(&json!(
                 "`aws cloudhsmv2 restore-backup --region us-west-2 --backup-id backup-zxc7vbn2mas`"
             )),
         "{}",
-        shown[0]
+        notifications[0]
     );
 }
 
 #[test]
-fn what_cannot_be_shown_fails_and_the_rest_is_shown() {
-    let aws = Aws::start();
+fn a_message_that_is_no_finding_fails_and_the_rest_is_published() {
+    let aws = Moto::start();
     let chat = aws.topic("chat");
     let lambda = Lambda::start(&aws, &[("CHAT_TOPIC_ARN", &chat)]);
     let finding = r#"{"severity": "Low", "finding_info": {"uid": "e", "title": "t"}}"#;
-    let reply = lambda.invoke(&by_sns(&["hello", finding]));
+    let reply = lambda.invoke(&sns_event(&["hello", finding]));
     assert_eq!(
         reply,
         json!({
@@ -71,6 +75,6 @@ fn what_cannot_be_shown_fails_and_the_rest_is_shown() {
     );
     assert_eq!(aws.published(&chat).len(), 1);
     aws.delete_topic(&chat);
-    let reply = lambda.invoke(&by_sns(&[finding]));
+    let reply = lambda.invoke(&sns_event(&[finding]));
     assert_eq!(reply["errorType"], "Publish.TopicNotFound", "{reply}");
 }

@@ -1,8 +1,8 @@
-//! Thousands of schedules of faults, each made from a seed: services that fail before or after they have done
-//! what they were asked, that cut and hang, and instances of the function that are killed at any request.
-//! After each of them every call was told, none silently dropped, and once where nothing came in between.
+//! Thousands of fault schedules, each derived from a seed: services that fail before or after a request takes
+//! effect, close connections or do not respond, and instances of the function that are killed at any request.
+//! After each schedule, every call has been alerted, and only once unless a fault excuses a duplicate.
 //!
-//! A schedule that breaks a promise prints the command that runs it again.
+//! A schedule that fails prints the command to run it again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,19 +17,22 @@ use cloudhsm_alerts::{
     settings::Settings, timing::Timing,
 };
 use cloudhsm_alerts_core::rules::{RuleSet, watched::Watched};
-use cloudhsm_alerts_test_support::stub::{Fault, Operation, Plan, Stub, call, plan::Random};
+use cloudhsm_alerts_test_support::{
+    fixtures::{TOPIC_ARN, call},
+    stub::{Fault, FaultPlan, Operation, RandomFaults, Stub},
+};
 use futures_util::{StreamExt, future::join_all, stream};
 use serde_json::{Value, json};
 
-const TOPIC: &str = "arn:aws:sns:us-west-2:111122223333:alerts";
 const BUCKET: &str = "trail";
-/// Schedules of the test command. `FAULT_SEEDS=7` runs the one with that seed, `FAULT_SEEDS=0..100000` more.
+/// The default seeds. `FAULT_SEEDS=7` runs one seed, `FAULT_SEEDS=0..100000` a range.
 const SEEDS: std::ops::Range<u64> = 0..2000;
-/// Rounds with faults, then as many as it takes without.
-const BAD_ROUNDS: usize = 3;
-const GOOD_ROUNDS: usize = 4;
+/// Rounds with faults.
+const FAULTY_ROUNDS: usize = 3;
+/// Rounds without faults after them: enough for claims of killed instances to expire.
+const QUIET_ROUNDS: usize = 4;
 
-/// Numbers from a seed (SplitMix64).
+/// Random numbers from a seed (SplitMix64).
 struct Dice(u64);
 
 impl Dice {
@@ -46,15 +49,15 @@ impl Dice {
     }
 }
 
-/// A log file: what must be told of it, and whether it can ever be read without failure.
+/// A log file, the event IDs that must be alerted, and whether all of it can be read.
 struct LogFile {
     key: String,
     body: Vec<u8>,
-    told: Vec<String>,
-    is_sound: bool,
+    event_ids: Vec<String>,
+    is_valid: bool,
 }
 
-/// Part of a payload with an answer of its own: places of its log files.
+/// A part of a payload that succeeds or fails on its own: indices of its log files.
 type Unit = Vec<usize>;
 
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +74,7 @@ struct Schedule {
     table: bool,
     max_alerts: String,
     attempts: u32,
-    random: Random,
+    random: RandomFaults,
 }
 
 impl Schedule {
@@ -82,7 +85,7 @@ impl Schedule {
         let files: Vec<LogFile> = (0..1 + dice.throw(4))
             .map(|n| {
                 let mut records = Vec::new();
-                let mut told = Vec::new();
+                let mut event_ids = Vec::new();
                 for _ in 0..dice.throw(7) {
                     let id = dice.throw(calls);
                     match dice.throw(8) {
@@ -90,7 +93,7 @@ impl Schedule {
                         _ => {
                             let name = names[(id % 4) as usize];
                             records.push(call(name, &format!("call-{id}")));
-                            told.push(format!("call-{id}"));
+                            event_ids.push(format!("call-{id}"));
                         }
                     }
                 }
@@ -106,8 +109,8 @@ impl Schedule {
                 LogFile {
                     key: format!("AWSLogs/111122223333/CloudTrail/us-west-2/file-{n}.json"),
                     body,
-                    told,
-                    is_sound: !unreadable && !cut,
+                    event_ids,
+                    is_valid: !unreadable && !cut,
                 }
             })
             .collect();
@@ -120,11 +123,11 @@ impl Schedule {
                 };
                 let units = (0..units)
                     .map(|_| {
-                        let some = match shape {
+                        let files_of_unit = match shape {
                             Shape::Batch => 1,
                             _ => 1 + dice.throw(3),
                         };
-                        (0..some)
+                        (0..files_of_unit)
                             .map(|_| dice.throw(files.len() as u64) as usize)
                             .collect()
                     })
@@ -140,7 +143,7 @@ impl Schedule {
             table,
             max_alerts: dice.pick(&["0", "1", "3", "10"]).into(),
             attempts: dice.pick(&[1, 1, 2, 3]),
-            random: Random {
+            random: RandomFaults {
                 seed,
                 per_mille: dice.pick(&[0, 30, 100, 100, 250, 500]),
                 hangs: dice.throw(12) == 0,
@@ -150,21 +153,21 @@ impl Schedule {
                     1 => Some(Operation::Publish),
                     2 => Some(Operation::Claim),
                     3 => Some(Operation::Sent),
-                    4 => Some(Operation::Turn),
+                    4 => Some(Operation::Slot),
                     _ => None,
                 },
             },
         }
     }
 
-    /// What a unit must have told when it is answered with success.
-    fn told_by<'a>(&'a self, unit: &'a Unit) -> impl Iterator<Item = &'a String> {
-        unit.iter().flat_map(|file| &self.files[*file].told)
+    /// The event IDs that must be alerted when a unit succeeds.
+    fn event_ids_of<'a>(&'a self, unit: &'a Unit) -> impl Iterator<Item = &'a String> {
+        unit.iter().flat_map(|file| &self.files[*file].event_ids)
     }
 
-    /// Whether nothing in it fails for good.
-    fn is_sound(&self, unit: &Unit) -> bool {
-        unit.iter().all(|file| self.files[*file].is_sound)
+    /// Whether all files of a unit can be read.
+    fn is_valid(&self, unit: &Unit) -> bool {
+        unit.iter().all(|file| self.files[*file].is_valid)
     }
 
     fn payload(&self, shape: Shape, units: &[Unit]) -> Value {
@@ -205,8 +208,8 @@ impl Schedule {
     }
 }
 
-/// Which units a reply says are done.
-fn done(shape: Shape, units: usize, reply: Option<&Value>) -> Vec<bool> {
+/// Which units succeeded, according to the reply.
+fn succeeded(shape: Shape, units: usize, reply: Option<&Value>) -> Vec<bool> {
     let Some(reply) = reply else {
         return vec![false; units];
     };
@@ -232,11 +235,11 @@ fn done(shape: Shape, units: usize, reply: Option<&Value>) -> Vec<bool> {
     }
 }
 
-/// What the function writes as metrics.
+/// The metrics that the function writes.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+struct MetricLines(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Lines {
+impl Write for MetricLines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().expect("no holder panics").extend(bytes);
         Ok(bytes.len())
@@ -247,50 +250,50 @@ impl Write for Lines {
     }
 }
 
-/// One schedule on its way.
+/// A schedule that is being run.
 struct Trial<'s> {
     schedule: &'s Schedule,
     stub: Stub,
     sdk: SdkConfig,
     rules: Arc<RuleSet>,
     clock: Clock,
-    lines: Lines,
+    metric_lines: MetricLines,
     functions: Vec<Function>,
     kills: usize,
-    /// Calls told when an instance was killed before it could note that.
-    told_by_the_dead: BTreeSet<String>,
+    /// Event IDs that a killed instance had alerted and not marked as sent.
+    alerted_before_kill: BTreeSet<String>,
 }
 
 impl Trial<'_> {
     async fn function(&self) -> Function {
         let settings = Settings::from_lookup(|name| {
             match name {
-                "ALERT_TOPIC_ARN" => Some(TOPIC),
+                "ALERT_TOPIC_ARN" => Some(TOPIC_ARN),
                 "LEDGER_TABLE" if self.schedule.table => Some("ledger"),
                 "MAX_ALERTS" => Some(self.schedule.max_alerts.as_str()),
                 _ => None,
             }
             .map(str::to_owned)
         })
-        .expect("they are valid");
+        .expect("valid settings");
         let rules = RuleSource::fixed(Arc::clone(&self.rules), aws_sdk_s3::Client::new(&self.sdk));
-        // Claims last as long as they do; what is waited for is shorter.
+        // Shorter waits; claims keep their lifetime.
         let timing = Timing {
             interval: Duration::ZERO,
             settle: Duration::ZERO,
-            publish_attempt: PATIENCE,
-            publish_operation: PATIENCE * 4,
-            ledger_attempt: PATIENCE,
-            ledger_operation: PATIENCE * 4,
+            publish_attempt: ATTEMPT_TIMEOUT,
+            publish_operation: ATTEMPT_TIMEOUT * 4,
+            ledger_attempt: ATTEMPT_TIMEOUT,
+            ledger_operation: ATTEMPT_TIMEOUT * 4,
             ..Timing::default()
         };
-        let metrics = Metrics::written_to(self.lines.clone(), "f");
+        let metrics = Metrics::written_to(self.metric_lines.clone(), "f");
         Function::with_timing(settings, rules, &self.sdk, timing, self.clock.clone())
             .await
             .measured(metrics)
     }
 
-    /// New instances, which remember nothing.
+    /// Starts new instances, whose memory is empty.
     async fn start(&mut self) {
         self.functions.clear();
         for _ in 0..self.schedule.instances {
@@ -299,7 +302,7 @@ impl Trial<'_> {
         }
     }
 
-    /// One round: every payload that is not done, on some instance, all at the same time.
+    /// Invokes instances for all open payloads at the same time. Returns what is still open.
     async fn round(
         &mut self,
         round: usize,
@@ -319,45 +322,50 @@ impl Trial<'_> {
         });
         let replies = tokio::select! {
             biased;
-            () = self.stub.held() => None,
+            () = self.stub.wait_until_held() => None,
             replies = join_all(running) => Some(replies),
         };
         let Some(replies) = replies else {
-            // Everything that ran is dead, and what it remembered with it.
+            // All instances die, and with them their memory.
             self.kills += 1;
-            let unnoted: Vec<String> = {
-                let world = self.stub.world();
-                let is_noted = |id: &String| {
-                    world
+            let not_marked: Vec<String> = {
+                let state = self.stub.state();
+                let is_marked = |id: &String| {
+                    state
                         .items
                         .get(id)
                         .is_some_and(|item| item["status"]["S"] == "sent")
                 };
-                world
-                    .told()
+                state
+                    .alerts_by_event_id()
                     .into_keys()
-                    .filter(|id| !is_noted(id))
+                    .filter(|id| !is_marked(id))
                     .collect()
             };
-            self.told_by_the_dead.extend(unnoted);
+            self.alerted_before_kill.extend(not_marked);
             self.start().await;
             return Ok(open);
         };
-        let told = self.stub.world().told();
+        let alerts = self.stub.state().alerts_by_event_id();
         let mut still_open = Vec::new();
         for ((shape, units), reply) in open.into_iter().zip(replies) {
-            let done = done(shape, units.len(), reply.as_ref());
+            let succeeded = succeeded(shape, units.len(), reply.as_ref());
             let mut failed = Vec::new();
-            for (unit, done) in units.into_iter().zip(done) {
-                if !done {
+            for (unit, succeeded) in units.into_iter().zip(succeeded) {
+                if !succeeded {
                     failed.push(unit);
                     continue;
                 }
-                if let Some(lost) = schedule.told_by(&unit).find(|id| !told.contains_key(*id)) {
-                    return Err(format!("{lost} was not told, and its unit succeeded"));
+                if let Some(lost) = schedule
+                    .event_ids_of(&unit)
+                    .find(|id| !alerts.contains_key(*id))
+                {
+                    return Err(format!(
+                        "{lost} was not alerted, although its unit succeeded"
+                    ));
                 }
-                if !schedule.is_sound(&unit) {
-                    return Err(format!("{unit:?} has a broken file, and succeeded"));
+                if !schedule.is_valid(&unit) {
+                    return Err(format!("{unit:?} succeeded, although it has a broken file"));
                 }
             }
             if !failed.is_empty() {
@@ -369,22 +377,20 @@ impl Trial<'_> {
 
     async fn run(&mut self) -> Result<(), String> {
         let mut open: Vec<(Shape, Vec<Unit>)> = self.schedule.payloads.clone();
-        for round in 0..BAD_ROUNDS + GOOD_ROUNDS {
-            let random = (round < BAD_ROUNDS).then_some(self.schedule.random);
-            self.stub.plan(Plan {
+        for round in 0..FAULTY_ROUNDS + QUIET_ROUNDS {
+            let random = (round < FAULTY_ROUNDS).then_some(self.schedule.random);
+            self.stub.set_faults(FaultPlan {
                 random,
-                ..Plan::default()
+                ..FaultPlan::default()
             });
             open = self.round(round, open).await?;
-            // Lambda waits a minute before it tries again.
+            // Lambda retries after a minute.
             self.clock.advance(Duration::from_secs(60));
         }
-        // Whoever could succeed has.
+        // Without faults, every unit that can succeed has succeeded.
         for (_, units) in &open {
-            if let Some(unit) = units.iter().find(|unit| self.schedule.is_sound(unit)) {
-                return Err(format!(
-                    "{unit:?} still fails when nothing goes wrong any more"
-                ));
+            if let Some(unit) = units.iter().find(|unit| self.schedule.is_valid(unit)) {
+                return Err(format!("{unit:?} still fails without faults"));
             }
         }
         self.check()
@@ -392,67 +398,72 @@ impl Trial<'_> {
 
     fn check(&self) -> Result<(), String> {
         let schedule = self.schedule;
-        let world = self.stub.world();
-        let told = world.told();
+        let state = self.stub.state();
+        let alerts = state.alerts_by_event_id();
         let expected: BTreeSet<&String> = schedule
             .payloads
             .iter()
             .flat_map(|(_, units)| units)
-            .flat_map(|unit| schedule.told_by(unit))
+            .flat_map(|unit| schedule.event_ids_of(unit))
             .collect();
-        if told.keys().collect::<BTreeSet<_>>() != expected {
-            return Err(format!("told {told:?}, expected {expected:?}"));
+        if alerts.keys().collect::<BTreeSet<_>>() != expected {
+            return Err(format!("alerted {alerts:?}, expected {expected:?}"));
         }
 
         let sums = self.sums()?;
-        let mut may_repeat = self.told_by_the_dead.clone();
+        let mut excused = self.alerted_before_kill.clone();
         let mut ledger_faults = 0;
-        let mut unheard = false;
-        for (call, fault) in &world.calls {
+        let mut hides_success = false;
+        for (request, fault) in &state.requests {
             let is_hit = *fault != Fault::None;
-            match call.operation {
-                Operation::Publish if fault.is_done_unheard() => {
-                    unheard = true;
-                    may_repeat.extend(call.about.split(',').map(str::to_owned));
+            match request.operation {
+                Operation::Publish if fault.hides_success() => {
+                    hides_success = true;
+                    excused.extend(request.target.split(',').map(str::to_owned));
                 }
                 Operation::Claim | Operation::Sent | Operation::GetItem if is_hit => {
-                    may_repeat.insert(call.about.clone());
+                    excused.insert(request.target.clone());
                     ledger_faults += 1;
                 }
-                Operation::Release | Operation::Turn | Operation::Page if is_hit => {
+                Operation::Release | Operation::Slot | Operation::Page if is_hit => {
                     ledger_faults += 1
                 }
                 _ => {}
             }
         }
-        // A table that fails again and again is left alone, for calls that it would have answered for too,
-        // and without one, two instances know nothing of each other.
-        let knows = match schedule.table {
+        // After repeated ledger faults the circuit breaker skips the ledger, also for other calls. Without a table,
+        // instances do not know each other's alerts.
+        let deduplicates = match schedule.table {
             true => ledger_faults < 3 && schedule.random.denies.is_none(),
             false => schedule.instances == 1 && self.kills == 0,
         };
-        if !knows || !world.late.is_empty() {
+        if !deduplicates || !state.abandoned.is_empty() {
             return Ok(());
         }
-        if let Some((id, times)) = told
+        if let Some((id, times)) = alerts
             .iter()
-            .find(|(id, times)| **times > 1 && !may_repeat.contains(*id))
+            .find(|(id, times)| **times > 1 && !excused.contains(*id))
         {
             return Err(format!(
-                "{id} was told {times} times, and nothing came in between"
+                "{id} was alerted {times} times, and no fault excuses that"
             ));
         }
-        let total: usize = told.values().sum();
+        let total: usize = alerts.values().sum();
         let counted = sums["Published"] + sums["Summarized"] + sums["Grouped"];
-        if self.kills == 0 && !unheard && counted != total as u64 {
-            return Err(format!("{total} told, and counted {sums:?}"));
+        if self.kills == 0 && !hides_success && counted != total as u64 {
+            return Err(format!("{total} calls alerted, but counted {sums:?}"));
         }
         Ok(())
     }
 
-    /// The counts of all invocations that ended, each of which must add up.
+    /// The sums of all metrics. The counts of each invocation must add up.
     fn sums(&self) -> Result<BTreeMap<String, u64>, String> {
-        let bytes = self.lines.0.lock().expect("no holder panics").clone();
+        let bytes = self
+            .metric_lines
+            .0
+            .lock()
+            .expect("no holder panics")
+            .clone();
         let mut sums: BTreeMap<String, u64> = BTreeMap::new();
         for line in String::from_utf8(bytes).expect("text").lines() {
             let line: Value = serde_json::from_str(line).expect("JSON");
@@ -469,7 +480,7 @@ impl Trial<'_> {
             if count("Records") != count("Evaluated") + count("Unreadable")
                 || count("Matched") != outcomes.iter().map(|name| count(name)).sum::<u64>()
             {
-                return Err(format!("the sums do not hold: {line}"));
+                return Err(format!("the counts do not add up: {line}"));
             }
             for name in outcomes {
                 *sums.entry(name.into()).or_default() += count(name);
@@ -482,27 +493,31 @@ impl Trial<'_> {
     }
 }
 
-/// How long one attempt waits for an answer. Longer than a busy machine takes to give one.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// Timeout of one attempt. A busy machine must respond within it.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 
-async fn base() -> SdkConfig {
+async fn sdk_config() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .http_client(cloudhsm_alerts::sdk::http_client())
         .region(Region::new("us-west-2"))
         .credentials_provider(aws_sdk_s3::config::Credentials::new(
             "test", "test", None, None, "test",
         ))
-        .timeout_config(TimeoutConfig::builder().read_timeout(PATIENCE).build())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .read_timeout(ATTEMPT_TIMEOUT)
+                .build(),
+        )
         .load()
         .await
 }
 
 async fn run(seed: u64, base: &SdkConfig, rules: &Arc<RuleSet>) -> Result<(), String> {
     let schedule = Schedule::of(seed);
-    let stub = Stub::start(Plan::quiet()).await;
+    let stub = Stub::start(FaultPlan::none()).await;
     for file in &schedule.files {
         let object = format!("{BUCKET}/{}", file.key);
-        stub.world().objects.insert(object, file.body.clone());
+        stub.state().objects.insert(object, file.body.clone());
     }
     let retries = RetryConfig::standard()
         .with_max_attempts(schedule.attempts)
@@ -518,30 +533,30 @@ async fn run(seed: u64, base: &SdkConfig, rules: &Arc<RuleSet>) -> Result<(), St
         sdk,
         rules: Arc::clone(rules),
         clock: Clock::default(),
-        lines: Lines::default(),
+        metric_lines: MetricLines::default(),
         functions: Vec::new(),
         kills: 0,
-        told_by_the_dead: BTreeSet::new(),
+        alerted_before_kill: BTreeSet::new(),
     };
     trial.start().await;
-    trial.run().await.map_err(|broken| {
-        let world = trial.stub.world();
-        let calls: Vec<String> = world
-            .calls
+    trial.run().await.map_err(|error| {
+        let state = trial.stub.state();
+        let requests: Vec<String> = state
+            .requests
             .iter()
-            .map(|(call, fault)| {
-                format!("  {:?} {} #{}: {fault:?}", call.operation, call.about, call.time)
+            .map(|(request, fault)| {
+                format!("  {:?} {} #{}: {fault:?}", request.operation, request.target, request.attempt)
             })
             .collect();
         format!(
-            "seed {seed}: {broken}\nall requests:\n{}\nrun it again with\n  FAULT_SEEDS={seed} cargo test --locked --test faults every_schedule\n",
-            calls.join("\n")
+            "seed {seed}: {error}\nall requests:\n{}\nrun it again with\n  FAULT_SEEDS={seed} cargo test --locked --test faults no_schedule\n",
+            requests.join("\n")
         )
     })
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    #[expect(clippy::disallowed_methods, reason = "for whoever runs one seed again")]
+    #[expect(clippy::disallowed_methods, reason = "selects the seeds to run")]
     let Ok(text) = std::env::var("FAULT_SEEDS") else {
         return SEEDS;
     };
@@ -553,12 +568,13 @@ fn seeds() -> std::ops::Range<u64> {
 }
 
 #[test]
-fn every_schedule_of_faults_keeps_the_promises() {
+fn no_schedule_of_faults_loses_an_alert() {
     const THREADS: u64 = 2;
     const AT_A_TIME: usize = 6;
     let seeds = seeds();
-    let rules = &Arc::new(RuleSet::builtin(&Watched::default()).expect("they are valid"));
-    let broken: Vec<String> = std::thread::scope(|scope| {
+    let rules =
+        &Arc::new(RuleSet::builtin(&Watched::default()).expect("the built-in rules are valid"));
+    let failures: Vec<String> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
                 let seeds = seeds.clone();
@@ -568,7 +584,7 @@ fn every_schedule_of_faults_keeps_the_promises() {
                         .build()
                         .expect("a runtime");
                     runtime.block_on(async {
-                        let base = &base().await;
+                        let base = &sdk_config().await;
                         stream::iter(seeds.filter(|seed| seed % THREADS == thread))
                             .map(|seed| run(seed, base, rules))
                             .buffer_unordered(AT_A_TIME)
@@ -585,5 +601,5 @@ fn every_schedule_of_faults_keeps_the_promises() {
             .flat_map(|thread| thread.join().expect("no panic"))
             .collect()
     });
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -1,78 +1,79 @@
-//! Told once, by any number of instances of the function that share a table; and told all the same where the
-//! table is not what it should be.
+//! Deduplication: any number of instances that share a ledger table alert each call once. A table that cannot be
+//! used does not stop an alert.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use cloudhsm_alerts_core::{call_id::CallId, record::Record};
-use cloudhsm_alerts_test_support::aws::{
-    Aws, BUCKET, FOLDER, Lambda, call, gzip, notification, records, sqs,
+use cloudhsm_alerts_test_support::{
+    emulator::Lambda,
+    fixtures::{BUCKET, call, gzip, key_named, log_file_of, s3_notification, sqs_event},
+    moto::Moto,
 };
 use serde_json::{Value, json};
 
-fn key(name: &str) -> String {
-    format!("{FOLDER}/111122223333_CloudTrail_us-west-2_20261123T0355Z_{name}.json.gz")
-}
-
-/// The key under which the table knows the call of a record.
-fn id(record: &Value) -> String {
+/// The ledger ID of the call in a record.
+fn ledger_id(record: &Value) -> String {
     let fields = record.as_object().expect("an object").clone();
     CallId::of(&Record::new(0, fields)).key().to_owned()
 }
 
-fn start(aws: &Aws, topic: &str, table: &str) -> Lambda {
+fn start(aws: &Moto, topic: &str, table: &str) -> Lambda {
     Lambda::start(aws, &[("ALERT_TOPIC_ARN", topic), ("LEDGER_TABLE", table)])
 }
 
-/// Published, told before, failed, and ledger trouble.
-fn told(reply: &Value) -> [u64; 4] {
+/// The counts of published alerts, duplicates, failures and ledger errors.
+fn counts(reply: &Value) -> [u64; 4] {
     ["published", "duplicates", "failed", "ledger_errors"]
         .map(|name| reply[name].as_u64().unwrap_or_default())
 }
 
 #[test]
-fn two_instances_tell_a_call_once() {
-    let aws = Aws::start();
+fn two_instances_alert_a_call_once() {
+    let aws = Moto::start();
     let topic = aws.topic("t");
     aws.table("ledger", "id");
     aws.put(
-        &key("one"),
-        gzip(&records(&[call("DeleteHsm", "a"), call("CreateHsm", "b")])),
+        &key_named("one"),
+        gzip(&log_file_of(&[
+            call("DeleteHsm", "a"),
+            call("CreateHsm", "b"),
+        ])),
     );
     aws.put(
-        &key("two"),
-        gzip(&records(&[
+        &key_named("two"),
+        gzip(&log_file_of(&[
             call("CreateHsm", "b"),
             call("DeleteBackup", "c"),
         ])),
     );
     let [first, second] = [(), ()].map(|()| start(&aws, &topic, "ledger"));
     assert_eq!(
-        told(&first.invoke(&notification(&[&key("one")]))),
+        counts(&first.invoke(&s3_notification(&[&key_named("one")]))),
         [2, 0, 0, 0]
     );
     assert_eq!(
-        told(&second.invoke(&notification(&[&key("two")]))),
+        counts(&second.invoke(&s3_notification(&[&key_named("two")]))),
         [1, 1, 0, 0]
     );
     assert_eq!(
-        told(&second.invoke(&notification(&[&key("one")]))),
+        counts(&second.invoke(&s3_notification(&[&key_named("one")]))),
         [0, 2, 0, 0]
     );
-    let summaries: Vec<String> = aws.published(&topic).iter().map(|m| m.summary()).collect();
+    let headlines: Vec<String> = aws.published(&topic).iter().map(|m| m.headline()).collect();
     assert_eq!(
-        summaries,
+        headlines,
         [
             "critical DeleteHsm success",
             "medium CreateHsm success",
             "critical DeleteBackup success"
         ]
     );
-    // What the table holds is what a table of this kind is documented to hold.
+    // The items are as documented for the ledger table.
     let items = aws.items("ledger");
     let ids: Vec<String> = items.keys().cloned().collect();
     let calls = [
-        id(&call("DeleteHsm", "a")),
-        id(&call("CreateHsm", "b")),
-        id(&call("DeleteBackup", "c")),
+        ledger_id(&call("DeleteHsm", "a")),
+        ledger_id(&call("CreateHsm", "b")),
+        ledger_id(&call("DeleteBackup", "c")),
     ];
     let turns = format!("cloudhsm-alerts turns {topic}");
     assert_eq!(ids, [calls.as_slice(), &[turns]].concat());
@@ -84,69 +85,72 @@ fn two_instances_tell_a_call_once() {
     }
 }
 
-/// EventBridge carries a call at once, the log file minutes later; what the two have in common identifies it.
+/// EventBridge delivers a record at once, the log file follows minutes later. The two differ in some members.
 #[test]
-fn a_call_that_eventbridge_and_a_log_file_bring_makes_one_alert() {
-    let aws = Aws::start();
+fn a_record_from_eventbridge_and_from_a_log_file_is_alerted_once() {
+    let aws = Moto::start();
     let topic = aws.topic("t");
     aws.table("ledger", "id");
     let mut logged = call("DeleteBackup", "a");
     logged["eventCategory"] = "Management".into();
-    let mut carried = call("DeleteBackup", "a");
-    carried["eventVersion"] = "1.10".into();
-    carried
+    let mut delivered = call("DeleteBackup", "a");
+    delivered["eventVersion"] = "1.10".into();
+    delivered
         .as_object_mut()
         .unwrap()
         .remove("recipientAccountId");
-    let event = json!({"id": "e", "source": "aws.cloudhsm", "detail-type": "AWS API Call via CloudTrail", "detail": carried});
-    aws.put(&key("one"), records(&[logged]));
+    let event = json!({"id": "e", "source": "aws.cloudhsm", "detail-type": "AWS API Call via CloudTrail", "detail": delivered});
+    aws.put(&key_named("one"), log_file_of(&[logged]));
     let [first, second] = [(), ()].map(|()| start(&aws, &topic, "ledger"));
-    assert_eq!(told(&first.invoke(&event)), [1, 0, 0, 0]);
-    let file = notification(&[&key("one")]);
-    assert_eq!(told(&second.invoke(&file)), [0, 1, 0, 0]);
-    assert_eq!(told(&first.invoke(&file)), [0, 1, 0, 0]);
+    assert_eq!(counts(&first.invoke(&event)), [1, 0, 0, 0]);
+    let file = s3_notification(&[&key_named("one")]);
+    assert_eq!(counts(&second.invoke(&file)), [0, 1, 0, 0]);
+    assert_eq!(counts(&first.invoke(&file)), [0, 1, 0, 0]);
 }
 
-/// A record under the event ID of another call does not silence that call, whichever comes first.
+/// A record with the event ID of another call does not suppress that call, whichever comes first.
 #[test]
-fn other_calls_under_one_event_id_are_alerted_and_counted() {
-    let aws = Aws::start();
+fn different_calls_with_one_event_id_are_alerted_and_counted() {
+    let aws = Moto::start();
     aws.table("ledger", "id");
     let calls = ["TagResource", "DeleteBackup"].map(|name| call(name, "same"));
     for (n, order) in [[0, 1], [1, 0]].iter().enumerate() {
         let topic = aws.topic(&format!("t{n}"));
         let table = format!("ledger-{n}");
         aws.table(&table, "id");
-        for place in order {
-            aws.put(&key(&place.to_string()), records(&[calls[*place].clone()]));
+        for index in order {
+            aws.put(
+                &key_named(&index.to_string()),
+                log_file_of(&[calls[*index].clone()]),
+            );
         }
         let instances = [(), ()].map(|()| start(&aws, &topic, &table));
-        // Another instance may get the second; only one that got both can count.
-        for (time, reused) in [(0, None), (1, Some(1)), (2, None)] {
-            let lambda = &instances[usize::from(time == 2)];
-            let file = notification(&[&key(&order[time % 2].to_string())]);
+        // Only an instance that read both records counts the reuse.
+        for (attempt, reused) in [(0, None), (1, Some(1)), (2, None)] {
+            let lambda = &instances[usize::from(attempt == 2)];
+            let file = s3_notification(&[&key_named(&order[attempt % 2].to_string())]);
             let reply = lambda.invoke(&file);
-            let expected = [u64::from(time < 2), u64::from(time == 2), 0, 0];
-            assert_eq!(told(&reply), expected, "{order:?} {time}: {reply}");
+            let expected = [u64::from(attempt < 2), u64::from(attempt == 2), 0, 0];
+            assert_eq!(counts(&reply), expected, "{order:?} {attempt}: {reply}");
             assert_eq!(reply["event_ids_reused"].as_u64(), reused, "{reply}");
         }
-        // In one file.
+        // Both in one log file.
         let topic = aws.topic(&format!("one-file-{n}"));
         aws.put(
-            &key("both"),
-            records(&order.map(|place| calls[place].clone())),
+            &key_named("both"),
+            log_file_of(&order.map(|index| calls[index].clone())),
         );
         let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
-        let reply = lambda.invoke(&notification(&[&key("both")]));
-        assert_eq!(told(&reply), [2, 0, 0, 0], "{reply}");
+        let reply = lambda.invoke(&s3_notification(&[&key_named("both")]));
+        assert_eq!(counts(&reply), [2, 0, 0, 0], "{reply}");
         assert_eq!(reply["event_ids_reused"], 1);
     }
 }
 
-/// An action across accounts is recorded in both, the caller's and the owner's.
+/// A call across accounts is recorded in the account of the caller and in that of the resource owner.
 #[test]
-fn a_call_that_two_accounts_record_makes_one_alert() {
-    let aws = Aws::start();
+fn a_call_recorded_in_two_accounts_is_alerted_once() {
+    let aws = Moto::start();
     let topic = aws.topic("t");
     let mut callers = call("DeleteBackup", "a");
     callers["sharedEventID"] = "shared".into();
@@ -155,15 +159,15 @@ fn a_call_that_two_accounts_record_makes_one_alert() {
     owners["recipientAccountId"] = "444455556666".into();
     owners["userIdentity"] =
         json!({"type": "AWSAccount", "accountId": "111122223333", "principalId": "AIDAEXAMPLE"});
-    aws.put(&key("both"), records(&[callers, owners]));
+    aws.put(&key_named("both"), log_file_of(&[callers, owners]));
     let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
-    let reply = lambda.invoke(&notification(&[&key("both")]));
-    assert_eq!(told(&reply), [1, 1, 0, 0], "{reply}");
+    let reply = lambda.invoke(&s3_notification(&[&key_named("both")]));
+    assert_eq!(counts(&reply), [1, 1, 0, 0], "{reply}");
 }
 
 #[test]
-fn the_same_file_ten_times_at_once_in_two_trails_makes_one_alert_a_call() {
-    let aws = Aws::start();
+fn ten_concurrent_invocations_for_two_trails_alert_each_call_once() {
+    let aws = Moto::start();
     let topic = aws.topic("t");
     aws.table("ledger", "id");
     let calls: Vec<Value> = (0..6)
@@ -173,16 +177,19 @@ fn the_same_file_ten_times_at_once_in_two_trails_makes_one_alert_a_call() {
             call
         })
         .collect();
-    let keys = [key("trail-a"), format!("other-trail/{}", key("trail-b"))];
+    let keys = [
+        key_named("trail-a"),
+        format!("other-trail/{}", key_named("trail-b")),
+    ];
     for key in &keys {
-        aws.put(key, gzip(&records(&calls)));
+        aws.put(key, gzip(&log_file_of(&calls)));
     }
     let instances: Vec<Lambda> = (0..10).map(|_| start(&aws, &topic, "ledger")).collect();
     let replies: Vec<Value> = std::thread::scope(|scope| {
         let running: Vec<_> = instances
             .iter()
             .enumerate()
-            .map(|(n, lambda)| scope.spawn(move || lambda.invoke(&notification(&[&keys_of(n)]))))
+            .map(|(n, lambda)| scope.spawn(move || lambda.invoke(&s3_notification(&[&keys_of(n)]))))
             .collect();
         running
             .into_iter()
@@ -191,20 +198,20 @@ fn the_same_file_ten_times_at_once_in_two_trails_makes_one_alert_a_call() {
     });
     fn keys_of(n: usize) -> String {
         match n % 2 {
-            0 => key("trail-a"),
-            _ => format!("other-trail/{}", key("trail-b")),
+            0 => key_named("trail-a"),
+            _ => format!("other-trail/{}", key_named("trail-b")),
         }
     }
-    // Whoever came too early says so, and comes back.
+    // An instance that found a claim of another fails, and is invoked again.
     for (reply, lambda) in replies.iter().zip(&instances) {
         let reply = match reply["errorType"].as_str() {
             None => reply.clone(),
-            Some("Ledger.Claimed") => lambda.invoke(&notification(&[&keys[0]])),
+            Some("Ledger.Claimed") => lambda.invoke(&s3_notification(&[&keys[0]])),
             Some(other) => panic!("{other}: {reply}"),
         };
-        let [published, already_told, failed, trouble] = told(&reply);
+        let [published, duplicates, failed, ledger_errors] = counts(&reply);
         assert_eq!(
-            (published + already_told, failed, trouble),
+            (published + duplicates, failed, ledger_errors),
             (6, 0, 0),
             "{reply}"
         );
@@ -224,22 +231,31 @@ fn the_same_file_ten_times_at_once_in_two_trails_makes_one_alert_a_call() {
 }
 
 #[test]
-fn a_claim_of_another_holds_until_it_expires() {
-    let aws = Aws::start();
+fn a_claim_of_another_invocation_holds_until_it_expires() {
+    let aws = Moto::start();
     let topic = aws.topic("t");
     aws.table("ledger", "id");
-    aws.put(&key("held"), records(&[call("DeleteHsm", "held")]));
-    aws.put(&key("free"), records(&[call("DeleteBackup", "free")]));
+    aws.put(
+        &key_named("held"),
+        log_file_of(&[call("DeleteHsm", "held")]),
+    );
+    aws.put(
+        &key_named("free"),
+        log_file_of(&[call("DeleteBackup", "free")]),
+    );
     let lambda = start(&aws, &topic, "ledger");
-    lambda.invoke(&notification(&[&key("free")]));
-    let now: i64 = aws.items("ledger")[&id(&call("DeleteBackup", "free"))]["sent_at"]
+    lambda.invoke(&s3_notification(&[&key_named("free")]));
+    let now: i64 = aws.items("ledger")[&ledger_id(&call("DeleteBackup", "free"))]["sent_at"]
         .as_n()
         .unwrap()
         .parse()
         .unwrap();
     let claimed = |until: i64| {
         [
-            ("id", AttributeValue::S(id(&call("DeleteHsm", "held")))),
+            (
+                "id",
+                AttributeValue::S(ledger_id(&call("DeleteHsm", "held"))),
+            ),
             ("status", AttributeValue::S("claimed".into())),
             ("owner", AttributeValue::S("another invocation".into())),
             ("claimed_until", AttributeValue::N(until.to_string())),
@@ -249,12 +265,15 @@ fn a_claim_of_another_holds_until_it_expires() {
     };
 
     aws.put_item("ledger", claimed(now + 60_000));
-    let both = sqs(&[notification(&[&key("free")]), notification(&[&key("held")])]);
+    let both = sqs_event(&[
+        s3_notification(&[&key_named("free")]),
+        s3_notification(&[&key_named("held")]),
+    ]);
     assert_eq!(
         lambda.invoke(&both),
         json!({"batchItemFailures": [{"itemIdentifier": "m1"}]})
     );
-    let reply = lambda.invoke(&notification(&[&key("held")]));
+    let reply = lambda.invoke(&s3_notification(&[&key_named("held")]));
     assert_eq!(
         reply,
         json!({
@@ -265,7 +284,7 @@ fn a_claim_of_another_holds_until_it_expires() {
     let batch = |task: &str| {
         json!({
             "invocationSchemaVersion": "1.0", "invocationId": "i", "job": {"id": "j"},
-            "tasks": [{"taskId": task, "s3Key": key("held"), "s3VersionId": null, "s3BucketArn": format!("arn:aws:s3:::{BUCKET}")}],
+            "tasks": [{"taskId": task, "s3Key": key_named("held"), "s3VersionId": null, "s3BucketArn": format!("arn:aws:s3:::{BUCKET}")}],
         })
     };
     let reply = lambda.invoke(&batch("t"));
@@ -275,22 +294,22 @@ fn a_claim_of_another_holds_until_it_expires() {
     );
     assert_eq!(aws.published(&topic).len(), 1);
 
-    // Its owner died: the claim expires. One that no clock in its right mind has written never held.
+    // An expired claim is taken over, and so is one that expires further in the future than any claim can.
     for until in [now - 1, now + 100 * 24 * 3_600_000] {
         aws.put_item("ledger", claimed(until));
         let fresh = start(&aws, &topic, "ledger");
-        let reply = fresh.invoke(&notification(&[&key("held")]));
-        assert_eq!(told(&reply), [1, 0, 0, 0], "{reply}");
+        let reply = fresh.invoke(&s3_notification(&[&key_named("held")]));
+        assert_eq!(counts(&reply), [1, 0, 0, 0], "{reply}");
     }
 }
 
 #[test]
-fn a_table_that_is_none_or_another_keeps_nothing_back() {
-    let aws = Aws::start();
+fn a_missing_or_wrong_table_stops_no_alert() {
+    let aws = Moto::start();
     aws.table("other-key", "pk");
     aws.put(
-        &key("file"),
-        records(&[call("DeleteHsm", "a"), call("CreateHsm", "b")]),
+        &key_named("file"),
+        log_file_of(&[call("DeleteHsm", "a"), call("CreateHsm", "b")]),
     );
     for (table, error_type) in [
         ("missing", "Ledger.TableNotFound"),
@@ -298,27 +317,27 @@ fn a_table_that_is_none_or_another_keeps_nothing_back() {
     ] {
         let topic = aws.topic(table);
         let lambda = start(&aws, &topic, table);
-        let reply = lambda.invoke(&notification(&[&key("file")]));
-        let [published, _, failed, trouble] = told(&reply);
+        let reply = lambda.invoke(&s3_notification(&[&key_named("file")]));
+        let [published, _, failed, ledger_errors] = counts(&reply);
         assert_eq!((published, failed), (2, 0), "{reply}");
-        assert!(trouble > 0, "{reply}");
+        assert!(ledger_errors > 0, "{reply}");
         assert_eq!(aws.published(&topic).len(), 2);
         let log = lambda.log();
-        let said = log
+        let lines = log
             .lines()
             .filter(|line| line.contains(&format!("\"error_type\":\"{error_type}\"")))
             .count();
-        assert_eq!(said, 1, "said once:\n{log}");
-        // This instance remembers by itself.
-        let reply = lambda.invoke(&notification(&[&key("file")]));
-        assert_eq!(told(&reply)[..2], [0, 2], "{reply}");
+        assert_eq!(lines, 1, "logged once:\n{log}");
+        // The instance deduplicates in its own memory.
+        let reply = lambda.invoke(&s3_notification(&[&key_named("file")]));
+        assert_eq!(counts(&reply)[..2], [0, 2], "{reply}");
     }
 }
 
-/// SNS sends SMS for one dollar a month unless AWS lifts that, and anyone can make calls that are denied.
+/// By default, SNS sends SMS for one US dollar a month, and denied calls need no permission.
 #[test]
-fn refused_calls_page_once_an_hour_for_each_caller_and_event_name() {
-    let aws = Aws::start();
+fn denied_calls_send_one_sms_per_hour_for_each_caller_and_event_name() {
+    let aws = Moto::start();
     let topic = aws.topic("t");
     aws.table("ledger", "id");
     let mut instances = [(), ()].map(|()| start(&aws, &topic, "ledger"));
@@ -332,14 +351,14 @@ fn refused_calls_page_once_an_hour_for_each_caller_and_event_name() {
         call["requestParameters"] = json!({"backupId": format!("backup-{id}")});
         call
     };
-    let pages = |aws: &Aws| -> Vec<String> {
+    let sms_subjects = |aws: &Moto| -> Vec<String> {
         aws.published(&topic)
             .iter()
             .filter(|message| !message.text("sms").is_empty())
             .map(|message| message.subject.clone())
             .collect()
     };
-    // Whoever may take on the role may call its sessions as they like.
+    // The caller chooses the session name, so the role identifies the caller.
     for file in 0..14 {
         let calls: Vec<Value> = (0..11)
             .map(|n| {
@@ -350,20 +369,20 @@ fn refused_calls_page_once_an_hour_for_each_caller_and_event_name() {
                 )
             })
             .collect();
-        aws.put(&key(&file.to_string()), records(&calls));
-        let reply = instances[file % 2].invoke(&notification(&[&key(&file.to_string())]));
+        aws.put(&key_named(&file.to_string()), log_file_of(&calls));
+        let reply = instances[file % 2].invoke(&s3_notification(&[&key_named(&file.to_string())]));
         assert_eq!(reply["ledger_errors"].as_u64(), None, "{reply}");
     }
     let all = aws.published(&topic);
-    assert_eq!(pages(&aws).len(), 1, "of {}", all.len());
-    // The others go to e-mail and machines, and no filter policy need know an SMS's text.
+    assert_eq!(sms_subjects(&aws).len(), 1, "of {}", all.len());
+    // The others are published for e-mail and machines only.
     for message in &all[1..] {
         assert!(!message.text("email").is_empty());
         assert!(message.text("default").len() > 1600);
         assert_eq!(message.attribute("page"), ("String".into(), "false".into()));
     }
 
-    // Another event name, another caller, and a call that succeeds page.
+    // Another event name, another caller and successful calls send an SMS.
     let mut another = denied("DeleteBackup", "another".into(), "x");
     another["userIdentity"]["arn"] = "arn:aws:sts::111122223333:assumed-role/other/x".into();
     let calls = [
@@ -375,14 +394,14 @@ fn refused_calls_page_once_an_hour_for_each_caller_and_event_name() {
     ];
     for (n, call) in calls.iter().enumerate() {
         aws.put(
-            &key(&format!("more-{n}")),
-            records(std::slice::from_ref(call)),
+            &key_named(&format!("more-{n}")),
+            log_file_of(std::slice::from_ref(call)),
         );
-        instances[n % 2].invoke(&notification(&[&key(&format!("more-{n}"))]));
+        instances[n % 2].invoke(&s3_notification(&[&key_named(&format!("more-{n}"))]));
     }
-    assert_eq!(pages(&aws).len(), 5, "{:?}", pages(&aws));
+    assert_eq!(sms_subjects(&aws).len(), 5, "{:?}", sms_subjects(&aws));
 
-    // The hour is over, for a new instance and for one whose clock says so.
+    // After the hour, one more SMS is sent.
     let until = AttributeValue::N("1".into());
     for (id, mut item) in aws.items("ledger") {
         if id.starts_with("cloudhsm-alerts page ") {
@@ -394,10 +413,10 @@ fn refused_calls_page_once_an_hour_for_each_caller_and_event_name() {
     for (n, instance) in instances.iter().enumerate() {
         let name = format!("later-{n}");
         aws.put(
-            &key(&name),
-            records(&[denied("DeleteBackup", name.clone(), "x")]),
+            &key_named(&name),
+            log_file_of(&[denied("DeleteBackup", name.clone(), "x")]),
         );
-        instance.invoke(&notification(&[&key(&name)]));
+        instance.invoke(&s3_notification(&[&key_named(&name)]));
     }
-    assert_eq!(pages(&aws).len(), 6);
+    assert_eq!(sms_subjects(&aws).len(), 6);
 }

@@ -1,5 +1,5 @@
-//! Every kind of finding against OCSF 1.5.0: no attribute that the schema does not have, none missing that
-//! it requires, each of the type it says. The facts are in `data/ocsf_1_5_0.json`.
+//! Every kind of finding is valid OCSF 1.5.0: no unknown attribute, no missing required one, and the right type
+//! for each. `data/ocsf_1_5_0.json` is an extract of the schema.
 
 use cloudhsm_alerts_core::{
     alert::{
@@ -13,7 +13,7 @@ use cloudhsm_alerts_core::{
     record::Record,
     rules::{RuleSet, watched::Watched},
 };
-use cloudhsm_alerts_test_support::aws::{call, project};
+use cloudhsm_alerts_test_support::{fixtures::call, process::project_folder};
 use jiff::{Timestamp, civil::Date};
 use serde_json::{Value, json};
 
@@ -21,20 +21,21 @@ struct Schema(Value);
 
 impl Schema {
     fn load() -> Schema {
-        let text = std::fs::read_to_string(project().join("tests/data/ocsf_1_5_0.json")).unwrap();
+        let text =
+            std::fs::read_to_string(project_folder().join("tests/data/ocsf_1_5_0.json")).unwrap();
         Schema(serde_json::from_str(&text).unwrap())
     }
 
-    /// What is wrong with a value as the named object, each with its place.
-    fn check(&self, value: &Value, object: &str, at: &str, wrong: &mut Vec<String>) {
+    /// Appends what makes a value invalid as the named object, with the path of each attribute.
+    fn check(&self, value: &Value, object: &str, at: &str, errors: &mut Vec<String>) {
         let attributes = self.0["objects"][object].as_object().unwrap();
         let Some(fields) = value.as_object() else {
-            return wrong.push(format!("{at}: expected {object}, found {value}"));
+            return errors.push(format!("{at}: expected {object}, found {value}"));
         };
         for (name, facts) in attributes {
             let kind = facts.as_str().or(facts[0].as_str()).unwrap();
             if kind.ends_with('*') && !fields.contains_key(name) && name != "osint" {
-                wrong.push(format!("{at}.{name}: required and missing"));
+                errors.push(format!("{at}.{name}: required and missing"));
             }
         }
         if let Some(any) = self.0["at_least_one"][object].as_array()
@@ -42,12 +43,12 @@ impl Schema {
                 .iter()
                 .any(|name| fields.contains_key(name.as_str().unwrap()))
         {
-            wrong.push(format!("{at}: has none of {any:?}"));
+            errors.push(format!("{at}: has none of {any:?}"));
         }
         for (name, inner) in fields {
             let at = format!("{at}.{name}");
             let Some(facts) = attributes.get(name) else {
-                wrong.push(format!("{at}: unknown"));
+                errors.push(format!("{at}: unknown"));
                 continue;
             };
             let kind = facts
@@ -58,15 +59,15 @@ impl Schema {
             let allowed = facts.as_array().map(|list| &list[1..]);
             match (kind.strip_suffix("[]"), inner) {
                 (Some(_), Value::Array(items)) if items.is_empty() => {
-                    wrong.push(format!("{at}: empty"))
+                    errors.push(format!("{at}: empty"))
                 }
                 (Some(kind), Value::Array(items)) => {
                     for (n, item) in items.iter().enumerate() {
-                        self.check_one(item, kind, allowed, &format!("{at}[{n}]"), wrong);
+                        self.check_one(item, kind, allowed, &format!("{at}[{n}]"), errors);
                     }
                 }
-                (None, inner) => self.check_one(inner, kind, allowed, &at, wrong),
-                (Some(_), _) => wrong.push(format!("{at}: expected a list")),
+                (None, inner) => self.check_one(inner, kind, allowed, &at, errors),
+                (Some(_), _) => errors.push(format!("{at}: expected a list")),
             }
         }
     }
@@ -77,7 +78,7 @@ impl Schema {
         kind: &str,
         allowed: Option<&[Value]>,
         at: &str,
-        wrong: &mut Vec<String>,
+        errors: &mut Vec<String>,
     ) {
         let fits = match kind {
             "integer_t" | "long_t" | "timestamp_t" | "port_t" => value.is_i64() || value.is_u64(),
@@ -89,13 +90,13 @@ impl Schema {
                 .as_str()
                 .is_some_and(|text| text.parse::<std::net::IpAddr>().is_ok()),
             kind if kind.ends_with("_t") => value.is_string(),
-            object => return self.check(value, object, at, wrong),
+            object => return self.check(value, object, at, errors),
         };
         if !fits {
-            wrong.push(format!("{at}: expected {kind}, found {value}"));
+            errors.push(format!("{at}: expected {kind}, found {value}"));
         }
         if allowed.is_some_and(|allowed| !allowed.contains(value)) {
-            wrong.push(format!("{at}: {value} is not one of its values"));
+            errors.push(format!("{at}: {value} is not one of its values"));
         }
     }
 }
@@ -157,7 +158,7 @@ fn every_kind_of_finding_is_valid() {
             alerts.push(record);
         }
     }
-    // A record with next to nothing in it.
+    // A record with no more than the members that make a rule match.
     alerts.push(json!({"eventSource": "cloudhsm.amazonaws.com", "eventName": "DeleteHsm"}));
 
     let alerts: Vec<Alert> = alerts
@@ -167,7 +168,7 @@ fn every_kind_of_finding_is_valid() {
                 unreachable!("objects above")
             };
             let finding = Finding::of(Record::new(0, fields), &rules, Date::constant(2026, 11, 25))
-                .expect("a rule meets it");
+                .expect("it matches a rule");
             Alert::new(
                 finding,
                 &Source::Event("e".into()),
@@ -180,7 +181,7 @@ fn every_kind_of_finding_is_valid() {
         .flat_map(|alert| [ocsf::finding(alert, true), ocsf::finding(alert, false)])
         .collect();
     let about = |alerts: &[Alert]| {
-        default_of(&compose::message(alerts, Delivery::Backfill).expect("there are alerts"))
+        default_finding(&compose::message(alerts, Delivery::Backfill).expect("there are alerts"))
     };
     findings.extend(
         summary::split(alerts.clone())
@@ -193,28 +194,28 @@ fn every_kind_of_finding_is_valid() {
             .take(3)
             .map(|alert| about(std::slice::from_ref(alert))),
     );
-    let problem = "rules/x.yml:3: level: is missing".to_owned();
-    let about_rules = operator::rules_not_loaded("rules", &[problem], 94, Timestamp::UNIX_EPOCH);
-    findings.push(default_of(&about_rules));
+    let error = "rules/x.yml:3: level: is missing".to_owned();
+    let about_rules = operator::rules_not_loaded("rules", &[error], 94, Timestamp::UNIX_EPOCH);
+    findings.push(default_finding(&about_rules));
     for finding in findings {
-        let mut wrong = Vec::new();
-        schema.check(&finding, "detection_finding", "", &mut wrong);
-        assert!(wrong.is_empty(), "{wrong:#?}\n{finding:#}");
+        let mut errors = Vec::new();
+        schema.check(&finding, "detection_finding", "", &mut errors);
+        assert!(errors.is_empty(), "{errors:#?}\n{finding:#}");
     }
 }
 
-fn default_of(message: &Message) -> Value {
+fn default_finding(message: &Message) -> Value {
     let body: Value = serde_json::from_str(&message.body).unwrap();
     serde_json::from_str(body["default"].as_str().unwrap()).unwrap()
 }
 
 #[test]
-fn the_check_sees_what_is_wrong() {
+fn the_check_rejects_invalid_findings() {
     let schema = Schema::load();
-    let mut wrong = Vec::new();
-    let broken = json!({"class_uid": "2004", "severity_id": 7, "nonsense": 1, "metadata": {"version": "1.5.0"},
+    let mut errors = Vec::new();
+    let invalid = json!({"class_uid": "2004", "severity_id": 7, "nonsense": 1, "metadata": {"version": "1.5.0"},
         "evidences": [{"src_endpoint": {"ip": "AWS Internal"}}, {"http_request": {"user_agent": "x"}}], "resources": []});
-    schema.check(&broken, "detection_finding", "", &mut wrong);
+    schema.check(&invalid, "detection_finding", "", &mut errors);
     for expected in [
         ".time: required and missing",
         ".cloud: required and missing",
@@ -226,14 +227,14 @@ fn the_check_sees_what_is_wrong() {
         ".resources: empty",
     ] {
         assert!(
-            wrong.iter().any(|line| line == expected),
-            "{expected} is not in {wrong:#?}"
+            errors.iter().any(|line| line == expected),
+            "{expected} is not in {errors:#?}"
         );
     }
     assert!(
-        wrong
+        errors
             .iter()
             .any(|line| line.starts_with(".evidences[1]: has none of")),
-        "{wrong:#?}"
+        "{errors:#?}"
     );
 }

@@ -1,15 +1,17 @@
-//! Every payload in `events/`, through the real function, over real HTTP: the reply its sender wants, and
-//! what subscribers got.
+//! Every payload in `events/`: the reply of the function, and the alerts it publishes.
 
 use std::collections::BTreeSet;
 
-use cloudhsm_alerts_test_support::aws::{
-    Aws, Lambda, call, empty_key, event, log_file, log_file_key, project, records, second_key,
+use cloudhsm_alerts_test_support::{
+    emulator::Lambda,
+    fixtures::{call, empty_key, event_file, log_file_of, sample_key, sample_log_file, second_key},
+    moto::Moto,
+    process::project_folder,
 };
 use serde_json::{Value, json};
 
-/// What the log file of `events/` makes, the most severe first and then in file order.
-const TOLD: [&str; 5] = [
+/// The alerts of the log file in `events/`, most severe first, then in the order of records.
+const ALERTS: [&str; 5] = [
     "critical DeleteBackup success",
     "critical InitializeCluster success",
     "critical DeleteBackup denied",
@@ -29,15 +31,21 @@ fn counts(objects: u64, skipped: Value, records: u64, matched: u64, published: u
 }
 
 #[test]
-fn every_event_gets_its_reply_and_tells_its_calls() {
-    let aws = Aws::start();
-    aws.put(&log_file_key(), log_file());
-    aws.put(&format!("hsm trail + audit/{}", log_file_key()), log_file());
-    let version = aws.put(&second_key(), records(&[call("DeleteCluster", "second")]));
-    // The newest version is another one: only who honours the version reads the call.
-    aws.put(&second_key(), records(&[]));
+fn every_payload_has_its_reply_and_its_alerts() {
+    let aws = Moto::start();
+    aws.put(&sample_key(), sample_log_file());
+    aws.put(
+        &format!("hsm trail + audit/{}", sample_key()),
+        sample_log_file(),
+    );
+    let version = aws.put(
+        &second_key(),
+        log_file_of(&[call("DeleteCluster", "second")]),
+    );
+    // The newest version has no records: the function must read the version that the payload names.
+    aws.put(&second_key(), log_file_of(&[]));
     aws.put(&empty_key(), Vec::new());
-    let bare = |failed: &[&str]| {
+    let batch_response = |failed: &[&str]| {
         let failed: Vec<Value> = failed
             .iter()
             .map(|id| json!({ "itemIdentifier": id }))
@@ -45,15 +53,15 @@ fn every_event_gets_its_reply_and_tells_its_calls() {
         json!({ "batchItemFailures": failed })
     };
     let one = counts(1, json!({}), 9, 7, 5);
-    let nothing = |reason: &str| {
+    let skipped_only = |reason: &str| {
         let mut skipped = json!({});
         skipped[reason] = 1.into();
         counts(0, skipped, 0, 0, 0)
     };
 
     let mut seen = BTreeSet::from(["README.md".to_owned(), "log-files".to_owned()]);
-    for (name, reply, told) in [
-        ("s3-put.json", one.clone(), TOLD.to_vec()),
+    for (name, reply, alerts) in [
+        ("s3-put.json", one.clone(), ALERTS.to_vec()),
         (
             "s3-put-many.json",
             counts(
@@ -64,58 +72,66 @@ fn every_event_gets_its_reply_and_tells_its_calls() {
                 6,
             ),
             {
-                let mut told = TOLD.to_vec();
-                told.insert(2, SECOND);
-                told
+                let mut alerts = ALERTS.to_vec();
+                alerts.insert(2, SECOND);
+                alerts
             },
         ),
-        ("s3-removed.json", nothing("not_created"), vec![]),
-        ("s3-test-event.json", nothing("test_event"), vec![]),
-        ("sns-s3-put.json", one.clone(), TOLD.to_vec()),
-        ("sns-cloudtrail.json", one.clone(), TOLD.to_vec()),
-        ("sns-cloudtrail-string.json", one.clone(), TOLD.to_vec()),
+        ("s3-removed.json", skipped_only("not_created"), vec![]),
+        ("s3-test-event.json", skipped_only("test_event"), vec![]),
+        ("sns-s3-put.json", one.clone(), ALERTS.to_vec()),
+        ("sns-cloudtrail.json", one.clone(), ALERTS.to_vec()),
+        ("sns-cloudtrail-string.json", one.clone(), ALERTS.to_vec()),
         (
             "sns-cloudtrail-validation.json",
-            nothing("validation_message"),
+            skipped_only("validation_message"),
             vec![],
         ),
-        ("sqs-s3-put.json", bare(&[]), TOLD.to_vec()),
-        ("sqs-sns-s3-put.json", bare(&[]), TOLD.to_vec()),
-        ("sqs-sns-raw-s3-put.json", bare(&[]), TOLD.to_vec()),
-        ("sqs-sns-cloudtrail.json", bare(&[]), TOLD.to_vec()),
-        ("sqs-destination.json", bare(&[]), TOLD.to_vec()),
+        ("sqs-s3-put.json", batch_response(&[]), ALERTS.to_vec()),
+        ("sqs-sns-s3-put.json", batch_response(&[]), ALERTS.to_vec()),
+        (
+            "sqs-sns-raw-s3-put.json",
+            batch_response(&[]),
+            ALERTS.to_vec(),
+        ),
+        (
+            "sqs-sns-cloudtrail.json",
+            batch_response(&[]),
+            ALERTS.to_vec(),
+        ),
+        ("sqs-destination.json", batch_response(&[]), ALERTS.to_vec()),
         (
             "eventbridge-object-created.json",
             one.clone(),
-            TOLD.to_vec(),
+            ALERTS.to_vec(),
         ),
         (
             "eventbridge-cloudtrail-call.json",
             counts(0, json!({}), 1, 1, 1),
-            vec![TOLD[0]],
+            vec![ALERTS[0]],
         ),
-        ("destination.json", one, TOLD.to_vec()),
+        ("destination.json", one, ALERTS.to_vec()),
         (
             "batch-1.0.json",
             batch(
                 "1.0",
-                &event("batch-1.0.json"),
+                &event_file("batch-1.0.json"),
                 ["9 records, 7 matched", "0 records, 0 matched"],
             ),
-            TOLD.to_vec(),
+            ALERTS.to_vec(),
         ),
         (
             "batch-2.0.json",
             batch(
                 "2.0",
-                &event("batch-2.0.json"),
+                &event_file("batch-2.0.json"),
                 ["9 records, 7 matched", "9 records, 7 matched"],
             ),
-            TOLD.to_vec(),
+            ALERTS.to_vec(),
         ),
     ] {
         seen.insert(name.to_owned());
-        let mut payload = event(name);
+        let mut payload = event_file(name);
         if name == "s3-put-many.json" {
             payload["Records"][1]["s3"]["object"]["versionId"] = version.as_str().into();
         }
@@ -127,15 +143,15 @@ fn every_event_gets_its_reply_and_tells_its_calls() {
             "{name}; log:\n{}",
             lambda.log()
         );
-        let published: Vec<String> = aws.published(&topic).iter().map(|m| m.summary()).collect();
-        assert_eq!(published, told, "{name}");
+        let published: Vec<String> = aws.published(&topic).iter().map(|m| m.headline()).collect();
+        assert_eq!(published, alerts, "{name}");
 
-        // The same event again tells nobody anything new.
+        // The same payload again publishes nothing.
         let again = lambda.invoke(&payload);
         assert_eq!(again.get("errorType"), None, "{name}: {again}");
-        assert_eq!(aws.published(&topic).len(), told.len(), "{name}, again");
+        assert_eq!(aws.published(&topic).len(), alerts.len(), "{name}, again");
     }
-    let there: BTreeSet<String> = std::fs::read_dir(project().join("events"))
+    let there: BTreeSet<String> = std::fs::read_dir(project_folder().join("events"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();

@@ -1,10 +1,15 @@
-//! `RULES_URI`: rules from S3, changed, broken and mended while the function runs.
+//! `RULES_URI`: rules in S3 that are added, changed, broken and repaired while the function runs.
 
 use std::time::Duration;
 
 use cloudhsm_alerts::rule_source::{Refresh, RuleLoadError, RuleSource};
 use cloudhsm_alerts_core::{record::Record, rules::watched::Watched};
-use cloudhsm_alerts_test_support::aws::{Aws, BUCKET, FOLDER, Lambda, call, gzip, records};
+use cloudhsm_alerts_test_support::{
+    emulator::Lambda,
+    fixtures::{BUCKET, call, gzip, key_named, log_file_of, s3_notification},
+    moto::Moto,
+    published::Published,
+};
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
@@ -32,51 +37,41 @@ filter:
   condition: not selection
 ";
 
-fn key(name: &str) -> String {
-    format!("{FOLDER}/111122223333_CloudTrail_us-west-2_20261123T0355Z_{name}.json.gz")
-}
-
-fn notification(key: &str) -> Value {
-    json!({"Records": [{
-        "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
-        "s3": {"bucket": {"name": BUCKET}, "object": {"key": key}},
-    }]})
-}
-
-fn rules_at(prefix: &str) -> String {
+fn rules_uri(prefix: &str) -> String {
     format!("s3://{BUCKET}/{prefix}")
 }
 
-fn told(aws: &Aws, topic: &str) -> Vec<String> {
+/// Headline and rule of each published alert.
+fn alerts(aws: &Moto, topic: &str) -> Vec<String> {
     aws.published(topic)
         .iter()
         .map(|message| {
             let rule = message.attribute("rule").1;
-            format!("{} {rule}", message.summary())
+            format!("{} {rule}", message.headline())
         })
         .collect()
 }
 
 #[test]
-fn added_rules_tell_and_filters_keep_back_and_are_counted() {
-    let aws = Aws::start();
+fn added_rules_alert_and_filters_suppress() {
+    let aws = Moto::start();
     let topic = aws.topic("t");
     aws.put("rules/mine.yml", RULE.into());
     aws.put("rules/more/filter.yaml", FILTER.into());
     aws.put("rules/README.md", b"not a rule".to_vec());
     aws.put(
-        &key("a"),
-        gzip(&records(&[
+        &key_named("a"),
+        gzip(&log_file_of(&[
             call("TagResource", "1"),
             call("CreateHsm", "2"),
             call("DeleteHsm", "3"),
         ])),
     );
-    let uri = rules_at("rules");
+    let uri = rules_uri("rules");
     let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic), ("RULES_URI", &uri)]);
-    let reply = lambda.invoke(&notification(&key("a")));
+    let reply = lambda.invoke(&s3_notification(&[&key_named("a")]));
     assert_eq!(
-        told(&aws, &topic),
+        alerts(&aws, &topic),
         [
             "critical DeleteHsm success hsm-deleted",
             "high TagResource success my-tags"
@@ -94,8 +89,8 @@ fn added_rules_tell_and_filters_keep_back_and_are_counted() {
 }
 
 #[test]
-fn broken_rules_at_the_start_stop_nothing_and_are_told_once() {
-    let aws = Aws::start();
+fn invalid_rules_at_the_start_stop_no_alert_and_are_reported_once() {
+    let aws = Moto::start();
     let topic = aws.topic("t");
     aws.put("rules/good.yml", RULE.into());
     aws.put(
@@ -105,24 +100,27 @@ fn broken_rules_at_the_start_stop_nothing_and_are_told_once() {
             .replace("eventName:", "eventName|contians:")
             .into(),
     );
-    aws.put(&key("a"), gzip(&records(&[call("TagResource", "1")])));
-    aws.put(&key("b"), gzip(&records(&[call("DeleteHsm", "2")])));
-    let uri = rules_at("rules/");
+    aws.put(
+        &key_named("a"),
+        gzip(&log_file_of(&[call("TagResource", "1")])),
+    );
+    aws.put(
+        &key_named("b"),
+        gzip(&log_file_of(&[call("DeleteHsm", "2")])),
+    );
+    let uri = rules_uri("rules/");
     let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic), ("RULES_URI", &uri)]);
-    let first = lambda.invoke(&notification(&key("a")));
+    let first = lambda.invoke(&s3_notification(&[&key_named("a")]));
     assert_eq!(
         (&first["published"], &first["rule_load_errors"]),
         (&json!(1), &json!(1)),
         "{first}"
     );
-    let second = lambda.invoke(&notification(&key("b")));
+    let second = lambda.invoke(&s3_notification(&[&key_named("b")]));
     assert_eq!(second["published"], json!(1), "{second}");
 
     let published = aws.published(&topic);
-    let events: Vec<String> = published
-        .iter()
-        .map(cloudhsm_alerts_test_support::aws::Published::summary)
-        .collect();
+    let events: Vec<String> = published.iter().map(Published::headline).collect();
     assert_eq!(
         events,
         [
@@ -131,32 +129,35 @@ fn broken_rules_at_the_start_stop_nothing_and_are_told_once() {
             "critical DeleteHsm success"
         ]
     );
-    let operator = &published[1];
+    let notice = &published[1];
     assert_eq!(
-        operator.subject,
+        notice.subject,
         "cloudhsm-alerts: rules were NOT loaded, the previous ones stay in use"
     );
     let line = format!(
         "  {uri}bad.yml:9: detection.call.eventName|contians: expected a Sigma modifier, found \"contians\"; did you mean `contains`?\n"
     );
     assert!(
-        operator.text("email").contains(&line),
+        notice.text("email").contains(&line),
         "{}",
-        operator.text("email")
+        notice.text("email")
     );
-    assert!(operator.text("sms").len() <= 140);
+    assert!(notice.text("sms").len() <= 140);
     assert_eq!(
-        operator.finding()["finding_info"]["title"],
+        notice.finding()["finding_info"]["title"],
         "Rules were not loaded"
     );
     assert!(lambda.log().contains("\"error_type\":\"Rules.Broken\""));
 }
 
 #[test]
-fn rules_that_cannot_be_read_stop_nothing() {
-    let aws = Aws::start();
+fn unreadable_rules_stop_no_alert() {
+    let aws = Moto::start();
     let topic = aws.topic("t");
-    aws.put(&key("a"), gzip(&records(&[call("DeleteHsm", "1")])));
+    aws.put(
+        &key_named("a"),
+        gzip(&log_file_of(&[call("DeleteHsm", "1")])),
+    );
     let lambda = Lambda::start(
         &aws,
         &[
@@ -164,7 +165,7 @@ fn rules_that_cannot_be_read_stop_nothing() {
             ("RULES_URI", "s3://no-such-bucket/rules"),
         ],
     );
-    let reply = lambda.invoke(&notification(&key("a")));
+    let reply = lambda.invoke(&s3_notification(&[&key_named("a")]));
     assert_eq!(
         (&reply["published"], &reply["rule_load_errors"]),
         (&json!(1), &json!(1)),
@@ -173,7 +174,7 @@ fn rules_that_cannot_be_read_stop_nothing() {
     let events: Vec<String> = aws
         .published(&topic)
         .iter()
-        .map(cloudhsm_alerts_test_support::aws::Published::summary)
+        .map(Published::headline)
         .collect();
     assert_eq!(
         events,
@@ -181,8 +182,8 @@ fn rules_that_cannot_be_read_stop_nothing() {
     );
 }
 
-/// What the rules in use say of a call, by rule.
-fn met(source: &RuleSource, event_name: &str) -> Vec<String> {
+/// The names of the rules in use that match a call.
+fn matching_rules(source: &RuleSource, event_name: &str) -> Vec<String> {
     let Value::Object(fields) = call(event_name, "1") else {
         unreachable!("a call is an object")
     };
@@ -196,40 +197,43 @@ fn met(source: &RuleSource, event_name: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_rule_set_is_changed_broken_and_mended_while_it_is_in_use() {
-    let aws = Aws::start();
+fn rules_are_added_changed_broken_and_repaired_while_in_use() {
+    let aws = Moto::start();
     let source = RuleSource::new(
-        Some(rules_at("rules").parse().unwrap()),
+        Some(rules_uri("rules").parse().unwrap()),
         Watched::default(),
         aws.s3(),
     )
     .refreshed_every(Duration::ZERO);
     let refresh = || aws.block_on(source.refresh());
 
-    // Nothing there yet: the built-in rules, and no trouble.
+    // An empty prefix: the built-in rules are in use.
     assert_eq!(refresh(), Ok(Refresh::InUse));
-    assert_eq!(met(&source, "TagResource"), ["hsm-resource-tagged"]);
+    assert_eq!(
+        matching_rules(&source, "TagResource"),
+        ["hsm-resource-tagged"]
+    );
     // Added, changed.
     aws.put("rules/mine.yml", RULE.into());
     assert_eq!(refresh(), Ok(Refresh::InUse));
     assert_eq!(
-        met(&source, "TagResource"),
+        matching_rules(&source, "TagResource"),
         ["my-tags", "hsm-resource-tagged"]
     );
     aws.put("rules/mine.yml", RULE.replace("my-tags", "our-tags").into());
     assert_eq!(refresh(), Ok(Refresh::InUse));
     assert_eq!(
-        met(&source, "TagResource"),
+        matching_rules(&source, "TagResource"),
         ["our-tags", "hsm-resource-tagged"]
     );
-    // Broken: the last good set stays, for as long as it is broken.
+    // Invalid: the last valid rules stay in use.
     aws.put(
         "rules/mine.yml",
         RULE.replace("condition: call", "condition: coll").into(),
     );
     for _ in 0..2 {
         let Err(RuleLoadError::Broken(problems)) = refresh() else {
-            panic!("broken rules are trouble")
+            panic!("invalid rules are an error")
         };
         assert_eq!(
             problems[0].to_string(),
@@ -238,18 +242,21 @@ fn a_rule_set_is_changed_broken_and_mended_while_it_is_in_use() {
             )
         );
         assert_eq!(
-            met(&source, "TagResource"),
+            matching_rules(&source, "TagResource"),
             ["our-tags", "hsm-resource-tagged"]
         );
     }
-    // Mended, and gone again.
+    // Repaired, then removed.
     aws.put("rules/mine.yml", RULE.into());
     assert_eq!(refresh(), Ok(Refresh::InUse));
     assert_eq!(
-        met(&source, "TagResource"),
+        matching_rules(&source, "TagResource"),
         ["my-tags", "hsm-resource-tagged"]
     );
     aws.delete("rules/mine.yml");
     assert_eq!(refresh(), Ok(Refresh::InUse));
-    assert_eq!(met(&source, "TagResource"), ["hsm-resource-tagged"]);
+    assert_eq!(
+        matching_rules(&source, "TagResource"),
+        ["hsm-resource-tagged"]
+    );
 }

@@ -1,4 +1,4 @@
-//! `explain`: what every rule makes of one record of a log file, and why.
+//! `explain`: which rules one record of a log file matches, and why the others do not match.
 
 use std::{
     fs::File,
@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use cloudhsm_alerts::shell;
+use cloudhsm_alerts::clock;
 use cloudhsm_alerts_core::{
     log_file::{DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile},
     record::Record,
@@ -26,7 +26,7 @@ pub struct Arguments {
     /// The record's eventID
     #[arg(long, value_name = "ID")]
     event_id: String,
-    /// Explain this rule only, by its name or id
+    /// Explain only the rule with this name or ID
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
     #[command(flatten)]
@@ -35,38 +35,38 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let set = arguments.added.load()?;
-    let record = record(&arguments.file, &arguments.event_id)?;
-    let mut explanations = set.explain(&record, shell::today());
+    let record = find_record(&arguments.file, &arguments.event_id)?;
+    let mut explanations = set.explain(&record, clock::today());
     if let Some(name) = &arguments.rule {
-        explanations.retain(|found| found.rule.name == *name || found.rule.id == *name);
+        explanations
+            .retain(|explanation| explanation.rule.name == *name || explanation.rule.id == *name);
         if explanations.is_empty() {
-            return Err(no_such_rule(&set, name).into());
+            return Err(unknown_rule(&set, name).into());
         }
     }
-    let text = text(&record, &explanations);
-    print(&text)?;
+    print(&render(&record, &explanations))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn no_such_rule(set: &RuleSet, name: &str) -> String {
-    let near = set
+fn unknown_rule(set: &RuleSet, name: &str) -> String {
+    let similar = set
         .rules()
         .into_iter()
         .map(|rule| rule.name.clone())
         .find(|known| known.contains(name));
-    match near {
-        Some(near) => format!("there is no rule {name:?}; did you mean {near}?"),
-        None => format!("there is no rule {name:?}; `cloudhsm-alerts rules list` shows them"),
+    match similar {
+        Some(similar) => format!("there is no rule {name:?}; did you mean {similar}?"),
+        None => format!("there is no rule {name:?}; `cloudhsm-alerts rules list` shows all rules"),
     }
 }
 
-/// The record with this event ID: the first, where the file has it several times.
-fn record(path: &Path, event_id: &str) -> Result<Record, Box<dyn std::error::Error>> {
-    let shown = one_line(&path.display().to_string(), 500);
-    let mut input: Box<dyn Read> = if shown == "-" {
+/// The first record of a log file with this event ID.
+fn find_record(path: &Path, event_id: &str) -> Result<Record, Box<dyn std::error::Error>> {
+    let name = one_line(&path.display().to_string(), 500);
+    let mut input: Box<dyn Read> = if name == "-" {
         Box::new(io::stdin().lock())
     } else {
-        Box::new(File::open(path).map_err(|error| format!("{shown}: {error}"))?)
+        Box::new(File::open(path).map_err(|error| format!("{name}: {error}"))?)
     };
     let mut log_file = LogFile::new(DEFAULT_MAX_UNCOMPRESSED);
     let (mut found, mut records, mut unreadable) = (None, 0_u64, 0_u64);
@@ -96,60 +96,62 @@ fn record(path: &Path, event_id: &str) -> Result<Record, Box<dyn std::error::Err
             Ok(()) => {}
         }
     };
-    // A damaged file may still hold the record that is asked about.
+    // The record may come before the damage in a damaged file.
     match (found, failure) {
         (Some(record), _) => Ok(record),
-        (None, Some(failure)) => Err(format!("{shown}: {failure}").into()),
+        (None, Some(failure)) => Err(format!("{name}: {failure}").into()),
         (None, None) => Err(format!(
-            "{shown}: none of its {records} records ({unreadable} unreadable) has the eventID {:?}",
+            "{name}: none of {records} records ({unreadable} unreadable) has the eventID {:?}",
             one_line(event_id, 256)
         )
         .into()),
     }
 }
 
-fn text(record: &Record, explanations: &[Explanation]) -> String {
-    let mut text = format!(
+fn render(record: &Record, explanations: &[Explanation]) -> String {
+    let mut output = format!(
         "{} of {}, {}\n",
         one_line(record.event_name(), 128),
         one_line(record.event_source(), 128),
         record.outcome().label()
     );
-    let (met, others): (Vec<_>, Vec<_>) = explanations.iter().partition(|found| found.is_match);
-    if met.is_empty() {
-        text.push_str("\nMeets no rule.\n");
+    let (matching, others): (Vec<_>, Vec<_>) = explanations
+        .iter()
+        .partition(|explanation| explanation.is_match);
+    if matching.is_empty() {
+        output.push_str("\nMatches no rule.\n");
     } else {
-        text.push_str("\nMEETS\n");
+        output.push_str("\nMATCHES\n");
     }
-    for found in met {
-        text.push_str(&format!(
+    for explanation in matching {
+        output.push_str(&format!(
             "  {} {}",
-            found.rule.level,
-            one_line(&found.rule.name, 100)
+            explanation.rule.level,
+            one_line(&explanation.rule.name, 100)
         ));
-        if let Some(filter) = &found.filter {
-            text.push_str(&format!(
-                ", but the filter {} keeps it back",
+        if let Some(filter) = &explanation.filter {
+            output.push_str(&format!(
+                ", suppressed by filter {}",
                 one_line(&filter.name, 100)
             ));
         }
-        text.push('\n');
-        reasons(&mut text, found);
+        output.push('\n');
+        push_reasons(&mut output, explanation);
     }
     if !others.is_empty() {
-        text.push_str("\nDOES NOT MEET, nearest first\n");
+        output.push_str("\nDOES NOT MATCH, nearest first\n");
     }
-    for found in others {
-        text.push_str(&format!("  {}\n", one_line(&found.rule.name, 100)));
-        reasons(&mut text, found);
+    for explanation in others {
+        output.push_str(&format!("  {}\n", one_line(&explanation.rule.name, 100)));
+        push_reasons(&mut output, explanation);
     }
-    text
+    output
 }
 
-fn reasons(text: &mut String, found: &Explanation) {
-    for reason in &found.reasons {
-        text.push_str("      ");
-        text.push_str(reason);
-        text.push('\n');
+fn push_reasons(output: &mut String, explanation: &Explanation) {
+    for reason in &explanation.reasons {
+        output.push_str("      ");
+        output.push_str(reason);
+        output.push('\n');
     }
 }

@@ -1,6 +1,8 @@
-//! The command line: the same core and the same rules as the function, on log files at rest ([`scan`],
-//! [`explain`]), the rules themselves ([`rules`]), the function's own pipeline in this process
-//! ([`invoke`]), and the deployed function on the past ([`backfill`]).
+//! The program `cloudhsm-alerts`. It runs the core and the rules of the function on log files ([`scan`],
+//! [`explain`]), lists and tests rules ([`rules`]), runs the function in this process ([`invoke`]), and puts past
+//! log files through the deployed function ([`backfill`]).
+//!
+//! Data goes to standard output, messages to standard error.
 
 mod backfill;
 mod explain;
@@ -17,12 +19,12 @@ use clap::{Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  done
-  1  an input could not be read whole, rules could not be used, or the invocation failed; everything else
-     was done
-  2  wrong usage";
+  0  success
+  1  an input could not be read completely, rules are invalid, or the invocation failed; all other input was
+     processed
+  2  invalid usage";
 
-/// CloudHSM management calls in CloudTrail log files, as alerts.
+/// Alerts for CloudHSM management calls in CloudTrail log files.
 #[derive(Parser)]
 #[command(version, after_help = AFTER_HELP, max_term_width = 100)]
 struct Arguments {
@@ -32,32 +34,32 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Read log files, in folders or in S3, and print the alerts
+    /// Read log files from folders or S3 and print the alerts
     #[command(after_help = AFTER_HELP)]
     Scan(scan::Arguments),
-    /// Tell which rules a record of a log file meets, and what keeps it from the others
+    /// Show which rules a record matches, and why it does not match the others
     #[command(after_help = AFTER_HELP)]
     Explain(explain::Arguments),
-    /// List, check and test rules
+    /// List, check, test and document rules
     #[command(after_help = rules::AFTER_HELP)]
     Rules(rules::Arguments),
-    /// Handle one invocation payload as the function does, against the configured AWS endpoint
+    /// Run the function in this process with one invocation payload, and publish its alerts
     #[command(long_about = invoke::LONG_ABOUT, after_help = AFTER_HELP)]
     Invoke(invoke::Arguments),
-    /// Put log files of the past through the deployed function, by a job of S3 Batch Operations
+    /// Put past log files through the deployed function with an S3 Batch Operations job
     #[command(long_about = backfill::LONG_ABOUT, after_help = AFTER_HELP)]
     Backfill(backfill::Arguments),
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let result = match Arguments::parse().command {
         Command::Scan(arguments) => scan::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Invoke(arguments) => invoke::run(&arguments),
         Command::Backfill(arguments) => backfill::run(&arguments),
     };
-    outcome.unwrap_or_else(|error| {
+    result.unwrap_or_else(|error| {
         eprintln!("cloudhsm-alerts: {error}");
         ExitCode::FAILURE
     })

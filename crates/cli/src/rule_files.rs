@@ -1,53 +1,72 @@
-//! Rule files that an argument names: a folder, a file or `s3://bucket/prefix`, read for the command at hand.
+//! Rule files that an argument names: a folder, a file or `s3://bucket/prefix`.
 
 use clap::Args;
 use cloudhsm_alerts::{
     rule_source::{self, RulesUri},
     s3,
 };
-use cloudhsm_alerts_core::rules::{RuleFile, RuleSet, diagnostic::Diagnostic, watched::Watched};
+use cloudhsm_alerts_core::rules::{
+    RuleFile, RuleSet, builtin_files, diagnostic::Diagnostic, watched::Watched,
+};
 
-/// `--rules` and `--watched`, of every command that evaluates rules.
+use crate::sdk;
+
+/// `--rules` and `--watched`, for every command that evaluates rules.
 #[derive(Args)]
 pub struct AddedRules {
-    /// More rules: a folder, a file or s3://bucket/prefix, as RULES_URI of the function; may be repeated
+    /// Additional rules: a folder, a file or s3://bucket/prefix, as in RULES_URI; can be repeated
     #[arg(long, value_name = "URI")]
     rules: Vec<RulesUri>,
-    /// Names of things that rules watch, such as trail_bucket=NAME,alert_topic=ARN
+    /// Names of the resources that rules watch, such as trail_bucket=NAME,alert_topic=ARN
     #[arg(long, value_name = "NAMES", default_value = "", value_parser = Watched::parse, hide_default_value = true)]
     watched: Watched,
 }
 
 impl AddedRules {
-    /// The built-in rules with those of the arguments.
+    /// The built-in rules and the additional ones.
     ///
     /// # Errors
-    /// A place cannot be read, or a file cannot be used; each problem has its line then.
+    /// A location cannot be read, or a file is invalid. The message has one line for each problem.
     pub fn load(&self) -> Result<RuleSet, Box<dyn std::error::Error>> {
         let files = read(&self.rules)?;
         RuleSet::with(&files, &self.watched).map_err(|problems| lines(&problems).into())
     }
 }
 
-/// The files of some places.
+/// The rule files of some locations; without a location, the built-in ones.
 ///
 /// # Errors
-/// A place that cannot be read.
-pub fn read(places: &[RulesUri]) -> Result<Vec<RuleFile>, Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+/// A location cannot be read, or there is no rule file.
+pub fn read_or_builtin(
+    locations: &[RulesUri],
+) -> Result<Vec<RuleFile>, Box<dyn std::error::Error>> {
+    if locations.is_empty() {
+        return Ok(builtin_files());
+    }
+    let files = read(locations)?;
+    if files.is_empty() {
+        let locations: Vec<String> = locations.iter().map(ToString::to_string).collect();
+        return Err(format!(
+            "{}: no rule files: expected names that end in .yml or .yaml",
+            locations.join(", ")
+        )
+        .into());
+    }
+    Ok(files)
+}
+
+fn read(locations: &[RulesUri]) -> Result<Vec<RuleFile>, Box<dyn std::error::Error>> {
+    sdk::runtime()?.block_on(async {
         let mut files = Vec::new();
-        for place in places {
-            let client = s3::client(&crate::sdk::config().await);
-            files.extend(rule_source::files(place, &client).await?);
+        for location in locations {
+            let client = s3::client(&sdk::config().await);
+            files.extend(rule_source::files(location, &client).await?);
         }
         Ok(files)
     })
 }
 
-/// One problem a line.
+/// One line for each problem.
 pub fn lines(problems: &[Diagnostic]) -> String {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     lines.join("\n")

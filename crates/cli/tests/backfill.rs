@@ -1,5 +1,5 @@
-//! `cloudhsm-alerts backfill`, the real program over HTTP: S3 is moto, and before it stands what moto does
-//! not have, S3 Control, which takes a job and says that it is done.
+//! `cloudhsm-alerts backfill` over HTTP. Moto has no S3 Batch Operations, so a proxy in front of it answers requests
+//! to S3 Control: it accepts a job and reports its end.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -10,35 +10,39 @@ use std::{
 };
 
 use cloudhsm_alerts::clock::Clock;
-use cloudhsm_alerts_test_support::aws::{
-    Aws, BUCKET, FOLDER, Lambda, REGION, call, event, gzip, log_file, log_file_key, records,
+use cloudhsm_alerts_test_support::{
+    emulator::Lambda,
+    fixtures::{
+        BUCKET, FOLDER, REGION, call, event_file, gzip, log_file_of, sample_key, sample_log_file,
+    },
+    moto::Moto,
 };
 use serde_json::{Value, json};
 
 const FUNCTION: &str = "arn:aws:lambda:us-west-2:111122223333:function:cloudhsm-alerts";
 const ROLE: &str = "arn:aws:iam::111122223333:role/backfill";
 
-/// S3 Control in front of moto.
-struct Control {
+/// S3 Control, as a proxy in front of moto.
+struct S3Control {
     endpoint: String,
-    /// Method, path and body of every request for S3 Control.
+    /// Request line and body of every request to S3 Control.
     requests: Arc<Mutex<Vec<(String, String)>>>,
 }
 
-impl Control {
-    fn before(aws: &Aws, status: &'static str) -> Control {
+impl S3Control {
+    fn in_front_of(aws: &Moto, status: &'static str) -> S3Control {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("its address"));
         let moto = aws.endpoint.trim_start_matches("http://").to_owned();
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&requests);
+        let received = Arc::clone(&requests);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let (moto, kept) = (moto.clone(), Arc::clone(&kept));
-                thread::spawn(move || connection(&client, &moto, &kept, status));
+                let (moto, received) = (moto.clone(), Arc::clone(&received));
+                thread::spawn(move || serve(&client, &moto, &received, status));
             }
         });
-        Control { endpoint, requests }
+        S3Control { endpoint, requests }
     }
 
     fn requests(&self) -> Vec<(String, String)> {
@@ -46,11 +50,11 @@ impl Control {
     }
 }
 
-/// One request of a client, which takes its next one elsewhere: what is on a connection is of any service.
-fn connection(
+/// Serves one request and closes the connection, because the next request may be for another service.
+fn serve(
     mut client: &TcpStream,
     moto: &str,
-    kept: &Mutex<Vec<(String, String)>>,
+    received: &Mutex<Vec<(String, String)>>,
     status: &str,
 ) -> io::Result<()> {
     let mut reader = BufReader::new(client);
@@ -75,31 +79,31 @@ fn connection(
         server.write_all(&body)?;
         return io::copy(&mut server, &mut client).map(drop);
     }
-    let answer = if request[0] == "POST" {
+    let response = if request[0] == "POST" {
         "<CreateJobResult><JobId>job-of-the-test</JobId></CreateJobResult>".to_owned()
     } else {
         format!(
             "<DescribeJobResult><Job><JobId>job-of-the-test</JobId><Status>{status}</Status>\
-             <FailureReasons><member><FailureCode>x</FailureCode><FailureReason>the list is gone</FailureReason></member></FailureReasons>\
+             <FailureReasons><member><FailureCode>x</FailureCode><FailureReason>the manifest was deleted</FailureReason></member></FailureReasons>\
              <ProgressSummary><TotalNumberOfTasks>2</TotalNumberOfTasks><NumberOfTasksSucceeded>2</NumberOfTasksSucceeded>\
              <NumberOfTasksFailed>0</NumberOfTasksFailed></ProgressSummary></Job></DescribeJobResult>"
         )
     };
-    kept.lock().expect("no holder panics").push((
+    received.lock().expect("no holder panics").push((
         request.join(" "),
         String::from_utf8_lossy(&body).into_owned(),
     ));
     write!(
         client,
-        "HTTP/1.1 200 OK\r\ncontent-type: application/xml\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{answer}",
-        answer.len()
+        "HTTP/1.1 200 OK\r\ncontent-type: application/xml\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{response}",
+        response.len()
     )
 }
 
 fn backfill(endpoint: &str, more: &[&str]) -> Output {
     let address = format!("s3://{BUCKET}/AWSLogs/");
-    let which = [address.as_str(), "--role", ROLE, "--from", "2026-11-23"];
-    program(endpoint, &[&which[..], more].concat())
+    let selection = [address.as_str(), "--role", ROLE, "--from", "2026-11-23"];
+    program(endpoint, &[&selection[..], more].concat())
 }
 
 fn program(endpoint: &str, arguments: &[&str]) -> Output {
@@ -115,15 +119,15 @@ fn program(endpoint: &str, arguments: &[&str]) -> Output {
         .expect("the program runs")
 }
 
-fn texts(output: &Output) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (text(&output.stdout), text(&output.stderr))
+fn stdout_and_stderr(output: &Output) -> (String, String) {
+    let decode = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (decode(&output.stdout), decode(&output.stderr))
 }
 
-/// Two log files of the day, one of another day, a digest.
-fn furnished() -> Aws {
-    let aws = Aws::start();
-    let file = gzip(&records(&[]));
+/// Moto with two log files of the date, one of another date, and a digest file.
+fn moto_with_log_files() -> Moto {
+    let aws = Moto::start();
+    let file = gzip(&log_file_of(&[]));
     for key in [
         format!("{FOLDER}/a.json.gz"),
         format!("{FOLDER}/b c+d.json.gz"),
@@ -135,31 +139,32 @@ fn furnished() -> Aws {
     aws
 }
 
-/// What an element of an XML text holds.
+/// The content of the first XML element with this name.
 fn element<'x>(xml: &'x str, name: &str) -> &'x str {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let from = xml
         .find(&open)
         .unwrap_or_else(|| panic!("no {name} in {xml}"))
         + open.len();
-    let to = xml[from..].find(&close).expect("it is closed");
+    let to = xml[from..].find(&close).expect("an end tag");
     &xml[from..from + to]
 }
 
 #[test]
-fn without_yes_it_says_what_it_would_do_and_creates_nothing() {
-    let aws = furnished();
-    let control = Control::before(&aws, "Complete");
+fn without_yes_the_job_is_described_and_nothing_is_created() {
+    let aws = moto_with_log_files();
+    let control = S3Control::in_front_of(&aws, "Complete");
     let output = backfill(&control.endpoint, &[]);
-    let (stdout, stderr) = texts(&output);
+    let (stdout, stderr) = stdout_and_stderr(&output);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert_eq!(stdout, "");
     assert_eq!(
         stderr,
         format!(
-            "2 log files, 0.0 MB compressed; left out: 1 object without records of management calls; left out: 1 log file of other days\n\
-             A job invokes {FUNCTION} for each log file. Calls that were not told before are told, those older than a day marked as a backfill, in 100 messages at the most.\n\
-             Nothing was created. To create the job, add --yes.\n"
+            "2 log files, 0.0 MB compressed; skipped: 1 object without management events; skipped: 1 log file outside the date range\n\
+             The job will invoke {FUNCTION} for each log file and publish alerts for calls that were not alerted before. \
+             Alerts for calls older than one day are marked as backfill, at most 100 messages.\n\
+             Nothing was created. Add --yes to create the job.\n"
         )
     );
     assert_eq!(control.requests(), []);
@@ -167,9 +172,9 @@ fn without_yes_it_says_what_it_would_do_and_creates_nothing() {
 }
 
 #[test]
-fn it_writes_the_list_creates_the_job_and_sums_its_report_up() {
-    let aws = furnished();
-    let control = Control::before(&aws, "Complete");
+fn yes_writes_the_manifest_creates_the_job_and_prints_its_totals() {
+    let aws = moto_with_log_files();
+    let control = S3Control::in_front_of(&aws, "Complete");
     let report = "logs,a.json.gz,,succeeded,200,,\"9 records, 6 matched, 5 to tell\"\n\
          logs,b%20c%2Bd.json.gz,,succeeded,200,,\"1 records, 1 matched\"\n";
     aws.put("reports/job-job-of-the-test/results/1.csv", report.into());
@@ -177,20 +182,20 @@ fn it_writes_the_list_creates_the_job_and_sums_its_report_up() {
 
     let arguments = ["--dry-run", "--max-messages", "7", "--yes", "--wait"];
     let output = backfill(&control.endpoint, &arguments);
-    let (stdout, stderr) = texts(&output);
+    let (stdout, stderr) = stdout_and_stderr(&output);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert_eq!(
         stdout,
-        "job-of-the-test\n2 log files in the report, 10 records, 7 calls that met a rule; nobody was told. \
-         To tell, unless it was told before: 5 calls, in about 1 message\n"
+        "job-of-the-test\n2 log files in the report, 10 records, 7 calls matched; dry run, no alerts were published. \
+         A backfill would alert at most 5 calls, in about 1 message\n"
     );
 
     let keys = aws.keys("manifests/");
     let [key] = keys.as_slice() else {
-        panic!("one list, not {keys:?}")
+        panic!("expected one manifest, found {keys:?}")
     };
     assert_eq!(
-        String::from_utf8(aws.get(key)).expect("text"),
+        String::from_utf8(aws.get(key)).expect("UTF-8"),
         format!("{BUCKET},{FOLDER}/a.json.gz\n{BUCKET},{FOLDER}/b%20c%2Bd.json.gz\n")
     );
 
@@ -238,7 +243,7 @@ fn it_writes_the_list_creates_the_job_and_sums_its_report_up() {
     ] {
         assert_eq!(element(xml, name), expected, "{name}");
     }
-    // The same list may be put through again: another job.
+    // The same selection creates another job.
     backfill(&control.endpoint, &arguments);
     let tokens: Vec<String> = control
         .requests()
@@ -251,23 +256,23 @@ fn it_writes_the_list_creates_the_job_and_sums_its_report_up() {
 }
 
 #[test]
-fn a_job_of_before_is_followed() {
-    let aws = furnished();
-    let control = Control::before(&aws, "Complete");
+fn an_existing_job_is_followed() {
+    let aws = moto_with_log_files();
+    let control = S3Control::in_front_of(&aws, "Complete");
     let report = "logs,a.json.gz,,succeeded,200,,\"9 records, 6 matched, 6 not told\"\n";
     aws.put("reports/job-j/results/1.csv", report.into());
     let output = program(&control.endpoint, &["--job", "j"]);
-    let (stdout, stderr) = texts(&output);
+    let (stdout, stderr) = stdout_and_stderr(&output);
     assert_eq!(
         (output.status.code(), stdout.as_str(), stderr.as_str()),
         (
             Some(1),
-            "1 log file in the report, 9 records, 6 calls that met a rule\n\
-             6 calls not told, because the job had sent all its messages: another job, with a larger --max-messages \
-             or fewer days, tells them\n",
+            "1 log file in the report, 9 records, 6 calls matched\n\
+             6 calls not alerted, because the job reached --max-messages: run another job with a larger --max-messages \
+             or a shorter date range\n",
             format!(
-                "Complete: 2 of 2 log files done, 0 failed\n\
-                 the report in s3://{BUCKET}/reports/job-j/ lacks 1 log file of the job's list\n"
+                "Complete: 2 of 2 log files succeeded, 0 failed\n\
+                 the report in s3://{BUCKET}/reports/job-j/ lacks 1 log file of the manifest\n"
             )
             .as_str()
         )
@@ -278,18 +283,18 @@ fn a_job_of_before_is_followed() {
 }
 
 #[test]
-fn a_job_that_fails_is_a_failure_with_its_reason() {
-    let aws = furnished();
-    let control = Control::before(&aws, "Failed");
+fn a_failed_job_is_reported_with_its_reason() {
+    let aws = moto_with_log_files();
+    let control = S3Control::in_front_of(&aws, "Failed");
     let output = backfill(&control.endpoint, &["--yes", "--wait"]);
-    let (stdout, stderr) = texts(&output);
+    let (stdout, stderr) = stdout_and_stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert_eq!(
         stdout,
-        "job-of-the-test\n0 log files in the report, 0 records, 0 calls that met a rule\n"
+        "job-of-the-test\n0 log files in the report, 0 records, 0 calls matched\n"
     );
     assert!(
-        stderr.contains("the job ended as Failed: the list is gone\n"),
+        stderr.contains("the job ended as Failed: the manifest was deleted\n"),
         "{stderr}"
     );
     assert!(
@@ -301,7 +306,7 @@ fn a_job_that_fails_is_a_failure_with_its_reason() {
 
 #[test]
 fn a_prefix_without_log_files_is_an_error() {
-    let aws = furnished();
+    let aws = moto_with_log_files();
     for (day, message) in [
         (
             "2026-11-22",
@@ -309,9 +314,7 @@ fn a_prefix_without_log_files_is_an_error() {
         ),
         (
             "2026-11-24",
-            format!(
-                "s3://{BUCKET}/elsewhere holds no log file from 2026-11-23 to 2026-11-24 to put through"
-            ),
+            format!("no log files from 2026-11-23 to 2026-11-24 under s3://{BUCKET}/elsewhere"),
         ),
     ] {
         let address = format!("s3://{BUCKET}/elsewhere");
@@ -321,7 +324,7 @@ fn a_prefix_without_log_files_is_an_error() {
             &aws.endpoint,
             &[&[address.as_str()], &days[..], &role].concat(),
         );
-        let (stdout, stderr) = texts(&output);
+        let (stdout, stderr) = stdout_and_stderr(&output);
         assert_eq!((output.status.code(), stdout.as_str()), (Some(1), ""));
         assert!(
             stderr.ends_with(&format!("cloudhsm-alerts: {message}\n")),
@@ -330,28 +333,28 @@ fn a_prefix_without_log_files_is_an_error() {
     }
 }
 
-/// A job's task for one log file.
-fn task(key: &str, job: &str, arguments: Value) -> Value {
-    let mut payload = event("batch-2.0.json");
+/// The payload of a task for one log file.
+fn task_payload(key: &str, job: &str, arguments: Value) -> Value {
+    let mut payload = event_file("batch-2.0.json");
     payload["job"] = json!({"id": job, "userArguments": arguments});
     payload["tasks"].as_array_mut().expect("tasks").truncate(1);
     payload["tasks"][0]["s3Key"] = key.replace('+', "%2B").into();
     payload
 }
 
-/// The function's result for one log file of a job with such a mode.
-fn of_mode(aws: &Aws, topic: &str, mode: &str) -> Value {
+/// The function's result for one log file of a job with this mode.
+fn task_result(aws: &Moto, topic: &str, mode: &str) -> Value {
     let lambda = Lambda::start(aws, &[("ALERT_TOPIC_ARN", topic)]);
-    let reply = lambda.invoke(&task(
-        &log_file_key(),
+    let reply = lambda.invoke(&task_payload(
+        &sample_key(),
         "j",
         json!({"cloudhsm-alerts": mode}),
     ));
     reply["results"][0].clone()
 }
 
-/// A call made some time ago.
-fn call_before(event_id: &str, hours: i64) -> Value {
+/// A call made this many hours ago.
+fn call_hours_ago(event_id: &str, hours: i64) -> Value {
     let mut record = call("DeleteBackup", event_id);
     let time = Clock::default().now() - jiff::SignedDuration::from_hours(hours);
     record["eventTime"] = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
@@ -359,11 +362,11 @@ fn call_before(event_id: &str, hours: i64) -> Value {
 }
 
 #[test]
-fn a_dry_run_counts_and_tells_nobody() {
-    let aws = Aws::start();
+fn a_dry_run_counts_and_publishes_nothing() {
+    let aws = Moto::start();
     let topic = aws.topic("alerts");
-    aws.put(&log_file_key(), log_file());
-    let result = of_mode(&aws, &topic, "dry-run");
+    aws.put(&sample_key(), sample_log_file());
+    let result = task_result(&aws, &topic, "dry-run");
     assert_eq!(
         (&result["resultCode"], &result["resultString"]),
         (
@@ -372,77 +375,77 @@ fn a_dry_run_counts_and_tells_nobody() {
         )
     );
     assert_eq!(aws.published(&topic).len(), 0);
-    // What was only counted is told when it is meant.
-    of_mode(&aws, &topic, "live");
+    // A dry run does not make later alerts duplicates.
+    task_result(&aws, &topic, "live");
     assert_eq!(aws.published(&topic).len(), 5);
 }
 
 #[test]
-fn a_backfills_alerts_share_a_digest_and_say_that_they_are_the_past() {
-    let aws = Aws::start();
+fn backfill_alerts_share_a_summary_that_is_marked() {
+    let aws = Moto::start();
     let topic = aws.topic("alerts");
-    aws.put(&log_file_key(), log_file());
-    let result = of_mode(&aws, &topic, "backfill");
+    aws.put(&sample_key(), sample_log_file());
+    let result = task_result(&aws, &topic, "backfill");
     assert_eq!(
         (&result["resultCode"], &result["resultString"]),
         (&json!("Succeeded"), &json!("9 records, 7 matched"))
     );
     let published = aws.published(&topic);
-    let [digest] = published.as_slice() else {
-        panic!("one digest, not {published:?}")
+    let [summary] = published.as_slice() else {
+        panic!("expected one summary, found {published:?}")
     };
     assert!(
-        digest.subject.starts_with("BACKFILL CRITICAL: 5 calls"),
+        summary.subject.starts_with("BACKFILL CRITICAL: 5 calls"),
         "{}",
-        digest.subject
+        summary.subject
     );
     assert_eq!(
-        digest.attribute("backfill"),
+        summary.attribute("backfill"),
         ("String".into(), "true".into())
     );
-    assert!(digest.text("email").starts_with("BACKFILL: found while"));
+    assert!(summary.text("email").starts_with("BACKFILL: found while"));
     assert_eq!(
-        (digest.text("sms"), digest.attribute("page")),
+        (summary.text("sms"), summary.attribute("page")),
         ("", ("String".into(), "false".into()))
     );
-    assert_eq!(digest.finding()["metadata"]["labels"], json!(["backfill"]));
+    assert_eq!(summary.finding()["metadata"]["labels"], json!(["backfill"]));
 }
 
 #[test]
-fn what_happened_within_a_day_is_told_as_what_happens_now() {
-    let aws = Aws::start();
+fn calls_of_the_last_day_are_alerted_as_usual() {
+    let aws = Moto::start();
     let topic = aws.topic("alerts");
-    let calls = [call_before("old", 25), call_before("young", 23)];
-    aws.put(&log_file_key(), gzip(&records(&calls)));
-    of_mode(&aws, &topic, "backfill");
-    let told: Vec<(String, bool)> = aws
+    let calls = [call_hours_ago("old", 25), call_hours_ago("young", 23)];
+    aws.put(&sample_key(), gzip(&log_file_of(&calls)));
+    task_result(&aws, &topic, "backfill");
+    let alerts: Vec<(String, bool)> = aws
         .published(&topic)
         .iter()
         .map(|message| {
             let uid = message.finding()["finding_info"]["uid"].clone();
             let is_marked = message.subject.starts_with("BACKFILL ");
-            assert_eq!(message.attributes.get("backfill").is_some(), is_marked);
+            assert_eq!(message.attributes.contains_key("backfill"), is_marked);
             (uid.as_str().expect("a uid").to_owned(), is_marked)
         })
         .collect();
     assert_eq!(
-        told,
+        alerts,
         [("young".to_owned(), false), ("old".to_owned(), true)]
     );
 }
 
 #[test]
-fn a_jobs_messages_are_limited_over_all_instances_and_the_rest_stays_untold() {
-    let aws = Aws::start();
+fn max_messages_limits_a_job_across_instances() {
+    let aws = Moto::start();
     let topic = aws.topic("alerts");
     aws.table("ledger", "id");
     let keys = ["a", "b", "c"].map(|name| format!("{FOLDER}/{name}.json.gz"));
     for (key, event_id) in keys.iter().zip(["a", "b", "c"]) {
         let calls = [
-            call_before(event_id, 99),
-            call_before(&event_id.repeat(2), 98),
+            call_hours_ago(event_id, 99),
+            call_hours_ago(&event_id.repeat(2), 98),
         ];
-        aws.put(key, gzip(&records(&calls)));
+        aws.put(key, gzip(&log_file_of(&calls)));
     }
     let variables = [
         ("ALERT_TOPIC_ARN", topic.as_str()),
@@ -453,27 +456,27 @@ fn a_jobs_messages_are_limited_over_all_instances_and_the_rest_stays_untold() {
     let results = |job: &str| -> Vec<Value> {
         keys.iter()
             .enumerate()
-            .map(|(n, key)| instances[n % 2].invoke(&task(key, job, limited.clone())))
+            .map(|(n, key)| instances[n % 2].invoke(&task_payload(key, job, limited.clone())))
             .map(|reply| reply["results"][0]["resultString"].clone())
             .collect()
     };
-    let (told, untold) = ("2 records, 2 matched", "2 records, 2 matched, 2 not told");
-    assert_eq!(results("first"), [told, told, untold]);
+    let (alerted, not_alerted) = ("2 records, 2 matched", "2 records, 2 matched, 2 not told");
+    assert_eq!(results("first"), [alerted, alerted, not_alerted]);
     assert_eq!(aws.published(&topic).len(), 2);
     assert!(!aws.items("ledger").keys().any(|key| key.starts_with("c#")));
-    // Another job has messages of its own, and what the first one told it does not tell again.
-    assert_eq!(results("second"), [told, told, told]);
+    // Another job has its own limit, and does not repeat the alerts of the first.
+    assert_eq!(results("second"), [alerted, alerted, alerted]);
     assert_eq!(aws.published(&topic).len(), 3);
 }
 
 #[test]
-fn without_a_table_each_instance_has_the_jobs_messages_for_itself() {
-    let aws = Aws::start();
+fn without_a_table_max_messages_limits_each_instance() {
+    let aws = Moto::start();
     let topic = aws.topic("alerts");
-    aws.put(&log_file_key(), log_file());
+    aws.put(&sample_key(), sample_log_file());
     let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic)]);
     let none = json!({"cloudhsm-alerts": "backfill", "cloudhsm-alerts-max-messages": "0"});
-    let reply = lambda.invoke(&task(&log_file_key(), "j", none));
+    let reply = lambda.invoke(&task_payload(&sample_key(), "j", none));
     assert_eq!(
         reply["results"][0]["resultString"],
         "9 records, 7 matched, 5 not told"
@@ -482,30 +485,30 @@ fn without_a_table_each_instance_has_the_jobs_messages_for_itself() {
 }
 
 #[test]
-fn a_backfill_neither_looks_for_rules_nor_sounds_like_a_heartbeat() {
-    let aws = Aws::start();
+fn a_backfill_neither_reloads_rules_nor_counts_as_live() {
+    let aws = Moto::start();
     let topic = aws.topic("alerts");
-    aws.put(&log_file_key(), log_file());
-    let nowhere = format!("s3://{BUCKET}/no-rules-here/");
+    aws.put(&sample_key(), sample_log_file());
+    let rules_uri = format!("s3://{BUCKET}/no-rules-here/");
     aws.put("no-rules-here/broken.yml", b"title: [".to_vec());
     let variables = [
         ("ALERT_TOPIC_ARN", topic.as_str()),
-        ("RULES_URI", nowhere.as_str()),
+        ("RULES_URI", rules_uri.as_str()),
         ("WATCHED", "failure_queue=failures"),
     ];
     let lambda = Lambda::start(&aws, &variables);
     let dry = json!({"cloudhsm-alerts": "dry-run"});
-    lambda.invoke(&task(&log_file_key(), "j", dry));
+    lambda.invoke(&task_payload(&sample_key(), "j", dry));
     assert_eq!(aws.published(&topic).len(), 0);
     let redriven = |queue: &str| {
-        let mut payload = event("sqs-destination.json");
+        let mut payload = event_file("sqs-destination.json");
         payload["Records"][0]["eventSourceARN"] =
             format!("arn:aws:sqs:us-west-2:111122223333:{queue}").into();
         payload
     };
     lambda.invoke(&redriven("failures"));
     lambda.invoke(&redriven("notifications"));
-    // The five calls, and that the rules are broken.
+    // Five alerts, and a notice about the invalid rules.
     assert_eq!(aws.published(&topic).len(), 6);
     let log = lambda.log();
     let objects: Vec<[u64; 3]> = log
@@ -521,11 +524,11 @@ fn a_backfill_neither_looks_for_rules_nor_sounds_like_a_heartbeat() {
 }
 
 #[test]
-fn a_mode_that_is_not_known_fails_the_task_and_tells_nobody() {
-    let aws = Aws::start();
+fn an_unknown_mode_fails_the_task_and_publishes_nothing() {
+    let aws = Moto::start();
     let topic = aws.topic("alerts");
-    aws.put(&log_file_key(), log_file());
-    let result = of_mode(&aws, &topic, "dryrun");
+    aws.put(&sample_key(), sample_log_file());
+    let result = task_result(&aws, &topic, "dryrun");
     assert_eq!(
         (&result["resultCode"], &result["resultString"]),
         (

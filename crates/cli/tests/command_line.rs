@@ -1,13 +1,15 @@
-//! The command line, as a person uses it: what it prints where, and how it exits.
+//! `scan`, `invoke` and usage errors: output, messages and exit codes.
 
 use std::{fs, process::Command};
 
-use cloudhsm_alerts_test_support::aws::{
-    Aws, BUCKET, REGION, call, gzip, log_file, log_file_key, project, records, run, shown,
+use cloudhsm_alerts_test_support::{
+    fixtures::{BUCKET, REGION, call, gzip, log_file_of, sample_key, sample_log_file},
+    moto::Moto,
+    process::{decode_output, project_folder, run_cli},
 };
 use serde_json::{Value, json};
 
-/// A folder with sound and broken files.
+/// A folder with valid and broken files.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, bytes: Vec<u8>| {
@@ -17,11 +19,14 @@ fn folder() -> tempfile::TempDir {
     };
     put(
         "logs/a.json.gz",
-        gzip(&records(&[call("DeleteHsm", "1"), call("ListTags", "2")])),
+        gzip(&log_file_of(&[
+            call("DeleteHsm", "1"),
+            call("ListTags", "2"),
+        ])),
     );
     put(
         "logs/b/b.json",
-        records(&[
+        log_file_of(&[
             call("DeleteHsm", "1"),
             call("TagResource", "3"),
             call("CreateHsm", "4"),
@@ -35,45 +40,46 @@ fn folder() -> tempfile::TempDir {
     );
     put(
         "broken/cut.json.gz",
-        gzip(&records(&[call("DeleteHsm", "1")]))[..60].to_vec(),
+        gzip(&log_file_of(&[call("DeleteHsm", "1")]))[..60].to_vec(),
     );
     put(
         "broken/mixed.json",
-        records(&[json!(1), call("DeleteCluster", "5")]),
+        log_file_of(&[json!(1), call("DeleteCluster", "5")]),
     );
     folder
 }
 
-const AT: &str =
+/// The end of the sentence in every alert.
+const SENTENCE_END: &str =
     "in account 111122223333, us-west-2, on 2026-11-23 at 03:50:00 UTC. The call SUCCEEDED.";
 
 #[test]
-fn a_folder_as_text() {
+fn a_folder_is_printed_as_text() {
     let folder = folder();
-    let (code, out, err) = shown(&run(
+    let (code, out, err) = decode_output(&run_cli(
         &["scan", "logs", "--min-severity", "medium"],
         folder.path(),
     ));
     assert_eq!(
         out,
         format!(
-            "CRITICAL IAM user alice called DeleteHsm on cluster cluster-lk3jhgf4dsa {AT}\n    hsm-deleted · event 1 · logs/a.json.gz\n\
-             MEDIUM IAM user alice called CreateHsm for cluster cluster-lk3jhgf4dsa {AT}\n    hsm-created · event 4 · logs/b/b.json\n"
+            "CRITICAL IAM user alice called DeleteHsm on cluster cluster-lk3jhgf4dsa {SENTENCE_END}\n    hsm-deleted · event 1 · logs/a.json.gz\n\
+             MEDIUM IAM user alice called CreateHsm for cluster cluster-lk3jhgf4dsa {SENTENCE_END}\n    hsm-created · event 4 · logs/b/b.json\n"
         )
     );
     assert_eq!(
         err,
-        "2 files, 2.28 KiB of JSON, 5 records: 5 calls met a rule, 2 told, 2 below medium, 1 recorded more than once\n\
+        "2 files, 2.28 KiB of JSON, 5 records: 5 calls matched; 2 alerts; 2 below --min-severity medium; 1 duplicate\n\
          skipped: 1 file, digest\nskipped: 1 file, empty\nskipped: 1 file, neither .json nor .json.gz\n"
     );
     assert_eq!(code, Some(0));
 }
 
 #[test]
-fn each_format() {
+fn each_format_is_printed() {
     let folder = folder();
     let of = |format: &str| {
-        shown(&run(
+        decode_output(&run_cli(
             &[
                 "scan",
                 "logs/a.json.gz",
@@ -104,15 +110,15 @@ fn each_format() {
 }
 
 #[test]
-fn the_readme_shows_what_is_printed() {
-    let readme = fs::read_to_string(project().join("README.md")).unwrap();
+fn the_readme_shows_the_actual_output() {
+    let readme = fs::read_to_string(project_folder().join("README.md")).unwrap();
     let block = |start: &str| {
         let (_, rest) = readme.split_once(start).unwrap();
         rest.split_once("\n```").unwrap().0.to_owned()
     };
     let folder = tempfile::tempdir().unwrap();
     let record: Value = serde_json::from_str(&block("```json\n")).unwrap();
-    fs::write(folder.path().join("log.json"), records(&[record])).unwrap();
+    fs::write(folder.path().join("log.json"), log_file_of(&[record])).unwrap();
     let of = |format: &str| {
         let names = "111122223333=prod";
         let arguments = [
@@ -123,35 +129,35 @@ fn the_readme_shows_what_is_printed() {
             "--account-names",
             names,
         ];
-        shown(&run(&arguments, folder.path())).1
+        decode_output(&run_cli(&arguments, folder.path())).1
     };
     assert_eq!(of("sms").trim_end(), block("140 characters:\n\n```text\n"));
     let printed = of("email");
-    let without_place = |text: &str| {
+    let without_location = |text: &str| {
         let lines = text
             .lines()
             .filter(|line| !line.starts_with("  Recorded in"));
         lines.collect::<Vec<_>>().join("\n")
     };
-    let shown = without_place(&block("The e-mail:\n\n```text\n"));
+    let expected = without_location(&block("The e-mail:\n\n```text\n"));
     assert!(
-        without_place(&printed).starts_with(&format!("{shown}\n")),
+        without_location(&printed).starts_with(&format!("{expected}\n")),
         "{printed}"
     );
 }
 
 #[test]
-fn a_broken_input_is_named_and_the_others_are_done() {
+fn a_broken_input_is_reported_and_the_rest_is_scanned() {
     let folder = folder();
-    let (code, out, err) = shown(&run(
+    let (code, out, err) = decode_output(&run_cli(
         &["scan", "broken", "missing.json", "logs/a.json.gz"],
         folder.path(),
     ));
     assert_eq!(
         out,
         format!(
-            "CRITICAL IAM user alice called DeleteCluster on cluster cluster-lk3jhgf4dsa {AT}\n    hsm-cluster-deleted · event 5 · broken/mixed.json\n\
-             CRITICAL IAM user alice called DeleteHsm on cluster cluster-lk3jhgf4dsa {AT}\n    hsm-deleted · event 1 · logs/a.json.gz\n"
+            "CRITICAL IAM user alice called DeleteCluster on cluster cluster-lk3jhgf4dsa {SENTENCE_END}\n    hsm-cluster-deleted · event 5 · broken/mixed.json\n\
+             CRITICAL IAM user alice called DeleteHsm on cluster cluster-lk3jhgf4dsa {SENTENCE_END}\n    hsm-deleted · event 1 · logs/a.json.gz\n"
         )
     );
     let lines: Vec<&str> = err.lines().collect();
@@ -166,16 +172,16 @@ fn a_broken_input_is_named_and_the_others_are_done() {
     );
     assert!(
         lines[3].ends_with(
-            ": 3 calls met a rule, 2 told, 1 below low, 1 record unreadable, 3 problems, shown above"
+            ": 3 calls matched; 2 alerts; 1 below --min-severity low; 1 unreadable record; 3 errors, shown above"
         ),
         "{err}"
     );
     assert_eq!(code, Some(1));
 }
 
-/// What holds no record that anyone understood is an error, and never "0 calls matched, success".
+/// An input without a CloudTrail record must not look like an input without alerts.
 #[test]
-fn what_holds_no_records_is_an_error() {
+fn an_input_without_records_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, bytes: Vec<u8>| {
         let path = folder.path().join(name);
@@ -183,10 +189,10 @@ fn what_holds_no_records_is_an_error() {
         fs::write(path, bytes).unwrap();
     };
     let wrapped = json!({"detail-type": "AWS API Call via CloudTrail", "source": "aws.cloudhsm", "detail": call("DeleteBackup", "1")});
-    put("wrapped.json", records(&[wrapped]));
+    put("wrapped.json", log_file_of(&[wrapped]));
     put(
         "nested.json",
-        records(&[json!({"Records": [call("DeleteBackup", "1")]})]),
+        log_file_of(&[json!({"Records": [call("DeleteBackup", "1")]})]),
     );
     put("texts/notes.txt", Vec::new());
     put(
@@ -194,19 +200,20 @@ fn what_holds_no_records_is_an_error() {
         Vec::new(),
     );
     fs::create_dir(folder.path().join("nothing")).unwrap();
-    let neither = "record 0 (byte 12) cannot be read: expected a CloudTrail record, found an object with neither eventSource nor eventName, but";
-    let none = "no log files in this folder: expected files whose names end in .json or .json.gz";
+    let not_a_record = "record 0 (byte 12) cannot be read: expected a CloudTrail record, found an object with neither eventSource nor eventName, but";
+    let no_log_files =
+        "no log files in this folder: expected files whose names end in .json or .json.gz";
     for (path, expected) in [
         (
             "wrapped.json",
-            Some(format!("{neither} detail-type, source, detail")),
+            Some(format!("{not_a_record} detail-type, source, detail")),
         ),
-        ("nested.json", Some(format!("{neither} Records"))),
-        ("nothing", Some(none.to_owned())),
-        ("texts", Some(none.to_owned())),
+        ("nested.json", Some(format!("{not_a_record} Records"))),
+        ("nothing", Some(no_log_files.to_owned())),
+        ("texts", Some(no_log_files.to_owned())),
         ("digests", None),
     ] {
-        let (code, out, err) = shown(&run(&["scan", path], folder.path()));
+        let (code, out, err) = decode_output(&run_cli(&["scan", path], folder.path()));
         let first = expected.map(|message| format!("error: {path}: {message}"));
         assert_eq!(
             (code, out.as_str()),
@@ -219,21 +226,21 @@ fn what_holds_no_records_is_an_error() {
     }
 }
 
-/// Calls that the policy of a VPC endpoint denies are recorded in no other file.
+/// Calls that a VPC endpoint policy denies are recorded only in network activity files.
 #[test]
 fn network_activity_files_are_read() {
     let folder = tempfile::tempdir().unwrap();
-    let place = folder
+    let day = folder
         .path()
         .join("AWSLogs/111122223333/CloudTrail-NetworkActivity/us-west-2/2026/11/23");
-    fs::create_dir_all(&place).unwrap();
+    fs::create_dir_all(&day).unwrap();
     let mut denied = call("DeleteBackup", "1");
     denied["errorCode"] = "VpceAccessDenied".into();
     denied["eventCategory"] = "NetworkActivity".into();
     let name =
         "111122223333_CloudTrail-NetworkActivity_us-west-2_20261123T0345Z_Ab12Cd34Ef56Gh78.json.gz";
-    fs::write(place.join(name), gzip(&records(&[denied]))).unwrap();
-    let (code, out, err) = shown(&run(&["scan", "."], folder.path()));
+    fs::write(day.join(name), gzip(&log_file_of(&[denied]))).unwrap();
+    let (code, out, err) = decode_output(&run_cli(&["scan", "."], folder.path()));
     assert!(
         out.starts_with("CRITICAL IAM user alice called DeleteBackup on "),
         "{out}{err}"
@@ -243,14 +250,17 @@ fn network_activity_files_are_read() {
 }
 
 #[test]
-fn links_are_followed_and_a_dangling_one_is_an_error() {
+fn symbolic_links_are_followed_and_a_dangling_one_is_an_error() {
     use std::os::unix::fs::symlink;
     let folder = folder();
     let links = folder.path().join("links");
     fs::create_dir(&links).unwrap();
     symlink("../logs/b", links.join("folder")).unwrap();
     symlink("nowhere.json.gz", links.join("dangling.json.gz")).unwrap();
-    let (code, out, err) = shown(&run(&["scan", "links", "--format", "sms"], folder.path()));
+    let (code, out, err) = decode_output(&run_cli(
+        &["scan", "links", "--format", "sms"],
+        folder.path(),
+    ));
     assert_eq!((code, out.lines().count()), (Some(1), 3), "{err}");
     assert!(
         err.starts_with("error: links/dangling.json.gz: No such file or directory (os error 2)\n"),
@@ -259,7 +269,7 @@ fn links_are_followed_and_a_dangling_one_is_an_error() {
 }
 
 #[test]
-fn wrong_usage_is_exit_code_2() {
+fn invalid_usage_exits_with_2() {
     let folder = folder();
     for arguments in [
         vec![],
@@ -269,7 +279,7 @@ fn wrong_usage_is_exit_code_2() {
         vec!["scan", "logs", "--account-names", "prod"],
         vec!["nonsense"],
     ] {
-        let (code, out, err) = shown(&run(&arguments, folder.path()));
+        let (code, out, err) = decode_output(&run_cli(&arguments, folder.path()));
         assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}");
         assert!(err.contains("Usage") || err.contains("error:"), "{err}");
     }
@@ -278,21 +288,26 @@ fn wrong_usage_is_exit_code_2() {
         vec!["scan", "--help"],
         vec!["invoke", "--help"],
     ] {
-        let (code, out, _) = shown(&run(&arguments, folder.path()));
+        let (code, out, _) = decode_output(&run_cli(&arguments, folder.path()));
         assert_eq!(code, Some(0));
-        assert!(out.contains("Exit codes:\n  0  done\n  1  "), "{out}");
+        assert!(out.contains("Exit codes:\n  0  success\n  1  "), "{out}");
     }
 }
 
 #[test]
-fn what_an_attacker_writes_does_not_reach_the_terminal() {
+fn control_characters_do_not_reach_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let mut record = call("DeleteHsm", "\u{1b}]0;title\u{7}");
     record["userIdentity"] = json!({"type": "IAMUser", "userName": "\u{1b}[2Jmallory\r\nCRITICAL"});
     record["userAgent"] = "\u{1b}[31m".into();
-    fs::write(folder.path().join("a\u{1b}[31m.json"), records(&[record])).unwrap();
+    fs::write(
+        folder.path().join("a\u{1b}[31m.json"),
+        log_file_of(&[record]),
+    )
+    .unwrap();
     for format in ["text", "email", "sms", "ocsf"] {
-        let (code, out, err) = shown(&run(&["scan", ".", "--format", format], folder.path()));
+        let (code, out, err) =
+            decode_output(&run_cli(&["scan", ".", "--format", format], folder.path()));
         assert_eq!(code, Some(0));
         for text in [out, err] {
             assert!(
@@ -304,15 +319,15 @@ fn what_an_attacker_writes_does_not_reach_the_terminal() {
 }
 
 #[test]
-fn a_prefix_in_s3() {
-    let aws = Aws::start();
-    aws.put(&log_file_key(), log_file());
+fn a_prefix_in_s3_is_scanned() {
+    let aws = Moto::start();
+    aws.put(&sample_key(), sample_log_file());
     aws.put(
         "AWSLogs/111122223333/CloudTrail-Digest/x.json.gz",
         b"{}".to_vec(),
     );
     aws.put("AWSLogs/111122223333/CloudTrail/marker/", Vec::new());
-    aws.put("other/named.log", records(&[call("DeleteHsm", "s3-1")]));
+    aws.put("other/named.log", log_file_of(&[call("DeleteHsm", "s3-1")]));
     let scan = |path: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_cloudhsm-alerts"))
             .args(["scan", "--format", "ocsf", path])
@@ -320,14 +335,14 @@ fn a_prefix_in_s3() {
             .env("AWS_REGION", REGION)
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
-            // By a host name: nothing resolves bucket.localhost.
+            // A host name: the SDK must use path-style requests, because bucket.localhost does not resolve.
             .env(
                 "AWS_ENDPOINT_URL",
                 aws.endpoint.replace("127.0.0.1", "localhost"),
             )
             .output()
             .expect("the program runs");
-        shown(&output)
+        decode_output(&output)
     };
 
     let (code, out, err) = scan(&format!("s3://{BUCKET}/AWSLogs/"));
@@ -335,14 +350,14 @@ fn a_prefix_in_s3() {
     let first: Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
     assert_eq!(
         first["unmapped"]["object"],
-        format!("s3://{BUCKET}/{}", log_file_key())
+        format!("s3://{BUCKET}/{}", sample_key())
     );
     assert!(
         err.ends_with("skipped: 1 file, digest\nskipped: 1 file, directory\n"),
         "{err}"
     );
 
-    // An object that is named itself is read whatever its name.
+    // An object that is named itself is read whatever its key.
     let (code, out, _) = scan(&format!("s3://{BUCKET}/other/named.log"));
     assert_eq!((code, out.lines().count()), (Some(0), 1));
 
@@ -363,14 +378,14 @@ fn a_prefix_in_s3() {
 }
 
 #[test]
-fn invoke_runs_the_functions_pipeline_in_process() {
-    let aws = Aws::start();
-    aws.put(&log_file_key(), log_file());
+fn invoke_runs_the_function_in_process() {
+    let aws = Moto::start();
+    aws.put(&sample_key(), sample_log_file());
     let topic = aws.topic("t");
     let invoke = |event: &str, topic: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_cloudhsm-alerts"))
             .args(["invoke", event])
-            .current_dir(project())
+            .current_dir(project_folder())
             .env_clear()
             .env("ALERT_TOPIC_ARN", topic)
             .env("AWS_REGION", REGION)
@@ -379,7 +394,7 @@ fn invoke_runs_the_functions_pipeline_in_process() {
             .env("AWS_ENDPOINT_URL", &aws.endpoint)
             .output()
             .expect("the program runs");
-        shown(&output)
+        decode_output(&output)
     };
     let (code, out, _) = invoke("events/s3-put.json", &topic);
     let reply: Value = serde_json::from_str(&out).unwrap();

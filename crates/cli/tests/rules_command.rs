@@ -1,8 +1,11 @@
-//! `rules` and `explain`, as an author of rules uses them.
+//! `rules` and `explain`, and rule files for `scan`.
 
 use std::fs;
 
-use cloudhsm_alerts_test_support::aws::{call, gzip, project, records, run, shown};
+use cloudhsm_alerts_test_support::{
+    fixtures::{call, gzip, log_file_of},
+    process::{decode_output, project_folder, run_cli},
+};
 use serde_json::{Value, json};
 
 const RULE: &str = "title: A backup goes to another region
@@ -46,19 +49,31 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 #[test]
-fn list_shows_what_is_in_use() {
+fn list_shows_the_rules_and_filters_in_use() {
     let folder = folder(&[("rules/mine.yml", RULE), ("rules/filter.yml", FILTER)]);
-    let (code, out, err) = shown(&run(&["rules", "list", "--rules", "rules"], folder.path()));
+    let (code, out, err) = decode_output(&run_cli(
+        &["rules", "list", "--rules", "rules"],
+        folder.path(),
+    ));
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert_eq!(words(out.lines().next().unwrap()), "LEVEL NAME WHAT ATT&CK");
+    let single_spaced = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(
+        single_spaced(out.lines().next().unwrap()),
+        "LEVEL NAME TITLE ATT&CK"
+    );
     let mine = out.lines().find(|line| line.contains("my-copy")).unwrap();
-    assert_eq!(words(mine), "high my-copy A backup goes to another region");
+    assert_eq!(
+        single_spaced(mine),
+        "high my-copy A backup goes to another region"
+    );
     assert!(out.ends_with(
-        "filter exercise (Copies by the recovery exercise): keeps calls back from every rule\n"
+        "filter exercise (Copies by the recovery exercise): suppresses matches of every rule\n"
     ));
 
-    let (_, out, _) = shown(&run(&["rules", "list", "--format", "json"], folder.path()));
+    let (_, out, _) = decode_output(&run_cli(
+        &["rules", "list", "--format", "json"],
+        folder.path(),
+    ));
     let listed: Value = serde_json::from_str(&out).unwrap();
     let deleted = listed["rules"]
         .as_array()
@@ -73,7 +88,7 @@ fn list_shows_what_is_in_use() {
 }
 
 #[test]
-fn check_tells_all_problems_with_their_places_and_exits_by_them() {
+fn check_prints_every_problem_with_its_line_and_exits_with_1_for_errors() {
     let bad = RULE
         .replace("id: 1", "id: 2")
         .replace("my-copy", "bad")
@@ -85,7 +100,7 @@ fn check_tells_all_problems_with_their_places_and_exits_by_them() {
         ("warned/w.yml", RULE.split("tests:").next().unwrap()),
     ]);
     let check = |arguments: &[&str]| {
-        shown(&run(
+        decode_output(&run_cli(
             &[&["rules", "check"], arguments].concat(),
             folder.path(),
         ))
@@ -122,7 +137,7 @@ fn check_tells_all_problems_with_their_places_and_exits_by_them() {
         )
     );
     assert_eq!(check(&["--nonsense"]).0, Some(2));
-    // A file in another encoding is one problem; the others are looked at all the same.
+    // A file in another encoding is one error, and the other files are still checked.
     fs::write(folder.path().join("rules/latin.yml"), b"# r\xe8gle\n").unwrap();
     let (code, out, err) = check(&["rules"]);
     assert_eq!(
@@ -138,18 +153,18 @@ fn check_tells_all_problems_with_their_places_and_exits_by_them() {
 }
 
 #[test]
-fn test_runs_the_tests_and_writes_junit() {
+fn test_runs_the_tests_of_rules_and_writes_junit() {
     let failing = RULE
         .replace("id: 1", "id: 2")
         .replace("my-copy", "failing")
         .replace("eventName: RestoreBackup", "eventName: CopyBackupToRegion");
     let folder = folder(&[("good/a.yml", RULE), ("bad/b.yml", &failing)]);
-    let (code, out, err) = shown(&run(&["rules", "test", "good"], folder.path()));
+    let (code, out, err) = decode_output(&run_cli(&["rules", "test", "good"], folder.path()));
     assert_eq!(
         (code, out.as_str(), err.as_str()),
         (Some(0), "", "1 rule: 2 passed, 0 failed\n")
     );
-    let (code, out, err) = shown(&run(
+    let (code, out, err) = decode_output(&run_cli(
         &["rules", "test", "good", "bad", "--junit", "junit.xml"],
         folder.path(),
     ));
@@ -168,18 +183,18 @@ fn test_runs_the_tests_and_writes_junit() {
 }
 
 #[test]
-fn explain_says_what_is_met_and_what_keeps_the_others() {
+fn explain_shows_matching_rules_and_why_others_do_not_match() {
     let folder = folder(&[("rules/mine.yml", RULE), ("rules/filter.yml", FILTER)]);
     fs::write(
         folder.path().join("log.json.gz"),
-        gzip(&records(&[
+        gzip(&log_file_of(&[
             call("DeleteHsm", "1"),
             call("CopyBackupToRegion", "2"),
         ])),
     )
     .unwrap();
     let explain = |arguments: &[&str]| {
-        shown(&run(
+        decode_output(&run_cli(
             &[&["explain", "log.json.gz"], arguments].concat(),
             folder.path(),
         ))
@@ -192,27 +207,27 @@ fn explain_says_what_is_met_and_what_keeps_the_others() {
         [
             "CopyBackupToRegion of cloudhsm.amazonaws.com, SUCCEEDED",
             "",
-            "MEETS"
+            "MATCHES"
         ]
     );
     assert_eq!(
         head[3],
-        "  high hsm-backup-copied-to-region, but the filter exercise keeps it back"
+        "  high hsm-backup-copied-to-region, suppressed by filter exercise"
     );
-    assert!(out.contains("\nDOES NOT MEET, nearest first\n"));
+    assert!(out.contains("\nDOES NOT MATCH, nearest first\n"));
     assert!(out.contains("\n  hsm-deleted\n      call: eventName is \"CopyBackupToRegion\", expected \"deletehsm\"\n"), "{out}");
 
     let (_, out, _) = explain(&["--event-id", "1", "--rule", "hsm-deleted"]);
     assert_eq!(
         out,
-        "DeleteHsm of cloudhsm.amazonaws.com, SUCCEEDED\n\nMEETS\n  critical hsm-deleted\n      \
+        "DeleteHsm of cloudhsm.amazonaws.com, SUCCEEDED\n\nMATCHES\n  critical hsm-deleted\n      \
          call: eventSource is \"cloudhsm.amazonaws.com\"\n      call: eventName is \"DeleteHsm\"\n      \
          not excluded, classic: requestParameters.hsmArn is not in the record, expected it to exist\n"
     );
     for (arguments, expected) in [
         (
             vec!["--event-id", "3"],
-            "cloudhsm-alerts: log.json.gz: none of its 2 records (0 unreadable) has the eventID \"3\"\n",
+            "cloudhsm-alerts: log.json.gz: none of 2 records (0 unreadable) has the eventID \"3\"\n",
         ),
         (
             vec!["--event-id", "1", "--rule", "hsm-delet"],
@@ -227,14 +242,14 @@ fn explain_says_what_is_met_and_what_keeps_the_others() {
 }
 
 #[test]
-fn scan_takes_added_rules_and_says_what_filters_kept_back() {
+fn scan_uses_added_rules_and_counts_suppressed_matches() {
     let folder = folder(&[("rules/filter.yml", FILTER), ("broken/x.yml", "title: [x")]);
     fs::write(
         folder.path().join("log.json"),
-        records(&[call("CopyBackupToRegion", "1"), call("DeleteHsm", "2")]),
+        log_file_of(&[call("CopyBackupToRegion", "1"), call("DeleteHsm", "2")]),
     )
     .unwrap();
-    let (code, out, err) = shown(&run(
+    let (code, out, err) = decode_output(&run_cli(
         &["scan", "log.json", "--rules", "rules"],
         folder.path(),
     ));
@@ -242,14 +257,14 @@ fn scan_takes_added_rules_and_says_what_filters_kept_back() {
     assert!(out.starts_with("CRITICAL "));
     let lines: Vec<&str> = err.lines().collect();
     assert!(
-        lines[0].ends_with("2 calls met a rule, 1 told, 1 kept back by filters"),
+        lines[0].ends_with("2 calls matched; 1 alert; 1 suppressed by filters"),
         "{err}"
     );
     assert_eq!(
         lines[1],
-        "kept back: 1 call from the rule hsm-backup-copied-to-region, by the filter exercise"
+        "suppressed: 1 match of hsm-backup-copied-to-region by filter exercise"
     );
-    let (code, out, err) = shown(&run(
+    let (code, out, err) = decode_output(&run_cli(
         &["scan", "log.json", "--rules", "broken"],
         folder.path(),
     ));
@@ -261,9 +276,9 @@ fn scan_takes_added_rules_and_says_what_filters_kept_back() {
 }
 
 #[test]
-fn what_the_documents_show_works() {
+fn rules_in_the_documentation_pass_check_and_test() {
     for page in ["README.md", "docs/writing-rules.md"] {
-        let text = fs::read_to_string(project().join(page)).unwrap();
+        let text = fs::read_to_string(project_folder().join(page)).unwrap();
         let whole: Vec<&str> = text
             .split("```yaml\n")
             .skip(1)
@@ -273,20 +288,22 @@ fn what_the_documents_show_works() {
         assert!(!whole.is_empty(), "{page}");
         for (number, block) in whole.iter().enumerate() {
             let folder = folder(&[("rules/shown.yml", block)]);
-            let (code, out, err) = shown(&run(&["rules", "check", "rules"], folder.path()));
+            let (code, out, err) =
+                decode_output(&run_cli(&["rules", "check", "rules"], folder.path()));
             assert_eq!(
                 (code, out.as_str()),
                 (Some(0), ""),
                 "{page}, block {number}: {err}"
             );
-            let (code, out, _) = shown(&run(&["rules", "test", "rules"], folder.path()));
+            let (code, out, _) =
+                decode_output(&run_cli(&["rules", "test", "rules"], folder.path()));
             assert_eq!(
                 (code, out.as_str()),
                 (Some(0), ""),
                 "{page}, block {number}"
             );
         }
-        // And the table of placeholders names them all.
+        // The table of placeholders is complete.
         if page.starts_with("docs/") {
             for (name, what, usual) in cloudhsm_alerts_core::rules::watched::described() {
                 let usual: Vec<String> = usual.iter().map(|usual| format!("`{usual}`")).collect();
@@ -303,12 +320,12 @@ fn what_the_documents_show_works() {
 }
 
 #[test]
-fn the_page_about_the_rules_is_current() {
-    let (code, out, _) = shown(&run(&["rules", "document"], project()));
+fn docs_rules_md_is_up_to_date() {
+    let (code, out, _) = decode_output(&run_cli(&["rules", "document"], project_folder()));
     assert_eq!(code, Some(0));
-    let page = fs::read_to_string(project().join("docs/rules.md")).unwrap();
+    let page = fs::read_to_string(project_folder().join("docs/rules.md")).unwrap();
     assert!(
         page == out,
-        "docs/rules.md is not what `make rules-page` writes"
+        "docs/rules.md is out of date: run `make rules-page`"
     );
 }

@@ -1,10 +1,19 @@
-//! What tests and benches share.
+//! Support for tests and benches: AWS on loopback, payloads and records, and generated log files.
 //!
-//! [`aws`] has the programs' real surroundings: moto as AWS, and AWS's Runtime Interface Emulator in front of
-//! `bootstrap`. [`stub`] is AWS in memory, able to fail in every way a service can. [`log_files`] generates
-//! log files of the usual shape from a seed.
+//! AWS comes in two forms. [`moto`] implements the services as AWS documents them, and shows that requests are
+//! valid. [`stub`] holds the state of a few services in memory and injects faults, and shows that no alert is
+//! lost when a service fails.
+//!
+//! The function runs as its real program in both: [`emulator`] starts `bootstrap` in the Lambda Runtime
+//! Interface Emulator, [`runtime_api`] talks to `bootstrap` directly, so that a test can kill it and set the
+//! deadline of an invocation.
 
-pub mod aws;
-pub mod event_ids;
+pub mod emulator;
+pub mod fixtures;
+mod http;
 pub mod log_files;
+pub mod moto;
+pub mod process;
+pub mod published;
+pub mod runtime_api;
 pub mod stub;

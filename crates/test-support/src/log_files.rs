@@ -1,14 +1,15 @@
-//! Log files made up from a seed, as those of an organization look: a dozen services, nested identities,
-//! a CloudHSM call in a thousand, near misses beside it. The same seed gives the same bytes.
+//! Generated log files that resemble those of an organization: a dozen services, nested identities, one
+//! CloudHSM call in a thousand records, and records that only mention CloudHSM. The same seed gives the same
+//! bytes.
 //!
-//! Tests and benches share it. What is in the records matters less than how they are built: which members
-//! they have, in which order, how long they are and how well they compress.
+//! Benches depend on the shape of the records: their members and the order of these, their length, and how well
+//! they compress.
 
 use std::io::Write;
 
 use flate2::{Compression, write::GzEncoder};
 
-/// Services with calls, and how often out of a hundred each is met.
+/// Percentage of records, service, and its event names.
 const SERVICES: &[(u64, &str, &[&str])] = &[
     (
         24,
@@ -42,7 +43,7 @@ const SERVICES: &[(u64, &str, &[&str])] = &[
     (2, "monitoring", &["PutMetricData", "DescribeAlarms"]),
 ];
 
-/// Calls that rules meet.
+/// Event names of CloudHSM that match a built-in rule.
 const CALLS: &[&str] = &[
     "DeleteBackup",
     "CreateHsm",
@@ -59,23 +60,22 @@ const AGENTS: &[&str] = &[
     "cloudhsm.amazonaws.com",
 ];
 
-/// A source of records.
+/// A generator of records and log files.
 pub struct LogFiles {
     state: u64,
-    /// One record in so many is a call that rules meet.
-    one_call_in: u64,
+    /// One of this many records matches a rule.
+    records_per_match: u64,
 }
 
 impl LogFiles {
-    /// Records of this seed.
     pub fn new(seed: u64) -> LogFiles {
         LogFiles {
             state: seed ^ 0x9e37_79b9_7f4a_7c15,
-            one_call_in: 1000,
+            records_per_match: 1000,
         }
     }
 
-    /// The next number (splitmix64).
+    /// The next random number (SplitMix64).
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
@@ -100,18 +100,18 @@ impl LogFiles {
         )
     }
 
-    /// A record; `call`: one that a rule meets.
-    pub fn record(&mut self, call: bool) -> String {
-        let (service, name) = if call {
+    /// A record. Whether it matches a rule is up to the caller.
+    pub fn record(&mut self, matches: bool) -> String {
+        let (service, name) = if matches {
             ("cloudhsm", self.pick(CALLS))
         } else {
-            let mut left = self.next() % 100;
+            let mut percentile = self.next() % 100;
             let (_, service, names) = SERVICES
                 .iter()
                 .find(|(share, ..)| {
-                    let is_met = left < *share;
-                    left = left.saturating_sub(*share);
-                    is_met
+                    let is_chosen = percentile < *share;
+                    percentile = percentile.saturating_sub(*share);
+                    is_chosen
                 })
                 .unwrap_or(&SERVICES[0]);
             (*service, self.pick(names))
@@ -170,15 +170,15 @@ impl LogFiles {
         )
     }
 
-    /// A log file, compressed, that goes on while `more` says so of its records, bytes of JSON and bytes
-    /// compressed. Its last record is a call that rules meet. Also gives how many records it has.
+    /// A compressed log file and its number of records. Records are added while `more` returns true for the
+    /// number of records, the uncompressed and the compressed size so far. The last record always matches a rule.
     pub fn file(&mut self, more: impl Fn(u64, usize, usize) -> bool) -> (Vec<u8>, u64) {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
         let (mut records, mut bytes) = (0, 12);
         gzip.write_all(b"{\"Records\":[").unwrap();
         while more(records + 1, bytes, gzip.get_ref().len()) {
-            let call = self.next().is_multiple_of(self.one_call_in);
-            let record = self.record(call);
+            let matches = self.next().is_multiple_of(self.records_per_match);
+            let record = self.record(matches);
             gzip.write_all(record.as_bytes()).unwrap();
             gzip.write_all(b",").unwrap();
             records += 1;
@@ -189,28 +189,28 @@ impl LogFiles {
         (gzip.finish().unwrap(), records + 1)
     }
 
-    /// So many records.
+    /// A log file with this number of records.
     pub fn of_records(&mut self, count: u64) -> Vec<u8> {
         self.file(|records, _, _| records < count).0
     }
 
-    /// So many bytes of JSON.
+    /// A log file with this number of uncompressed bytes.
     pub fn of_bytes(&mut self, count: usize) -> Vec<u8> {
         self.file(|_, bytes, _| bytes < count).0
     }
 
-    /// So many bytes of JSON, with a call that rules meet among every so many records.
-    pub fn with_calls(&mut self, one_in: u64, count: usize) -> Vec<u8> {
-        let usual = std::mem::replace(&mut self.one_call_in, one_in);
-        let file = self.of_bytes(count);
-        self.one_call_in = usual;
+    /// A log file of which one of `records_per_match` records matches a rule.
+    pub fn with_matches(&mut self, records_per_match: u64, bytes: usize) -> Vec<u8> {
+        let default = std::mem::replace(&mut self.records_per_match, records_per_match);
+        let file = self.of_bytes(bytes);
+        self.records_per_match = default;
         file
     }
 
-    /// The largest that CloudTrail sends: 50 MB compressed. Its last record is the only call that rules
-    /// meet. Also gives how many records it has.
+    /// The largest log file that CloudTrail delivers, 50 MB compressed, and its number of records. Only the last
+    /// record matches a rule.
     pub fn largest(&mut self) -> (Vec<u8>, u64) {
-        self.one_call_in = u64::MAX;
+        self.records_per_match = u64::MAX;
         self.file(|_, _, compressed| compressed < 50_000_000)
     }
 }

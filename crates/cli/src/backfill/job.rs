@@ -1,4 +1,5 @@
-//! A job of S3 Batch Operations that invokes the function for every object of a list, and its end.
+//! An S3 Batch Operations job that invokes the function for every object of a manifest: creating it, and waiting
+//! for its end.
 
 use std::{fmt, time::Duration};
 
@@ -20,26 +21,26 @@ use cloudhsm_alerts::{
 };
 use cloudhsm_alerts_core::text::{chain, one_line};
 
-/// Between two questions about a job.
-const PAUSE: Duration = Duration::from_secs(10);
-/// Questions in a row that may stay without an answer: some ten minutes of no network.
-const PATIENCE: u32 = 60;
+/// Time between two status requests.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// Status requests in a row that may get no response: about ten minutes without a network.
+const MAX_FAILED_POLLS: u32 = 60;
 
-/// The parts of a function's ARN that a job needs.
+/// The ARN of a function, and its parts that a job needs.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Arn {
-    pub text: String,
+pub struct FunctionArn {
+    pub arn: String,
     pub partition: String,
     pub region: String,
     pub account: String,
 }
 
-impl Arn {
-    /// From `arn:<partition>:lambda:<region>:<account>:function:<name>`.
-    pub fn of_function(text: &str) -> Result<Arn, String> {
-        let parts: Vec<&str> = text.split(':').collect();
+impl FunctionArn {
+    /// Parses `arn:<partition>:lambda:<region>:<account>:function:<name>`.
+    pub fn parse(arn: &str) -> Result<FunctionArn, String> {
+        let parts: Vec<&str> = arn.split(':').collect();
         match parts.as_slice() {
-            // No version and no alias: the job's role may invoke the function itself.
+            // No version or alias: the job's role may only invoke the function itself.
             [
                 "arn",
                 partition,
@@ -54,8 +55,8 @@ impl Arn {
                 && account.bytes().all(|b| b.is_ascii_digit())
                 && !name.is_empty() =>
             {
-                Ok(Arn {
-                    text: text.to_owned(),
+                Ok(FunctionArn {
+                    arn: arn.to_owned(),
                     partition: (*partition).to_owned(),
                     region: (*region).to_owned(),
                     account: (*account).to_owned(),
@@ -63,27 +64,28 @@ impl Arn {
             }
             _ => Err(format!(
                 "--function: expected arn:aws:lambda:region:account:function:name, found {:?}",
-                one_line(text, 500)
+                one_line(arn, 500)
             )),
         }
     }
 }
 
-/// A job to be created.
+/// The settings of a job.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub struct JobSettings<'a> {
     pub role: &'a str,
+    /// The bucket of the report.
     pub bucket: &'a str,
-    /// ARN of the list.
+    /// The ARN of the manifest.
     pub manifest: &'a str,
     pub etag: &'a str,
-    /// Whether the list is an S3 Inventory's manifest, and not one of ours.
+    /// Whether the manifest is that of an S3 Inventory.
     pub is_inventory: bool,
     pub mode: BatchMode,
     pub max_messages: u64,
 }
 
-/// A job that exists.
+/// An existing job.
 #[derive(Debug)]
 pub struct Job {
     pub id: String,
@@ -93,29 +95,28 @@ pub struct Job {
 
 /// How a job ended.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct JobResult {
     pub succeeded: bool,
-    pub failed: i64,
-    /// Log files in its list.
+    pub failed_tasks: i64,
+    /// All tasks: one for each log file of the manifest.
     pub tasks: i64,
     status: String,
     reasons: Vec<String>,
 }
 
-impl Ended {
-    pub fn text(&self) -> String {
-        let mut text = format!("the job ended as {}", self.status);
+impl fmt::Display for JobResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the job ended as {}", self.status)?;
         for reason in &self.reasons {
-            text.push_str(": ");
-            text.push_str(reason);
+            write!(f, ": {reason}")?;
         }
-        text
+        Ok(())
     }
 }
 
 impl Job {
-    /// A job that was created before.
-    pub fn named(sdk: &SdkConfig, function: &Arn, id: &str) -> Job {
+    /// The job with this ID.
+    pub fn existing(sdk: &SdkConfig, function: &FunctionArn, id: &str) -> Job {
         Job {
             id: id.to_owned(),
             account: function.account.clone(),
@@ -123,16 +124,15 @@ impl Job {
         }
     }
 
-    /// Creates the job. Every call creates one: that a list was put through before is no reason not to do it
-    /// again, when the cause of what failed is mended.
+    /// Creates a job. The same manifest can be used again, for example after the cause of a failure is fixed.
     pub async fn create(
         sdk: &SdkConfig,
-        function: &Arn,
-        request: &Request<'_>,
+        function: &FunctionArn,
+        settings: &JobSettings<'_>,
     ) -> Result<Job, Box<dyn std::error::Error>> {
         let client = client(sdk, &function.region);
-        let mode = request.mode.as_str();
-        let (format, fields) = if request.is_inventory {
+        let mode = settings.mode.as_str();
+        let (format, fields) = if settings.is_inventory {
             (JobManifestFormat::S3InventoryReportCsv20161130, None)
         } else {
             (
@@ -146,20 +146,20 @@ impl Job {
         let output = client
             .create_job()
             .account_id(&function.account)
-            // The same for every attempt of the SDK's at this one request.
+            // Makes the SDK's retries of this request idempotent.
             .client_request_token(format!("{:016x}", clock::unique()))
             .confirmation_required(false)
             .description(format!("cloudhsm-alerts {mode}"))
             .priority(10)
-            .role_arn(request.role)
+            .role_arn(settings.role)
             .operation(
                 JobOperation::builder()
                     .lambda_invoke(
                         LambdaInvokeOperation::builder()
-                            .function_arn(&function.text)
+                            .function_arn(&function.arn)
                             .invocation_schema_version("2.0")
                             .user_arguments(BATCH_MODE, mode)
-                            .user_arguments(MAX_MESSAGES, request.max_messages.to_string())
+                            .user_arguments(MAX_MESSAGES, settings.max_messages.to_string())
                             .build(),
                     )
                     .build(),
@@ -174,8 +174,8 @@ impl Job {
                     )
                     .location(
                         JobManifestLocation::builder()
-                            .object_arn(request.manifest)
-                            .e_tag(request.etag)
+                            .object_arn(settings.manifest)
+                            .e_tag(settings.etag)
                             .build()?,
                     )
                     .build(),
@@ -185,7 +185,7 @@ impl Job {
                     .enabled(true)
                     .bucket(format!(
                         "arn:{}:s3:::{}",
-                        function.partition, request.bucket
+                        function.partition, settings.bucket
                     ))
                     .prefix("reports")
                     .format(JobReportFormat::ReportCsv20180820)
@@ -194,21 +194,19 @@ impl Job {
             )
             .send()
             .await
-            .map_err(|error| format!("creating the job: {}", chain(&error)))?;
+            .map_err(|error| format!("cannot create the job: {}", chain(&error)))?;
         Ok(Job {
-            id: output
-                .job_id
-                .ok_or("S3 created a job and did not name it")?,
+            id: output.job_id.ok_or("S3 returned no ID for the job")?,
             account: function.account.clone(),
             client,
         })
     }
 
-    /// Waits for the job's end, saying how far it is. A question that S3 does not answer is asked again: a job
-    /// takes hours, and its end is not lost with one connection.
-    pub async fn wait(&self) -> Result<Ended, Box<dyn std::error::Error>> {
-        let mut unanswered = 0;
-        let mut said = String::new();
+    /// Waits for the end of the job and prints its progress. A job takes hours, so a status request without a
+    /// response is retried.
+    pub async fn wait(&self) -> Result<JobResult, Box<dyn std::error::Error>> {
+        let mut failed_polls = 0;
+        let mut printed = String::new();
         loop {
             let output = self
                 .client
@@ -219,19 +217,21 @@ impl Job {
                 .await;
             let output = match output {
                 Ok(output) => output,
-                Err(error) if error.as_service_error().is_none() && unanswered < PATIENCE => {
-                    unanswered += 1;
+                Err(error)
+                    if error.as_service_error().is_none() && failed_polls < MAX_FAILED_POLLS =>
+                {
+                    failed_polls += 1;
                     eprintln!(
-                        "asking for job {}: {}; asking again",
+                        "cannot get the status of job {}: {}; retrying",
                         self.id,
                         chain(&error)
                     );
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                     continue;
                 }
                 Err(error) => {
                     return Err(format!(
-                        "asking for job {}: {}; the job goes on: --job {} follows it again",
+                        "cannot get the status of job {}: {}; the job continues: follow it with --job {}",
                         self.id,
                         chain(&error),
                         self.id
@@ -239,28 +239,28 @@ impl Job {
                     .into());
                 }
             };
-            unanswered = 0;
-            let job = output.job.ok_or("S3 does not know the job any more")?;
+            failed_polls = 0;
+            let job = output.job.ok_or("S3 returned no status of the job")?;
             let progress = job
                 .progress_summary
                 .unwrap_or_else(|| aws_sdk_s3control::types::JobProgressSummary::builder().build());
             let failed = progress.number_of_tasks_failed.unwrap_or(0);
             let status = job.status.unwrap_or(JobStatus::Failed);
             let line = format!(
-                "{}: {} of {} log files done, {failed} failed",
+                "{}: {} of {} log files succeeded, {failed} failed",
                 status.as_str(),
                 progress.number_of_tasks_succeeded.unwrap_or(0),
                 progress.total_number_of_tasks.unwrap_or(0),
             );
-            if line != said {
+            if line != printed {
                 eprintln!("{line}");
-                said = line;
+                printed = line;
             }
             match status {
                 JobStatus::Complete | JobStatus::Failed | JobStatus::Cancelled => {
-                    return Ok(Ended {
+                    return Ok(JobResult {
                         succeeded: status == JobStatus::Complete && failed == 0,
-                        failed,
+                        failed_tasks: failed,
                         tasks: progress.total_number_of_tasks.unwrap_or(0),
                         status: status.as_str().to_owned(),
                         reasons: job
@@ -272,7 +272,7 @@ impl Job {
                             .collect(),
                     });
                 }
-                _ => tokio::time::sleep(PAUSE).await,
+                _ => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
     }
@@ -282,23 +282,23 @@ fn client(sdk: &SdkConfig, region: &str) -> Client {
     let mut config =
         aws_sdk_s3control::config::Builder::from(sdk).region(Region::new(region.to_owned()));
     if let Some(url) = sdk.endpoint_url() {
-        config = config.endpoint_resolver(AsGiven(url.to_owned()));
+        config = config.endpoint_resolver(FixedEndpoint(url.to_owned()));
     }
     Client::from_conf(config.build())
 }
 
-/// An endpoint of one's own (`AWS_ENDPOINT_URL`), as it is: S3 Control would put the account's number
-/// before the host, where it seldom resolves.
+/// The endpoint of `AWS_ENDPOINT_URL`, unchanged. The SDK would prepend the account ID to the host, and emulators
+/// rarely have a DNS entry for that.
 #[derive(Clone)]
-struct AsGiven(String);
+struct FixedEndpoint(String);
 
-impl fmt::Debug for AsGiven {
+impl fmt::Debug for FixedEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl ResolveEndpoint for AsGiven {
+impl ResolveEndpoint for FixedEndpoint {
     fn resolve_endpoint<'a>(&'a self, _: &'a Params) -> EndpointFuture<'a> {
         EndpointFuture::ready(Ok(Endpoint::builder().url(self.0.clone()).build()))
     }
@@ -309,18 +309,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_functions_arn_is_taken_apart_or_refused() {
-        let text = "arn:aws-cn:lambda:cn-north-1:111122223333:function:cloudhsm-alerts";
+    fn a_function_arn_is_parsed_or_rejected() {
+        let arn = "arn:aws-cn:lambda:cn-north-1:111122223333:function:cloudhsm-alerts";
         assert_eq!(
-            Arn::of_function(text),
-            Ok(Arn {
-                text: text.into(),
+            FunctionArn::parse(arn),
+            Ok(FunctionArn {
+                arn: arn.into(),
                 partition: "aws-cn".into(),
                 region: "cn-north-1".into(),
                 account: "111122223333".into(),
             })
         );
-        for text in [
+        for invalid in [
             "",
             "cloudhsm-alerts",
             "arn:aws:lambda:us-west-2:111122223333:layer:x",
@@ -329,7 +329,7 @@ mod tests {
             "arn:aws:lambda:us-west-2:11112222333x:function:x",
             "arn:aws:lambda:us-west-2:111122223333:function:x:live",
         ] {
-            assert!(Arn::of_function(text).is_err(), "{text}");
+            assert!(FunctionArn::parse(invalid).is_err(), "{invalid}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The list of log files that a job works through: one line for each, its bucket and its key, which S3 Batch
-//! Operations wants percent-encoded. What is no log file by its name (digests, Insights) is left out here,
-//! where leaving it out costs nothing.
+//! The manifest of a job: a CSV file with one line for each log file, its bucket and its percent-encoded key, as
+//! S3 Batch Operations requires. Objects that are no log files by their keys (digest files, Insights) are left out,
+//! because every task of a job costs money.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
@@ -11,10 +11,12 @@ use cloudhsm_alerts_core::{object::Skip, text::chain};
 use jiff::civil::Date;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// More than that is the business of an S3 Inventory: listing is slow, and the list is held in memory.
-const MOST: u64 = 1_000_000;
+use crate::terminal::counted;
 
-/// What of a key stays as it is.
+/// For more log files, an S3 Inventory is required: listing is slow, and the manifest is held in memory.
+const MAX_LOG_FILES: u64 = 1_000_000;
+
+/// Characters of a key that are percent-encoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -22,96 +24,97 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'/');
 
-/// Which days of log files are wanted, both ends included.
+/// The dates of log files to process, both inclusive.
 #[derive(Debug, Default)]
-pub struct Choice {
+pub struct DateRange {
     pub from: Option<Date>,
     pub to: Option<Date>,
 }
 
-/// What is to become of a key.
+/// Whether an object is in the manifest, and if not, why.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Wanted,
-    /// It holds no records of management calls.
+enum Selection {
+    Included,
+    /// It is empty, or its key is not that of a log file with management events.
     NoLogFile,
-    OtherDay,
-    /// Days were asked for, and the key names none.
-    NoDay,
+    OutsideRange,
+    /// There is a date range, and no date in the key.
+    NoDate,
 }
 
-impl Choice {
-    /// ` from 2026-01-01 to 2026-06-30`, as far as it was asked for.
-    pub fn words(&self) -> String {
-        let mut words = String::new();
-        for (day, name) in [(self.from, "from"), (self.to, "to")] {
-            if let Some(day) = day {
-                words.push_str(&format!(" {name} {day}"));
+/// ` from 2026-01-01 to 2026-06-30`, or as much of that as is limited.
+impl fmt::Display for DateRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (date, name) in [(self.from, "from"), (self.to, "to")] {
+            if let Some(date) = date {
+                write!(f, " {name} {date}")?;
             }
         }
-        words
+        Ok(())
     }
+}
 
-    fn verdict(&self, key: &str, size: u64) -> Verdict {
+impl DateRange {
+    fn select(&self, key: &str, size: u64) -> Selection {
         if size == 0 || Skip::by_name(key).is_some() {
-            return Verdict::NoLogFile;
+            return Selection::NoLogFile;
         }
         if self.from.is_none() && self.to.is_none() {
-            return Verdict::Wanted;
+            return Selection::Included;
         }
-        match day(key) {
-            None => Verdict::NoDay,
-            Some(day)
-                if self.from.is_some_and(|from| day < from)
-                    || self.to.is_some_and(|to| day > to) =>
+        match date_in(key) {
+            None => Selection::NoDate,
+            Some(date)
+                if self.from.is_some_and(|from| date < from)
+                    || self.to.is_some_and(|to| date > to) =>
             {
-                Verdict::OtherDay
+                Selection::OutsideRange
             }
-            Some(_) => Verdict::Wanted,
+            Some(_) => Selection::Included,
         }
     }
 }
 
-/// The day in `…/CloudTrail/<region>/YYYY/MM/DD/<name>`.
-fn day(key: &str) -> Option<Date> {
+/// The date in `…/CloudTrail/<region>/YYYY/MM/DD/<name>`.
+fn date_in(key: &str) -> Option<Date> {
     let mut segments = key.rsplit('/').skip(1);
     let mut number = || segments.next()?.parse::<i16>().ok();
     let (day, month, year) = (number()?, number()?, number()?);
     Date::new(year, month.try_into().ok()?, day.try_into().ok()?).ok()
 }
 
-/// The list, with what is said of it.
+/// The content of a manifest, and counts of what is in it and what was skipped.
 #[derive(Debug, Default)]
 pub struct Manifest {
     csv: Vec<u8>,
     files: u64,
     bytes: u64,
     no_log_file: u64,
-    other_day: u64,
-    no_day: u64,
+    outside_range: u64,
+    no_date: u64,
 }
 
 impl Manifest {
-    /// The log files under a prefix.
+    /// A manifest of the log files under a prefix.
     pub async fn list(
         client: &Client,
         bucket: &str,
         prefix: &str,
-        choice: &Choice,
+        range: &DateRange,
     ) -> Result<Manifest, Box<dyn std::error::Error>> {
         let mut manifest = Manifest::default();
         let mut page = None;
         loop {
             let listed = s3::list(client, bucket, prefix, page)
                 .await
-                .map_err(|error| format!("listing s3://{bucket}/{prefix}: {error}"))?;
+                .map_err(|error| format!("cannot list s3://{bucket}/{prefix}: {error}"))?;
             for listed in &listed.objects {
-                manifest.add(bucket, &listed.object.key, listed.size, choice);
+                manifest.add(bucket, &listed.object.key, listed.size, range);
             }
-            if manifest.files > MOST {
+            if manifest.files > MAX_LOG_FILES {
                 return Err(format!(
-                    "more than {MOST} log files: choose fewer with --from, --to or a longer prefix, \
-                     or give --inventory the manifest.json of an S3 Inventory"
+                    "more than {MAX_LOG_FILES} log files: select fewer with --from, --to or a longer prefix, or use \
+                     --inventory with the manifest.json of an S3 Inventory"
                 )
                 .into());
             }
@@ -122,17 +125,17 @@ impl Manifest {
         }
     }
 
-    fn add(&mut self, bucket: &str, key: &str, size: u64, choice: &Choice) {
-        match choice.verdict(key, size) {
-            Verdict::Wanted => {
+    fn add(&mut self, bucket: &str, key: &str, size: u64, range: &DateRange) {
+        match range.select(key, size) {
+            Selection::Included => {
                 let line = format!("{bucket},{}\n", utf8_percent_encode(key, ENCODED));
                 self.csv.extend_from_slice(line.as_bytes());
                 self.files += 1;
                 self.bytes += size;
             }
-            Verdict::NoLogFile => self.no_log_file += 1,
-            Verdict::OtherDay => self.other_day += 1,
-            Verdict::NoDay => self.no_day += 1,
+            Selection::NoLogFile => self.no_log_file += 1,
+            Selection::OutsideRange => self.outside_range += 1,
+            Selection::NoDate => self.no_date += 1,
         }
     }
 
@@ -140,39 +143,35 @@ impl Manifest {
         self.files == 0
     }
 
-    /// What was chosen and what was left out, each for its reason.
-    pub fn summary(&self) -> String {
-        let mut text = format!(
+    /// The number and size of log files, and what was skipped.
+    pub fn describe(&self) -> String {
+        let mut description = format!(
             "{}, {:.1} MB compressed",
-            count(self.files, "log file"),
-            // Rounded for reading; the loss of precision is far beyond the decimal that is shown.
+            counted(self.files, "log file"),
+            // A float is precise enough for one decimal place.
             self.bytes as f64 / 1e6
         );
-        for (left_out, what, why) in [
-            (
-                self.no_log_file,
-                "object",
-                "without records of management calls",
-            ),
-            (self.other_day, "log file", "of other days"),
-            (self.no_day, "object", "whose key names no day"),
+        for (skipped, noun, reason) in [
+            (self.no_log_file, "object", "without management events"),
+            (self.outside_range, "log file", "outside the date range"),
+            (self.no_date, "object", "without a date in its key"),
         ] {
-            if left_out > 0 {
-                text.push_str(&format!("; left out: {} {why}", count(left_out, what)));
+            if skipped > 0 {
+                description.push_str(&format!("; skipped: {} {reason}", counted(skipped, noun)));
             }
         }
-        text
+        description
     }
 
-    /// Puts the list where the job may read it; gives its key and its entity tag.
+    /// Writes the manifest where the job can read it. Returns its key and ETag.
     pub async fn put(
         self,
         client: &Client,
         bucket: &str,
     ) -> Result<(String, String), Box<dyn std::error::Error>> {
         let key = format!("manifests/{:016x}.csv", clock::unique());
-        // A list of a million log files has some 200 MB, which takes longer than the function may ever wait.
-        let patient = TimeoutConfig::builder()
+        // A manifest of a million log files has about 200 MB, which the timeouts of the function do not allow for.
+        let timeouts = TimeoutConfig::builder()
             .operation_timeout(Duration::from_secs(30 * 60))
             .build();
         let output = client
@@ -182,21 +181,16 @@ impl Manifest {
             .content_type("text/csv")
             .body(self.csv.into())
             .customize()
-            .config_override(aws_sdk_s3::config::Builder::new().timeout_config(patient))
+            .config_override(aws_sdk_s3::config::Builder::new().timeout_config(timeouts))
             .send()
             .await
-            .map_err(|error| format!("writing s3://{bucket}/{key}: {}", chain(&error)))?;
+            .map_err(|error| format!("cannot write s3://{bucket}/{key}: {}", chain(&error)))?;
         let etag = unquoted(output.e_tag(), bucket, &key)?;
         Ok((key, etag))
     }
 }
 
-/// `1 log file`, `2 log files`.
-pub fn count(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
-/// The entity tag by which a job knows that its list has not been changed.
+/// The ETag of an object. The job uses it to detect that the manifest has changed.
 pub async fn etag(
     client: &Client,
     bucket: &str,
@@ -208,13 +202,13 @@ pub async fn etag(
         .key(key)
         .send()
         .await
-        .map_err(|error| format!("looking at s3://{bucket}/{key}: {}", chain(&error)))?;
+        .map_err(|error| format!("cannot read s3://{bucket}/{key}: {}", chain(&error)))?;
     Ok(unquoted(head.e_tag(), bucket, key)?)
 }
 
 fn unquoted(etag: Option<&str>, bucket: &str, key: &str) -> Result<String, String> {
     etag.map(|etag| etag.trim_matches('"').to_owned())
-        .ok_or_else(|| format!("s3://{bucket}/{key} has no entity tag"))
+        .ok_or_else(|| format!("s3://{bucket}/{key} has no ETag"))
 }
 
 #[cfg(test)]
@@ -223,75 +217,75 @@ mod tests {
 
     const FOLDER: &str = "AWSLogs/o-exampleorgid/111122223333/CloudTrail/us-west-2/2026/11";
 
-    fn choice(from: &str, to: &str) -> Choice {
-        Choice {
+    fn range(from: &str, to: &str) -> DateRange {
+        DateRange {
             from: from.parse().ok(),
             to: to.parse().ok(),
         }
     }
 
     #[test]
-    fn what_becomes_of_a_key() {
-        let all = choice("", "");
-        let november = choice("2026-11-02", "2026-11-30");
-        for (key, size, choice, expected) in [
-            ("x.json.gz".to_owned(), 9, &all, Verdict::Wanted),
+    fn a_key_is_included_or_skipped_with_a_reason() {
+        let all = range("", "");
+        let november = range("2026-11-02", "2026-11-30");
+        for (key, size, range, expected) in [
+            ("x.json.gz".to_owned(), 9, &all, Selection::Included),
             (
                 format!("{FOLDER}/02/x.json.gz"),
                 9,
                 &november,
-                Verdict::Wanted,
+                Selection::Included,
             ),
             (
                 format!("{FOLDER}/30/x.json.gz"),
                 9,
                 &november,
-                Verdict::Wanted,
+                Selection::Included,
             ),
             (
                 format!("{FOLDER}/01/x.json.gz"),
                 9,
                 &november,
-                Verdict::OtherDay,
+                Selection::OutsideRange,
             ),
-            ("x.json.gz".to_owned(), 9, &november, Verdict::NoDay),
+            ("x.json.gz".to_owned(), 9, &november, Selection::NoDate),
             (
                 format!("{FOLDER}/31/x.json.gz"),
                 9,
                 &november,
-                Verdict::NoDay,
+                Selection::NoDate,
             ),
             (
                 format!("{FOLDER}/02/x.json.gz"),
                 0,
                 &all,
-                Verdict::NoLogFile,
+                Selection::NoLogFile,
             ),
-            (format!("{FOLDER}/02/"), 9, &all, Verdict::NoLogFile),
+            (format!("{FOLDER}/02/"), 9, &all, Selection::NoLogFile),
             (
                 format!("{FOLDER}/02/x.json.gz").replace("/CloudTrail/", "/CloudTrail-Digest/"),
                 9,
                 &all,
-                Verdict::NoLogFile,
+                Selection::NoLogFile,
             ),
         ] {
-            assert_eq!(choice.verdict(&key, size), expected, "{key}");
+            assert_eq!(range.select(&key, size), expected, "{key}");
         }
     }
 
     #[test]
-    fn a_key_is_one_field_of_one_line_whatever_is_in_it() {
+    fn any_key_is_one_csv_field() {
         let mut manifest = Manifest::default();
         manifest.add(
             "logs",
             "hsm trail + audit/a,b\"\n%2B/ü.json.gz",
             7,
-            &Choice::default(),
+            &DateRange::default(),
         );
         assert_eq!(
             String::from_utf8_lossy(&manifest.csv),
             "logs,hsm%20trail%20%2B%20audit/a%2Cb%22%0A%252B/%C3%BC.json.gz\n"
         );
-        assert_eq!(manifest.summary(), "1 log file, 0.0 MB compressed");
+        assert_eq!(manifest.describe(), "1 log file, 0.0 MB compressed");
     }
 }

@@ -1,9 +1,8 @@
-//! `backfill`: log files of the past through the deployed function, by a job of S3 Batch Operations.
+//! `backfill`: puts past log files through the deployed function with an S3 Batch Operations job.
 //!
-//! The function does the reading and the telling; what is here chooses the log files, writes the list of
-//! them ([`manifest`]), creates the job ([`job`]) and sums up what it reported ([`report`]). The job tells the
-//! function that it is a backfill, so that its alerts are marked as such, or, with `--dry-run`, that it shall
-//! only count.
+//! The function reads the log files and publishes alerts. This command selects log files and writes them to a
+//! manifest ([`manifest`]), creates the job ([`job`]) and adds up its report ([`report`]). A user argument
+//! of the job selects the mode of the function: backfill, which marks its alerts, or dry run, which only counts.
 
 mod job;
 mod manifest;
@@ -20,128 +19,125 @@ use cloudhsm_alerts::{
 use cloudhsm_alerts_core::text::one_line;
 use jiff::civil::Date;
 
-use job::{Arn, Job};
-use manifest::{Choice, Manifest, count};
+use crate::{sdk, terminal::counted};
+use job::{FunctionArn, Job, JobSettings};
+use manifest::{DateRange, Manifest};
 
-/// What `--help` says of it.
 pub const LONG_ABOUT: &str = "\
-Put log files of the past through the deployed function, by a job of S3 Batch Operations
+Put past log files through the deployed function with an S3 Batch Operations job
 
-Without --yes nothing is created: it lists the log files and says what it would do. Try --dry-run first:
-the function then reads and counts, and tells nobody. Without it, calls that were not told within the last
-40 days are told: older than a day, in digests that are marked, by e-mail and to machines but not by SMS, and
-no more than --max-messages; younger ones like those of a log file that has just come.
+Without --yes, lists the log files, describes the job and creates nothing. Start with --dry-run: the function
+then counts matches and publishes nothing. Otherwise it publishes alerts for calls that were not alerted in the
+last 40 days. Calls older than one day go into summaries that are marked as backfill, at most --max-messages of
+them, by e-mail and as JSON but not as SMS. Newer calls are alerted as usual.
 
-The ARNs and the bucket are outputs of the stack, deployed with Backfill=on. Needs AWS credentials that may
-list the log files' bucket (s3:ListBucket), write, read and list in the backfill's (s3:PutObject, s3:GetObject,
-s3:ListBucket), create and follow the job (s3:CreateJob, s3:DescribeJob) and pass its role (iam:PassRole).
+The ARNs and the bucket are outputs of a stack that was deployed with Backfill=on. The AWS credentials need
+s3:ListBucket on the bucket of the log files; s3:PutObject, s3:GetObject and s3:ListBucket on the backfill
+bucket; s3:CreateJob and s3:DescribeJob; and iam:PassRole for the role of the job.
 
-Exits with 1 if the job failed, a log file of it did, or calls were not told for want of messages.";
+Exits with 1 if the job failed, a log file failed, or calls were not alerted because of --max-messages.";
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Log files to put through, such as s3://bucket/AWSLogs/111122223333/CloudTrail/us-west-2/
+    /// Prefix of the log files, such as s3://bucket/AWSLogs/111122223333/CloudTrail/us-west-2/
     #[arg(
         value_name = "s3://BUCKET/PREFIX",
         required_unless_present_any = ["inventory", "job"]
     )]
     address: Option<String>,
-    /// Instead: the manifest.json of an S3 Inventory in CSV, for more log files than can be listed
+    /// Use the manifest.json of an S3 Inventory (CSV) instead of a prefix, for more than a million log files
     #[arg(
         long,
         value_name = "s3://BUCKET/KEY",
         conflicts_with_all = ["address", "from", "to"]
     )]
     inventory: Option<String>,
-    /// Instead: follow a job that was created before, and sum its report up
+    /// Wait for an existing job and print the totals of its report
     #[arg(
         long,
         value_name = "ID",
         conflicts_with_all = ["address", "from", "to", "inventory", "yes"]
     )]
     job: Option<String>,
-    /// First day of log files, as in their keys (UTC)
+    /// First date of log files, as in their keys (UTC)
     #[arg(long, value_name = "YYYY-MM-DD")]
     from: Option<Date>,
-    /// Last day of log files
+    /// Last date of log files
     #[arg(long, value_name = "YYYY-MM-DD")]
     to: Option<Date>,
-    /// Output FunctionArn of the stack
+    /// The stack output FunctionArn
     #[arg(long, value_name = "ARN")]
     function: String,
-    /// Output BackfillRoleArn of the stack
+    /// The stack output BackfillRoleArn
     #[arg(long, value_name = "ARN", required_unless_present = "job")]
     role: Option<String>,
-    /// Output BackfillBucketName of the stack: for the list of log files and the report
+    /// The stack output BackfillBucketName: the bucket for manifest and report
     #[arg(long, value_name = "BUCKET")]
     bucket: String,
-    /// The function only counts what it would tell; nobody is told
+    /// Count matches without publishing alerts
     #[arg(long)]
     dry_run: bool,
-    /// Messages about the past that the job may send in all; what is beyond stays not_alerted, and is counted
+    /// Most messages about past calls that the job may publish; further calls are counted, not alerted
     #[arg(long, value_name = "COUNT", default_value_t = DEFAULT_MAX_MESSAGES)]
     max_messages: u64,
     /// Create the job
     #[arg(long)]
     yes: bool,
-    /// Wait for the job's end and sum its report up
+    /// Wait for the end of the job and print the totals of its report
     #[arg(long, requires = "yes")]
     wait: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let function = Arn::of_function(&arguments.function)?;
+    let function = FunctionArn::parse(&arguments.function)?;
     if let (Some(from), Some(to)) = (arguments.from, arguments.to)
         && from > to
     {
         return Err(format!("--from {from} is after --to {to}").into());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(backfill(arguments, &function))
+    sdk::runtime()?.block_on(backfill(arguments, &function))
 }
 
 async fn backfill(
     arguments: &Arguments,
-    function: &Arn,
+    function: &FunctionArn,
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    // Bucket, function and job are all in the function's region.
-    let sdk = crate::sdk::config()
+    // The buckets and the job are in the region of the function.
+    let config = sdk::config()
         .await
         .to_builder()
         .region(Region::new(function.region.clone()))
         .build();
-    let client = s3::client(&sdk);
+    let client = s3::client(&config);
     let mode = if arguments.dry_run {
         BatchMode::DryRun
     } else {
         BatchMode::Backfill
     };
     if let Some(id) = &arguments.job {
-        let job = Job::named(&sdk, function, id);
+        let job = Job::existing(&config, function, id);
         return follow(&job, &client, &arguments.bucket, mode).await;
     }
 
-    let list = List::of(arguments, &client).await?;
-    eprintln!("{}", plan(arguments, mode));
+    let input = JobInput::select(arguments, &client).await?;
+    eprintln!("{}", describe_job(arguments, mode));
     if !arguments.yes {
-        eprintln!("Nothing was created. To create the job, add --yes.");
+        eprintln!("Nothing was created. Add --yes to create the job.");
         return Ok(ExitCode::SUCCESS);
     }
 
     let partition = &function.partition;
-    let (manifest, etag, is_inventory) = match list {
-        List::Written(manifest) => {
+    let (manifest, etag, is_inventory) = match input {
+        JobInput::Listed(manifest) => {
             let (key, etag) = manifest.put(&client, &arguments.bucket).await?;
             let arn = format!("arn:{partition}:s3:::{}/{key}", arguments.bucket);
             (arn, etag, false)
         }
-        List::Inventory { bucket, key, etag } => {
+        JobInput::Inventory { bucket, key, etag } => {
             (format!("arn:{partition}:s3:::{bucket}/{key}"), etag, true)
         }
     };
-    let request = job::Request {
+    let settings = JobSettings {
         role: arguments.role.as_deref().unwrap_or_default(),
         bucket: &arguments.bucket,
         manifest: &manifest,
@@ -150,13 +146,13 @@ async fn backfill(
         mode,
         max_messages: arguments.max_messages,
     };
-    let job = Job::create(&sdk, function, &request).await?;
+    let job = Job::create(&config, function, &settings).await?;
     writeln!(std::io::stdout(), "{}", job.id)?;
     if arguments.wait {
         return follow(&job, &client, &arguments.bucket, mode).await;
     }
     eprintln!(
-        "Job {id} is created. To follow it and sum its report up:\n  \
+        "Created job {id}. To wait for it and print its totals:\n  \
          cloudhsm-alerts backfill --job {id} --function {} --bucket {}{}",
         arguments.function,
         arguments.bucket,
@@ -166,56 +162,62 @@ async fn backfill(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a job will do, before there is one.
-fn plan(arguments: &Arguments, mode: BatchMode) -> String {
+/// What the job will do.
+fn describe_job(arguments: &Arguments, mode: BatchMode) -> String {
     let function = &arguments.function;
     match mode {
         BatchMode::DryRun => {
-            format!("A job invokes {function} for each log file. It counts; nobody is told.")
+            format!(
+                "The job will invoke {function} for each log file. Dry run: it counts matches and publishes no alerts."
+            )
         }
         _ => format!(
-            "A job invokes {function} for each log file. Calls that were not told before are told, those older \
-             than a day marked as a backfill, in {} at the most.",
-            count(arguments.max_messages, "message")
+            "The job will invoke {function} for each log file and publish alerts for calls that were not alerted \
+             before. Alerts for calls older than one day are marked as backfill, at most {}.",
+            counted(arguments.max_messages, "message")
         ),
     }
 }
 
-/// Waits for a job's end and says what it came to.
+/// Waits for the end of a job and prints the totals of its report.
 async fn follow(
     job: &Job,
     client: &aws_sdk_s3::Client,
     bucket: &str,
     mode: BatchMode,
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let ended = job.wait().await?;
-    if !ended.succeeded {
-        eprintln!("{}", ended.text());
+    let result = job.wait().await?;
+    if !result.succeeded {
+        eprintln!("{result}");
     }
     let report = report::read(client, bucket, &job.id).await?;
-    writeln!(std::io::stdout(), "{}", report.text(mode, ended.failed))?;
-    let missing = u64::try_from(ended.tasks)
+    writeln!(
+        std::io::stdout(),
+        "{}",
+        report.render(mode, result.failed_tasks)
+    )?;
+    let missing = u64::try_from(result.tasks)
         .unwrap_or(0)
         .saturating_sub(report.files);
     if missing > 0 {
         eprintln!(
-            "the report in s3://{bucket}/reports/job-{}/ lacks {} of the job's list",
+            "the report in s3://{bucket}/reports/job-{}/ lacks {} of the manifest",
             job.id,
-            count(missing, "log file")
+            counted(missing, "log file")
         );
     }
-    let is_good =
-        ended.succeeded && report.failures == 0 && report.done.not_alerted == 0 && missing == 0;
-    Ok(if is_good {
+    let is_complete =
+        result.succeeded && report.failures == 0 && report.done.not_alerted == 0 && missing == 0;
+    Ok(if is_complete {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-/// What a job works through.
-enum List {
-    Written(Manifest),
+/// The log files of a job.
+enum JobInput {
+    Listed(Manifest),
     Inventory {
         bucket: String,
         key: String,
@@ -223,42 +225,41 @@ enum List {
     },
 }
 
-impl List {
-    async fn of(
+impl JobInput {
+    async fn select(
         arguments: &Arguments,
         client: &aws_sdk_s3::Client,
-    ) -> Result<List, Box<dyn std::error::Error>> {
+    ) -> Result<JobInput, Box<dyn std::error::Error>> {
         if let Some(address) = &arguments.inventory {
             let (bucket, key) = object_address(address)?;
             let etag = manifest::etag(client, bucket, key).await?;
-            eprintln!("the log files of the inventory {}", one_line(address, 1024));
-            return Ok(List::Inventory {
+            eprintln!("log files of the inventory {}", one_line(address, 1024));
+            return Ok(JobInput::Inventory {
                 bucket: bucket.to_owned(),
                 key: key.to_owned(),
                 etag,
             });
         }
         let (bucket, prefix) = bucket_address(arguments.address.as_deref().unwrap_or_default())?;
-        let choice = Choice {
+        let range = DateRange {
             from: arguments.from,
             to: arguments.to,
         };
-        let manifest = Manifest::list(client, bucket, prefix, &choice).await?;
-        eprintln!("{}", manifest.summary());
+        let manifest = Manifest::list(client, bucket, prefix, &range).await?;
+        eprintln!("{}", manifest.describe());
         if manifest.is_empty() {
             return Err(format!(
-                "s3://{}/{} holds no log file{} to put through",
+                "no log files{range} under s3://{}/{}",
                 one_line(bucket, 256),
-                one_line(prefix, 1024),
-                choice.words()
+                one_line(prefix, 1024)
             )
             .into());
         }
-        Ok(List::Written(manifest))
+        Ok(JobInput::Listed(manifest))
     }
 }
 
-/// Bucket and prefix; the prefix may be empty.
+/// Bucket and prefix of an address. The prefix can be empty.
 fn bucket_address(address: &str) -> Result<(&str, &str), String> {
     let rest = address
         .strip_prefix("s3://")

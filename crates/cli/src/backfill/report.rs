@@ -1,4 +1,4 @@
-//! What a job reported: a line for every log file, with the function's answer, summed up.
+//! The report of a job: a CSV file with the function's result for every log file, added up here.
 
 use aws_sdk_s3::Client;
 use cloudhsm_alerts::{
@@ -8,21 +8,21 @@ use cloudhsm_alerts::{
 use cloudhsm_alerts_core::text::one_line;
 use percent_encoding::percent_decode_str;
 
-use super::manifest::count;
+use crate::terminal::counted;
 
-/// So many failed log files are named; the rest is counted.
-const NAMED: usize = 20;
+/// How many failed log files are listed by name.
+const MAX_LISTED_FAILURES: usize = 20;
 
-/// The sums of a report, and the log files that failed.
+/// The totals of a report, and its failed log files.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub files: u64,
-    /// Of all log files together.
+    /// Totals of all log files.
     pub done: FileResult,
-    /// Log files with calls that are left to be told: so many messages they will be, or a few more.
+    /// Log files with calls to alert, each of which takes about one message.
     pub messages: u64,
     pub failures: u64,
-    /// Address and answer of the first that failed.
+    /// Address and result of the first failures.
     failed: Vec<(String, String)>,
 }
 
@@ -38,15 +38,15 @@ pub async fn read(
     loop {
         let listed = s3::list(client, bucket, &prefix, page)
             .await
-            .map_err(|error| format!("listing s3://{bucket}/{prefix}: {error}"))?;
+            .map_err(|error| format!("cannot list s3://{bucket}/{prefix}: {error}"))?;
         for s3::Listed { object, .. } in &listed.objects {
             if !object.key.ends_with(".csv") {
                 continue;
             }
-            let read = |error| format!("reading {object}: {error}");
-            let mut body = s3::open(client, object).await.map_err(read)?;
+            let describe = |error| format!("cannot read {object}: {error}");
+            let mut body = s3::open(client, object).await.map_err(describe)?;
             let mut content = Vec::new();
-            while let Some(chunk) = s3::next_chunk(&mut body).await.map_err(read)? {
+            while let Some(chunk) = s3::next_chunk(&mut body).await.map_err(describe)? {
                 content.extend_from_slice(chunk.as_ref());
             }
             report.add(&content)?;
@@ -59,7 +59,7 @@ pub async fn read(
 }
 
 impl Report {
-    /// Lines of bucket, key, version, status, HTTP status, error code and answer, without a heading.
+    /// Adds a CSV file without a header: bucket, key, version, status, HTTP status, error code, result.
     fn add(&mut self, content: &[u8]) -> Result<(), csv::Error> {
         let lines = csv::ReaderBuilder::new()
             .has_headers(false)
@@ -67,12 +67,13 @@ impl Report {
             .from_reader(content);
         for line in lines.into_byte_records() {
             let line = line?;
-            let field = |at| String::from_utf8_lossy(line.get(at).unwrap_or_default()).into_owned();
-            let answer = field(6);
+            let field =
+                |index| String::from_utf8_lossy(line.get(index).unwrap_or_default()).into_owned();
+            let result = field(6);
             self.files += 1;
             if field(3).eq_ignore_ascii_case("succeeded") {
-                // Anything else than a log file that was read says why not: skipped, or empty.
-                let done = answer
+                // The result of a skipped object has no counts.
+                let done = result
                     .split("; ")
                     .find_map(FileResult::parse)
                     .unwrap_or_default();
@@ -84,50 +85,50 @@ impl Report {
                 continue;
             }
             self.failures += 1;
-            if self.failed.len() < NAMED {
+            if self.failed.len() < MAX_LISTED_FAILURES {
                 let key = field(1);
                 let key = percent_decode_str(&key).decode_utf8_lossy();
                 let address = format!("s3://{}/{}", field(0), one_line(&key, 1024));
-                self.failed.push((address, one_line(&answer, 1000)));
+                self.failed.push((address, one_line(&result, 1000)));
             }
         }
         Ok(())
     }
 
-    /// In words. `counted` is how many failed by the job's own count: without a report there are no names.
-    pub fn text(&self, mode: BatchMode, counted: i64) -> String {
-        let mut text = format!(
-            "{} in the report, {}, {} that met a rule",
-            count(self.files, "log file"),
-            count(self.done.records, "record"),
-            count(self.done.matched, "call"),
+    /// The totals as text. `failed_tasks` is the count of the job, which may have failed before it wrote a report.
+    pub fn render(&self, mode: BatchMode, failed_tasks: i64) -> String {
+        let mut output = format!(
+            "{} in the report, {}, {} matched",
+            counted(self.files, "log file"),
+            counted(self.done.records, "record"),
+            counted(self.done.matched, "call"),
         );
         if mode == BatchMode::DryRun {
-            text.push_str(&format!(
-                "; nobody was told. To tell, unless it was told before: {}, in about {}",
-                count(self.done.to_alert, "call"),
-                count(self.messages, "message"),
+            output.push_str(&format!(
+                "; dry run, no alerts were published. A backfill would alert at most {}, in about {}",
+                counted(self.done.to_alert, "call"),
+                counted(self.messages, "message"),
             ));
         }
         if self.done.not_alerted > 0 {
-            text.push_str(&format!(
-                "\n{} not told, because the job had sent all its messages: another job, with a larger \
-                 --max-messages or fewer days, tells them",
-                count(self.done.not_alerted, "call"),
+            output.push_str(&format!(
+                "\n{} not alerted, because the job reached --max-messages: run another job with a larger \
+                 --max-messages or a shorter date range",
+                counted(self.done.not_alerted, "call"),
             ));
         }
-        let failures = u64::try_from(counted).unwrap_or(0).max(self.failures);
+        let failures = u64::try_from(failed_tasks).unwrap_or(0).max(self.failures);
         if failures > 0 {
-            text.push_str(&format!("\n{} failed", count(failures, "log file")));
+            output.push_str(&format!("\n{} failed", counted(failures, "log file")));
         }
-        for (address, answer) in &self.failed {
-            text.push_str(&format!("\n  {address}: {answer}"));
+        for (address, result) in &self.failed {
+            output.push_str(&format!("\n  {address}: {result}"));
         }
-        let named = self.failed.len() as u64;
-        if named > 0 && failures > named {
-            text.push_str(&format!("\n  and {} more", failures - named));
+        let listed = self.failed.len() as u64;
+        if listed > 0 && failures > listed {
+            output.push_str(&format!("\n  and {} more", failures - listed));
         }
-        text
+        output
     }
 }
 
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_summed_up_and_failures_are_named() {
+    fn a_report_is_added_up_and_failures_are_listed() {
         let mut report = Report::default();
         let content = "logs,a/x.json.gz,,succeeded,200,,\"9 records, 6 matched, 4 to tell\"\n\
              logs,a%20b/y.json.gz,,failed,200,PermanentFailure,\"LogFile.Truncated: log file \"\"s3://…\"\", cut off\"\n\
@@ -144,11 +145,11 @@ mod tests {
              logs,a/z.json.gz,,succeeded,200,,skipped: empty\n";
         report.add(content.as_bytes()).expect("CSV");
         assert_eq!(
-            report.text(BatchMode::DryRun, 2),
-            "4 log files in the report, 12 records, 8 calls that met a rule; nobody was told. \
-             To tell, unless it was told before: 4 calls, in about 1 message\n\
-             2 calls not told, because the job had sent all its messages: another job, with a larger \
-             --max-messages or fewer days, tells them\n\
+            report.render(BatchMode::DryRun, 2),
+            "4 log files in the report, 12 records, 8 calls matched; dry run, no alerts were \
+             published. A backfill would alert at most 4 calls, in about 1 message\n\
+             2 calls not alerted, because the job reached --max-messages: run another job with a larger \
+             --max-messages or a shorter date range\n\
              2 log files failed\n  \
              s3://logs/a b/y.json.gz: LogFile.Truncated: log file \"s3[://]…\", cut off\n  \
              and 1 more"

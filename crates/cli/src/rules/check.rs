@@ -1,10 +1,10 @@
-//! `rules check`: problems on standard output, one after another in the form that editors jump from; the sum
-//! on standard error.
+//! `rules check`: finds errors and warnings in rule files. Problems go to standard output as `file:line: …`, which
+//! editors understand, the totals to standard error.
 
 use std::process::ExitCode;
 
 use clap::Args;
-use cloudhsm_alerts::{rule_source::RulesUri, shell};
+use cloudhsm_alerts::{clock, rule_source::RulesUri};
 use cloudhsm_alerts_core::{
     rules::{
         check,
@@ -13,23 +13,25 @@ use cloudhsm_alerts_core::{
     text::one_line,
 };
 
-use super::files;
-use crate::terminal::{counted, print};
+use crate::{
+    rule_files::read_or_builtin,
+    terminal::{counted, print},
+};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Folders, files and s3://bucket/prefix; without any, the built-in rules
+    /// Folders, files or s3://bucket/prefix; default: the built-in rules
     #[arg(value_name = "DIR")]
-    places: Vec<RulesUri>,
-    /// Take warnings for errors
+    locations: Vec<RulesUri>,
+    /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let files = files(&arguments.places)?;
-    let problems = check::check(&files, shell::today());
-    let lines: String = problems.iter().map(shown).collect();
+    let files = read_or_builtin(&arguments.locations)?;
+    let problems = check::check(&files, clock::today());
+    let lines: String = problems.iter().map(render).collect();
     print(&lines)?;
     let count = |weight| {
         problems
@@ -52,22 +54,22 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
     })
 }
 
-fn shown(problem: &Diagnostic) -> String {
+fn render(problem: &Diagnostic) -> String {
     let field = if problem.field.is_empty() {
         String::new()
     } else {
         format!("{}: ", one_line(&problem.field, 200))
     };
-    let mut text = format!(
+    let mut output = format!(
         "{}: {}: {field}{}",
         problem.place(),
         problem.kind.as_str(),
         one_line(&problem.message, 600)
     );
     if let Some(hint) = &problem.hint {
-        text.push_str("\n    ");
-        text.push_str(&one_line(hint, 600));
+        output.push_str("\n    ");
+        output.push_str(&one_line(hint, 600));
     }
-    text.push('\n');
-    text
+    output.push('\n');
+    output
 }

@@ -1,4 +1,4 @@
-//! `rules document`: the rules in words, for people who get their alerts. docs/rules.md is made with it.
+//! `rules document`: prints rules as a Markdown page for people who receive alerts. It generates docs/rules.md.
 
 use std::process::ExitCode;
 
@@ -6,18 +6,20 @@ use clap::Args;
 use cloudhsm_alerts::rule_source::RulesUri;
 use cloudhsm_alerts_core::rules::{reference, watched::Watched};
 
-use super::files;
-use crate::{rule_files::lines, terminal::print};
+use crate::{
+    rule_files::{lines, read_or_builtin},
+    terminal::print,
+};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Folders, files and s3://bucket/prefix; without any, the built-in rules
+    /// Folders, files or s3://bucket/prefix; default: the built-in rules
     #[arg(value_name = "DIR")]
-    places: Vec<RulesUri>,
+    locations: Vec<RulesUri>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let files = files(&arguments.places)?;
+    let files = read_or_builtin(&arguments.locations)?;
     let page = reference::page(&files, &Watched::default()).map_err(|problems| lines(&problems))?;
     print(&page)?;
     Ok(ExitCode::SUCCESS)

@@ -1,10 +1,10 @@
-//! `rules list`: the rules in use, as a table or as JSON.
+//! `rules list`: lists the rules and filters in use, as a table or as JSON.
 
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use cloudhsm_alerts::shell;
-use cloudhsm_alerts_core::text::one_line;
+use cloudhsm_alerts::clock;
+use cloudhsm_alerts_core::{rules::RuleSet, text::one_line};
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde_json::{Value, json};
 
@@ -14,35 +14,35 @@ use crate::{rule_files::AddedRules, terminal::print};
 pub struct Arguments {
     #[command(flatten)]
     added: AddedRules,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
-    /// A line for each rule
+    /// One line per rule
     Table,
-    /// One JSON object with a list of rules and one of filters
+    /// One JSON object with rules and filters
     Json,
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let set = arguments.added.load()?;
-    let text = match arguments.format {
+    let output = match arguments.format {
         Format::Table => table(&set),
         Format::Json => format!("{:#}\n", as_json(&set)),
     };
-    print(&text)?;
+    print(&output)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(set: &cloudhsm_alerts_core::rules::RuleSet) -> String {
+fn table(set: &RuleSet) -> String {
     let mut table = Table::new();
     table
         .load_style(NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(["LEVEL", "NAME", "WHAT", "ATT&CK"]);
+        .set_header(["LEVEL", "NAME", "TITLE", "ATT&CK"]);
     for rule in set.rules() {
         table.add_row([
             rule.level.as_str().to_owned(),
@@ -51,10 +51,10 @@ fn table(set: &cloudhsm_alerts_core::rules::RuleSet) -> String {
             rule.techniques.join(" "),
         ]);
     }
-    let mut text = String::new();
+    let mut output = String::new();
     for line in table.lines() {
-        text.push_str(line.trim_end());
-        text.push('\n');
+        output.push_str(line.trim_end());
+        output.push('\n');
     }
     for filter in set.filters() {
         let rules = if filter.rules.is_empty() {
@@ -63,23 +63,23 @@ fn table(set: &cloudhsm_alerts_core::rules::RuleSet) -> String {
             one_line(&filter.rules.join(", "), 200)
         };
         let until = filter.expires.map_or_else(String::new, |last| {
-            let word = if filter.is_expired(shell::today()) {
+            let verb = if filter.is_expired(clock::today()) {
                 "EXPIRED on"
             } else {
                 "until"
             };
-            format!(", {word} {last}")
+            format!(", {verb} {last}")
         });
-        text.push_str(&format!(
-            "filter {} ({}): keeps calls back from {rules}{until}\n",
+        output.push_str(&format!(
+            "filter {} ({}): suppresses matches of {rules}{until}\n",
             one_line(&filter.name, 80),
             one_line(&filter.title, 80)
         ));
     }
-    text
+    output
 }
 
-fn as_json(set: &cloudhsm_alerts_core::rules::RuleSet) -> Value {
+fn as_json(set: &RuleSet) -> Value {
     let rules: Vec<Value> = set
         .rules()
         .iter()
@@ -104,7 +104,7 @@ fn as_json(set: &cloudhsm_alerts_core::rules::RuleSet) -> Value {
                 "title": filter.title,
                 "rules": filter.rules,
                 "expires": filter.expires.map(|date| date.to_string()),
-                "expired": filter.is_expired(shell::today()),
+                "expired": filter.is_expired(clock::today()),
             })
         })
         .collect();

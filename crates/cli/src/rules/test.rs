@@ -1,5 +1,5 @@
-//! `rules test`: the tests that rules carry. Failures on standard output with what the rule made of the
-//! record, the sum on standard error; the whole as JUnit XML for those who collect that.
+//! `rules test`: runs the tests in rule files. Failures go to standard output with an explanation, the totals to
+//! standard error, and all results to a JUnit XML file if one is named.
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -14,27 +14,26 @@ use cloudhsm_alerts_core::{
 };
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::files;
 use crate::{
-    rule_files::lines,
+    rule_files::{lines, read_or_builtin},
     terminal::{counted, print},
 };
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Folders, files and s3://bucket/prefix; without any, the built-in rules
+    /// Folders, files or s3://bucket/prefix; default: the built-in rules
     #[arg(value_name = "DIR")]
-    places: Vec<RulesUri>,
-    /// Write the results as JUnit XML, too
+    locations: Vec<RulesUri>,
+    /// Also write the results as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Names of things that rules watch, such as trail_bucket=NAME
+    /// Names of the resources that rules watch, such as trail_bucket=NAME
     #[arg(long, value_name = "NAMES", default_value = "", value_parser = Watched::parse, hide_default_value = true)]
     watched: Watched,
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let files = files(&arguments.places)?;
+    let files = read_or_builtin(&arguments.locations)?;
     let tested = cases::run(&files, &arguments.watched).map_err(|problems| lines(&problems))?;
     let mut failures = String::new();
     let (mut passed, mut failed) = (0, 0);
@@ -61,14 +60,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
         fs::write(path, junit(&tested)?).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     let untested = tested.iter().filter(|rule| rule.cases.is_empty()).count();
-    let mut sum = format!(
+    let mut totals = format!(
         "{}: {passed} passed, {failed} failed",
         counted(tested.len(), "rule")
     );
     if untested > 0 {
-        sum.push_str(&format!("; {} without a test", counted(untested, "rule")));
+        totals.push_str(&format!("; {} without a test", counted(untested, "rule")));
     }
-    eprintln!("{sum}");
+    eprintln!("{totals}");
     Ok(if failed == 0 {
         ExitCode::SUCCESS
     } else {
@@ -76,7 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
     })
 }
 
-/// One suite for each rule.
+/// JUnit XML with one suite per rule.
 fn junit(tested: &[Tested]) -> Result<String, Box<dyn std::error::Error>> {
     let mut report = Report::new("cloudhsm-alerts rules");
     for rule in tested {

@@ -1,45 +1,42 @@
-//! Log files in S3: the objects whose keys begin with a prefix, page by page, each streamed.
+//! Log files in S3: all objects under a prefix, listed page by page and streamed one by one.
 
 use std::{
     error::Error,
-    io::{self, Read, Write},
+    io::{self, Read},
 };
 
 use cloudhsm_alerts::s3::{self, FetchError};
 use cloudhsm_alerts_core::{alert::Source, text::one_line};
 use tokio::runtime::Runtime;
 
-use super::{Session, Wanted};
+use super::session::{FileKind, Session};
+use crate::sdk;
 
 /// Scans `bucket/prefix`.
-pub(super) fn scan(
-    address: &str,
-    session: &mut Session<'_, impl Write>,
-) -> Result<(), Box<dyn Error>> {
+pub(super) fn scan(address: &str, session: &mut Session<'_>) -> Result<(), Box<dyn Error>> {
     let (bucket, prefix) = address.split_once('/').unwrap_or((address, ""));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let client = s3::client(&runtime.block_on(crate::sdk::config()));
+    let runtime = sdk::runtime()?;
+    let client = s3::client(&runtime.block_on(sdk::config()));
     let mut page = None;
     let (mut is_empty, mut is_known) = (true, false);
     loop {
         let listed = match runtime.block_on(s3::list(&client, bucket, prefix, page)) {
             Ok(listed) => listed,
             Err(error) => {
-                session.problem(&format!("s3://{}: {error}", one_line(bucket, 256)));
+                session.error(&format!("s3://{}: {error}", one_line(bucket, 256)));
                 return Ok(());
             }
         };
         for s3::Listed { object, size, .. } in listed.objects {
             is_empty = false;
-            let wanted = if object.key == prefix {
-                Wanted::Read
+            // An object that is named itself is read whatever its key.
+            let kind = if object.key == prefix {
+                FileKind::LogFile
             } else {
-                session.wants(&object.key)
+                session.classify(&object.key)
             };
-            is_known |= wanted != Wanted::Other;
-            if wanted != Wanted::Read {
+            is_known |= kind != FileKind::Other;
+            if kind != FileKind::LogFile {
                 continue;
             }
             session.progress.inc_length(size);
@@ -53,7 +50,7 @@ pub(super) fn scan(
                         rest: Vec::new(),
                     },
                 )?,
-                Err(error) => session.problem(&format!("{source}: {error}")),
+                Err(error) => session.error(&format!("{source}: {error}")),
             }
             if session.broken_pipe {
                 return Ok(());
@@ -65,7 +62,7 @@ pub(super) fn scan(
         }
     }
     if !is_known {
-        session.problem(&format!(
+        session.error(&format!(
             "s3://{}/{}: {}",
             one_line(bucket, 256),
             one_line(prefix, 1024),
@@ -79,11 +76,11 @@ pub(super) fn scan(
     Ok(())
 }
 
-/// An object's body as a reader.
+/// The body of an object as a blocking reader.
 struct Body<'r> {
     runtime: &'r Runtime,
     body: s3::Body,
-    /// What of the last chunk was not taken yet.
+    /// The unread part of the last chunk.
     rest: Vec<u8>,
 }
 

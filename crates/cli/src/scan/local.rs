@@ -1,35 +1,33 @@
-//! Log files of this machine: a file, or a folder with all below it in order of names. In a folder, files
-//! ending in `.json` and `.json.gz` are read, but for those whose names say that they hold no management
-//! calls (digest files and the like).
+//! Log files on this machine: a file, or all files of a folder and its subfolders in order of their names.
+//!
+//! In a folder, only `.json` and `.json.gz` files are read. Digest files and others without management events are
+//! recognized by their names and skipped.
 
 use std::{
     error::Error,
     fs::File,
-    io::Write,
     path::{Path, PathBuf},
 };
 
 use cloudhsm_alerts_core::{alert::Source, text::one_line};
 use walkdir::WalkDir;
 
-use super::{Session, Wanted};
+use super::session::{FileKind, Session};
 
-pub(super) fn scan(
-    path: &Path,
-    session: &mut Session<'_, impl Write>,
-) -> Result<(), Box<dyn Error>> {
+pub(super) fn scan(path: &Path, session: &mut Session<'_>) -> Result<(), Box<dyn Error>> {
     let mut files: Vec<PathBuf> = Vec::new();
-    // What could not be looked at has been reported.
+    // Whether anything was recognized or reported. If not, this is probably the wrong folder.
     let mut is_known = false;
     for entry in WalkDir::new(path).follow_links(true).sort_by_file_name() {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let at = error.path().unwrap_or(path).display().to_string();
-                let reason = error
-                    .io_error()
-                    .map_or_else(|| "a loop of links".to_owned(), ToString::to_string);
-                session.problem(&format!("{}: {reason}", one_line(&at, 500)));
+                let name = error.path().unwrap_or(path).display().to_string();
+                let reason = error.io_error().map_or_else(
+                    || "a loop of symbolic links".to_owned(),
+                    ToString::to_string,
+                );
+                session.error(&format!("{}: {reason}", one_line(&name, 500)));
                 is_known = true;
                 continue;
             }
@@ -38,25 +36,26 @@ pub(super) fn scan(
             Ok(metadata) if metadata.is_dir() => continue,
             Ok(metadata) => metadata.len(),
             Err(error) => {
-                let at = entry.path().display().to_string();
-                session.problem(&format!("{}: {error}", one_line(&at, 500)));
+                let name = entry.path().display().to_string();
+                session.error(&format!("{}: {error}", one_line(&name, 500)));
                 is_known = true;
                 continue;
             }
         };
         let name = entry.path().to_string_lossy().replace('\\', "/");
-        let wanted = match entry.depth() {
-            0 => Wanted::Read,
-            _ => session.wants(&name),
+        // A file that is named itself is read whatever its name.
+        let kind = match entry.depth() {
+            0 => FileKind::LogFile,
+            _ => session.classify(&name),
         };
-        is_known |= wanted != Wanted::Other;
-        if wanted == Wanted::Read {
+        is_known |= kind != FileKind::Other;
+        if kind == FileKind::LogFile {
             session.progress.inc_length(size);
             files.push(entry.into_path());
         }
     }
     if !is_known {
-        session.problem(&format!(
+        session.error(&format!(
             "{}: no log files in this folder: expected files whose names end in .json or .json.gz",
             one_line(&path.to_string_lossy(), 500)
         ));
@@ -68,7 +67,7 @@ pub(super) fn scan(
         let source = Source::File(file.clone());
         match File::open(&file) {
             Ok(mut file) => session.scan(&source, &mut file)?,
-            Err(error) => session.problem(&format!("{source}: {error}")),
+            Err(error) => session.error(&format!("{source}: {error}")),
         }
     }
     Ok(())

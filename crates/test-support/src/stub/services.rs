@@ -1,109 +1,122 @@
-//! The services: what a request asks for, and the answer.
+//! The services of the stub: parses a request, applies it to the state, and makes the response.
 
 use std::collections::{BTreeMap, HashMap};
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use crate::event_ids::event_ids;
-
-use super::{
-    Message, Operation, World,
-    http::{Answer, Request},
-    plan::Kind,
+use super::{faults::ErrorKind, request::Operation, state::State};
+use crate::{
+    http::{Request, Response},
+    published::Published,
 };
 
-/// What a request is about.
-pub struct Target {
+/// A request with its operation and target, as in [`super::RequestKey`].
+pub struct ParsedRequest {
     pub operation: Operation,
-    pub about: String,
-    /// The request's JSON, or its form.
-    pub json: Value,
-    pub form: HashMap<String, String>,
+    pub target: String,
+    /// The body of a DynamoDB request.
+    json: Value,
+    /// The body of an SNS request.
+    form: HashMap<String, String>,
 }
 
-pub fn target(request: &Request) -> Target {
-    let mut target = Target {
+pub fn parse(request: &Request) -> ParsedRequest {
+    let mut parsed = ParsedRequest {
         operation: Operation::GetObject,
-        about: String::new(),
+        target: String::new(),
         json: Value::Null,
         form: HashMap::new(),
     };
     if let Some(action) = request.headers.get("x-amz-target") {
-        target.json = serde_json::from_slice(&request.body).expect("JSON");
+        parsed.json = serde_json::from_slice(&request.body).expect("JSON");
         let (_, action) = action.split_once('.').expect("a target");
-        let is_sent = target.json["Item"]["status"]["S"] == "sent";
-        let place = match action {
+        let is_sent = parsed.json["Item"]["status"]["S"] == "sent";
+        let id_member = match action {
             "PutItem" => "Item",
             _ => "Key",
         };
-        let id = target.json[place]["id"]["S"].as_str().expect("an id");
-        // Of a call, the event ID: no two calls of a world share one.
-        target.about = id.split('#').next().unwrap_or_default().to_owned();
-        target.operation = match action {
+        let id = parsed.json[id_member]["id"]["S"].as_str().expect("an id");
+        // The ID of a call begins with its event ID, which no other call of a test shares.
+        parsed.target = id.split('#').next().unwrap_or_default().to_owned();
+        parsed.operation = match action {
             _ if id.starts_with("cloudhsm-alerts page ") => Operation::Page,
             "PutItem" if is_sent => Operation::Sent,
             "PutItem" => Operation::Claim,
             "DeleteItem" => Operation::Release,
-            "UpdateItem" => Operation::Turn,
+            "UpdateItem" => Operation::Slot,
             "GetItem" => Operation::GetItem,
-            other => panic!("{other} is not in the stub"),
+            other => panic!("the stub does not implement {other}"),
         };
     } else if request.method == "POST" {
-        target.operation = Operation::Publish;
-        target.form = form(&request.body);
-        assert_eq!(target.form["Action"], "Publish");
-        let mut ids = published_event_ids(&target.form);
+        parsed.operation = Operation::Publish;
+        parsed.form = parse_form(&request.body);
+        assert_eq!(parsed.form["Action"], "Publish");
+        let mut ids = published(&parsed.form).event_ids();
         ids.sort();
-        target.about = ids.join(",");
+        parsed.target = ids.join(",");
     } else {
         let path = request.path.split('?').next().unwrap_or_default();
-        target.about = percent_decode_str(path.trim_start_matches('/'))
+        parsed.target = percent_decode_str(path.trim_start_matches('/'))
             .decode_utf8_lossy()
             .into_owned();
     }
-    target
+    parsed
 }
 
-fn form(body: &[u8]) -> HashMap<String, String> {
+fn parse_form(body: &[u8]) -> HashMap<String, String> {
     let text = std::str::from_utf8(body).expect("text");
     text.split('&')
         .filter_map(|pair| pair.split_once('='))
         .map(|(name, value)| {
-            let plain = |text: &str| {
+            let decode = |text: &str| {
                 let text = text.replace('+', " ");
                 percent_decode_str(&text).decode_utf8_lossy().into_owned()
             };
-            (plain(name), plain(value))
+            (decode(name), decode(value))
         })
         .collect()
 }
 
-fn published_event_ids(form: &HashMap<String, String>) -> Vec<String> {
-    let body: Value = serde_json::from_str(&form["Message"]).expect("MessageStructure=json");
-    let finding = body["default"].as_str().expect("default");
-    event_ids(&serde_json::from_str(finding).expect("a finding"))
-}
-
-pub fn answer(request: &Request, target: &Target, world: &mut World) -> Answer {
-    match target.operation {
-        Operation::GetObject => object(request, &target.about, world),
-        Operation::Publish => publish(&target.form, world),
-        _ => table(target, world),
+/// The message of a Publish request.
+fn published(form: &HashMap<String, String>) -> Published {
+    let mut attributes = BTreeMap::new();
+    for n in 1.. {
+        let field = |name: &str| form.get(&format!("MessageAttributes.entry.{n}.{name}"));
+        let Some(name) = field("Name") else { break };
+        let value = (
+            field("Value.DataType").expect("a type").clone(),
+            field("Value.StringValue").expect("a value").clone(),
+        );
+        attributes.insert(name.clone(), value);
+    }
+    Published {
+        subject: form["Subject"].clone(),
+        body: serde_json::from_str(&form["Message"]).expect("MessageStructure=json"),
+        attributes,
     }
 }
 
-fn object(request: &Request, about: &str, world: &World) -> Answer {
-    let Some(body) = world.objects.get(about) else {
-        return xml(404, "NoSuchKey");
+/// Applies a request to the state and returns the response.
+pub fn handle(request: &Request, parsed: &ParsedRequest, state: &mut State) -> Response {
+    match parsed.operation {
+        Operation::GetObject => get_object(request, &parsed.target, state),
+        Operation::Publish => publish(&parsed.form, state),
+        _ => item_request(parsed, state),
+    }
+}
+
+fn get_object(request: &Request, target: &str, state: &State) -> Response {
+    let Some(body) = state.objects.get(target) else {
+        return xml_error(404, "NoSuchKey");
     };
-    let e_tag = format!("\"{}-{}\"", about.len(), body.len());
+    let e_tag = format!("\"{}-{}\"", target.len(), body.len());
     if let Some(wanted) = request.headers.get("if-match")
         && *wanted != e_tag
     {
-        return xml(412, "PreconditionFailed");
+        return xml_error(412, "PreconditionFailed");
     }
-    let mut answer = Answer {
+    let mut response = Response {
         status: 200,
         headers: vec![("etag", e_tag)],
         body: body.clone(),
@@ -115,50 +128,37 @@ fn object(request: &Request, about: &str, world: &World) -> Answer {
             .expect("from a byte to the end")
             .parse()
             .expect("a number");
-        answer.status = 206;
-        answer.body.drain(..from);
+        response.status = 206;
+        response.body.drain(..from);
         let range = format!("bytes {from}-{}/{}", body.len() - 1, body.len());
-        answer.headers.push(("content-range", range));
+        response.headers.push(("content-range", range));
     }
-    answer
+    response
 }
 
-fn publish(form: &HashMap<String, String>, world: &mut World) -> Answer {
-    let mut attributes = BTreeMap::new();
-    for n in 1.. {
-        let field = |name: &str| form.get(&format!("MessageAttributes.entry.{n}.{name}"));
-        let Some(name) = field("Name") else { break };
-        let value = (
-            field("Value.DataType").expect("a type").clone(),
-            field("Value.StringValue").expect("a value").clone(),
-        );
-        attributes.insert(name.clone(), value);
-    }
+fn publish(form: &HashMap<String, String>, state: &mut State) -> Response {
+    let message = published(form);
+    // SNS counts the message and its attributes.
     let bytes = form["Message"].len()
-        + attributes
+        + message
+            .attributes
             .iter()
             .map(|(name, (data_type, value))| name.len() + data_type.len() + value.len())
             .sum::<usize>();
-    let subject = &form["Subject"];
-    // SNS's own limits.
-    let fits = bytes <= 262_144
+    let subject = &message.subject;
+    // The limits of SNS.
+    let is_valid = bytes <= 262_144
         && (1..100).contains(&subject.len())
         && subject.bytes().all(|b| (32..127).contains(&b));
-    if !fits {
-        return xml(400, "InvalidParameter");
+    if !is_valid {
+        return xml_error(400, "InvalidParameter");
     }
-    world.messages.push(Message {
-        subject: subject.clone(),
-        body: serde_json::from_str(&form["Message"]).expect("JSON"),
-        attributes,
-        event_ids: published_event_ids(form),
-        bytes,
-    });
-    let id = world.messages.len();
+    state.messages.push(message);
+    let id = state.messages.len();
     let body = format!(
         "<PublishResponse><PublishResult><MessageId>{id}</MessageId></PublishResult></PublishResponse>"
     );
-    Answer {
+    Response {
         status: 200,
         headers: vec![("content-type", "text/xml".into())],
         body: body.into_bytes(),
@@ -166,42 +166,43 @@ fn publish(form: &HashMap<String, String>, world: &mut World) -> Answer {
 }
 
 fn number(value: &Value) -> i64 {
-    value["N"].as_str().expect("a number").parse().expect("it")
+    let number = value["N"].as_str().expect("a number");
+    number.parse().expect("a number")
 }
 
-/// The conditions are the function's own, each as it is written there.
-fn table(target: &Target, world: &mut World) -> Answer {
-    let request = &target.json;
+/// A DynamoDB request. Conditions are not parsed: the stub knows each condition of the function by its text.
+fn item_request(parsed: &ParsedRequest, state: &mut State) -> Response {
+    let request = &parsed.json;
     let values = &request["ExpressionAttributeValues"];
     let condition = request["ConditionExpression"].as_str().unwrap_or_default();
-    let old = world.items.get(&target.about).cloned();
-    let of = |name: &str| old.as_ref().map_or(Value::Null, |item| item[name].clone());
-    let is_claimed = of("status")["S"] == "claimed";
-    let is_owners = of("owner") == values[":owner"];
+    let old = state.items.get(&parsed.target).cloned();
+    let attribute = |name: &str| old.as_ref().map_or(Value::Null, |item| item[name].clone());
+    let is_claimed = attribute("status")["S"] == "claimed";
+    let is_owner = attribute("owner") == values[":owner"];
     let holds = match condition {
         "" => true,
         "attribute_not_exists(id) OR (#status = :claimed AND (#owner = :owner OR claimed_until <= :now OR claimed_until > :never))" => {
             old.is_none()
                 || (is_claimed
-                    && (is_owners
-                        || number(&of("claimed_until")) <= number(&values[":now"])
-                        || number(&of("claimed_until")) > number(&values[":never"])))
+                    && (is_owner
+                        || number(&attribute("claimed_until")) <= number(&values[":now"])
+                        || number(&attribute("claimed_until")) > number(&values[":never"])))
         }
-        "#status = :claimed AND #owner = :owner" => is_claimed && is_owners,
+        "#status = :claimed AND #owner = :owner" => is_claimed && is_owner,
         "attribute_not_exists(next_turn) OR next_turn <= :now OR next_turn > :never" => {
             old.is_none()
-                || number(&of("next_turn")) <= number(&values[":now"])
-                || number(&of("next_turn")) > number(&values[":never"])
+                || number(&attribute("next_turn")) <= number(&values[":now"])
+                || number(&attribute("next_turn")) > number(&values[":never"])
         }
         "attribute_not_exists(id) OR paged_until <= :now OR paged_until > :until" => {
             old.is_none()
-                || number(&of("paged_until")) <= number(&values[":now"])
-                || number(&of("paged_until")) > number(&values[":until"])
+                || number(&attribute("paged_until")) <= number(&values[":now"])
+                || number(&attribute("paged_until")) > number(&values[":until"])
         }
         "next_turn <= :latest" => {
-            old.is_some() && number(&of("next_turn")) <= number(&values[":latest"])
+            old.is_some() && number(&attribute("next_turn")) <= number(&values[":latest"])
         }
-        other => panic!("the stub does not know the condition {other:?}"),
+        other => panic!("the stub does not implement the condition {other:?}"),
     };
     if !holds {
         let mut refusal = json!({
@@ -213,93 +214,93 @@ fn table(target: &Target, world: &mut World) -> Answer {
         {
             refusal["Item"] = old;
         }
-        return json_answer(400, &refusal);
+        return json_response(400, &refusal);
     }
     let mut reply = json!({});
-    match target.operation {
+    match parsed.operation {
         Operation::Claim | Operation::Sent => {
-            world
+            state
                 .items
-                .insert(target.about.clone(), request["Item"].clone());
+                .insert(parsed.target.clone(), request["Item"].clone());
         }
         Operation::Page if request["Item"].is_object() => {
-            world
+            state
                 .items
-                .insert(target.about.clone(), request["Item"].clone());
+                .insert(parsed.target.clone(), request["Item"].clone());
         }
         Operation::Release | Operation::Page => {
-            world.items.remove(&target.about);
+            state.items.remove(&parsed.target);
         }
         Operation::GetItem => {
             if let Some(old) = old {
                 reply["Item"] = old;
             }
         }
-        Operation::Turn => {
+        Operation::Slot => {
             let next = match &values[":next"] {
-                Value::Null => number(&of("next_turn")) + number(&values[":interval"]),
+                Value::Null => number(&attribute("next_turn")) + number(&values[":interval"]),
                 _ => number(&values[":next"]),
             };
-            world.turns.push(next);
+            state.slots.push(next);
             let next = json!({"N": next.to_string()});
             reply["Attributes"] = json!({"next_turn": next, "expires_at": values[":expires_at"]});
             let item = json!({
-                "id": {"S": target.about}, "next_turn": next, "expires_at": values[":expires_at"],
+                "id": {"S": parsed.target}, "next_turn": next, "expires_at": values[":expires_at"],
             });
-            world.items.insert(target.about.clone(), item);
+            state.items.insert(parsed.target.clone(), item);
         }
         Operation::GetObject | Operation::Publish => {}
     }
-    json_answer(200, &reply)
+    json_response(200, &reply)
 }
 
-fn json_answer(status: u16, body: &Value) -> Answer {
-    Answer {
+fn json_response(status: u16, body: &Value) -> Response {
+    Response {
         status,
         headers: vec![("content-type", "application/x-amz-json-1.0".into())],
         body: body.to_string().into_bytes(),
     }
 }
 
-fn xml(status: u16, code: &str) -> Answer {
-    let error = format!("<Error><Code>{code}</Code><Message>by plan</Message></Error>");
-    Answer {
+fn xml_error(status: u16, code: &str) -> Response {
+    let error = format!("<Error><Code>{code}</Code><Message>injected</Message></Error>");
+    Response {
         status,
         headers: vec![("content-type", "application/xml".into())],
         body: error.into_bytes(),
     }
 }
 
-/// An error in the service's own words.
-pub fn failure(operation: Operation, kind: Kind) -> Answer {
+/// The error response of a service.
+pub fn error_response(operation: Operation, kind: ErrorKind) -> Response {
     match operation {
         Operation::GetObject => match kind {
-            Kind::Internal => xml(500, "InternalError"),
-            Kind::Unavailable => xml(503, "SlowDown"),
-            Kind::Throttled => xml(503, "SlowDown"),
-            Kind::Denied => xml(403, "AccessDenied"),
+            ErrorKind::Internal => xml_error(500, "InternalError"),
+            ErrorKind::Unavailable => xml_error(503, "SlowDown"),
+            ErrorKind::Throttled => xml_error(503, "SlowDown"),
+            ErrorKind::Denied => xml_error(403, "AccessDenied"),
         },
         Operation::Publish => {
             let (status, code) = match kind {
-                Kind::Internal => (500, "InternalFailure"),
-                Kind::Unavailable => (503, "ServiceUnavailable"),
-                Kind::Throttled => (400, "Throttling"),
-                Kind::Denied => (403, "AuthorizationError"),
+                ErrorKind::Internal => (500, "InternalFailure"),
+                ErrorKind::Unavailable => (503, "ServiceUnavailable"),
+                ErrorKind::Throttled => (400, "Throttling"),
+                ErrorKind::Denied => (403, "AuthorizationError"),
             };
-            let mut answer = xml(status, code);
-            let error = String::from_utf8(answer.body).expect("text");
-            answer.body = format!("<ErrorResponse>{error}</ErrorResponse>").into_bytes();
-            answer
+            let mut response = xml_error(status, code);
+            let error = String::from_utf8(response.body).expect("UTF-8");
+            response.body = format!("<ErrorResponse>{error}</ErrorResponse>").into_bytes();
+            response
         }
         _ => {
             let (status, code) = match kind {
-                Kind::Internal => (500, "InternalServerError"),
-                Kind::Unavailable => (503, "ServiceUnavailable"),
-                Kind::Throttled => (400, "ProvisionedThroughputExceededException"),
-                Kind::Denied => (400, "AccessDeniedException"),
+                ErrorKind::Internal => (500, "InternalServerError"),
+                ErrorKind::Unavailable => (503, "ServiceUnavailable"),
+                ErrorKind::Throttled => (400, "ProvisionedThroughputExceededException"),
+                ErrorKind::Denied => (400, "AccessDeniedException"),
             };
             let name = format!("com.amazonaws.dynamodb.v20120810#{code}");
-            json_answer(status, &json!({"__type": name, "message": "by plan"}))
+            json_response(status, &json!({"__type": name, "message": "injected"}))
         }
     }
 }

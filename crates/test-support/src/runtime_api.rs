@@ -1,5 +1,5 @@
-//! Lambda's Runtime API for one `bootstrap`, so that a test can kill the real program in the middle of an
-//! invocation, and say how long an invocation has.
+//! The Lambda Runtime API, served to one `bootstrap` process. A test can set the deadline of an invocation and
+//! kill the process in the middle of it, which the Runtime Interface Emulator does not allow.
 
 use std::{
     process::Stdio,
@@ -16,17 +16,20 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::aws::program;
+use crate::{
+    fixtures::REGION,
+    http::{Connection, Response},
+    process::{peak_resident_kib, program},
+};
 
-use super::http::{Answer, Connection};
-
-pub const TRACE: &str =
+/// The X-Ray trace header of every invocation.
+pub const TRACE_HEADER: &str =
     "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
 
-/// The real `bootstrap`, as a process that ends with this value.
+/// A running `bootstrap`. Dropping it kills the process.
 pub struct Bootstrap {
     child: Child,
-    payloads: mpsc::Sender<(String, Duration)>,
+    invocations: mpsc::Sender<Invocation>,
     replies: mpsc::Receiver<Value>,
     log: Arc<Mutex<String>>,
     _tasks: JoinSet<()>,
@@ -36,14 +39,14 @@ impl Bootstrap {
     pub async fn start(endpoint: &str, variables: &[(&str, &str)]) -> Bootstrap {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address").to_string();
-        let (payloads, waiting) = mpsc::channel(1);
-        let (answers, replies) = mpsc::channel(1);
-        let waiting = Arc::new(AsyncMutex::new(waiting));
+        let (invocations, pending) = mpsc::channel(1);
+        let (sent_replies, replies) = mpsc::channel(1);
+        let pending = Arc::new(AsyncMutex::new(pending));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, Arc::clone(&waiting), answers.clone()));
+                connections.spawn(serve(stream, Arc::clone(&pending), sent_replies.clone()));
             }
         });
         let mut child = Command::new(program("bootstrap"))
@@ -52,7 +55,7 @@ impl Bootstrap {
             .env("AWS_LAMBDA_FUNCTION_NAME", "cloudhsm-alerts")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
-            .env("AWS_REGION", "us-west-2")
+            .env("AWS_REGION", REGION)
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_ENDPOINT_URL", endpoint)
@@ -70,35 +73,37 @@ impl Bootstrap {
         tasks.spawn(collect(stderr, Arc::clone(&log)));
         Bootstrap {
             child,
-            payloads,
+            invocations,
             replies,
             log,
             _tasks: tasks,
         }
     }
 
-    /// Begins an invocation that has so much time.
-    pub async fn begin(&self, payload: &Value, time: Duration) {
-        self.payloads
-            .send((payload.to_string(), time))
+    /// Starts an invocation whose deadline is `timeout` from now.
+    pub async fn start_invocation(&self, payload: &Value, timeout: Duration) {
+        self.invocations
+            .send((payload.to_string(), timeout))
             .await
-            .expect("the runtime lives");
+            .expect("the Runtime API is running");
     }
 
-    /// The reply; a failure is `{"errorType": …, "errorMessage": …}`.
+    /// Waits for the reply. The reply to a failed invocation is `{"errorType": …, "errorMessage": …}`.
     pub async fn reply(&mut self) -> Value {
         tokio::select! {
-            reply = self.replies.recv() => reply.expect("the runtime lives"),
+            reply = self.replies.recv() => reply.expect("the Runtime API is running"),
             status = self.child.wait() => panic!("bootstrap ended with {status:?}; log:\n{}", self.log()),
         }
     }
 
+    /// Invokes the function, with five minutes until the deadline, and returns its reply.
     pub async fn invoke(&mut self, payload: &Value) -> Value {
-        self.begin(payload, Duration::from_secs(300)).await;
+        self.start_invocation(payload, Duration::from_secs(300))
+            .await;
         self.reply().await
     }
 
-    /// Kills it with SIGKILL.
+    /// Sends SIGKILL and waits for the process to end.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("killed");
     }
@@ -107,23 +112,17 @@ impl Bootstrap {
         self.log.lock().expect("no holder panics").clone()
     }
 
-    /// The lines of its log that are JSON, those of metrics and others.
-    pub fn lines(&self) -> Vec<Value> {
+    /// The JSON lines of the log, metrics included.
+    pub fn log_lines(&self) -> Vec<Value> {
         self.log()
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
     }
 
-    /// Its largest resident size so far, in KiB, as Linux counts it.
+    /// The peak resident size of the process so far, in KiB.
     pub fn peak_resident_kib(&self) -> u64 {
-        let pid = self.child.id().expect("it runs");
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
-            .expect("VmHWM in kB")
+        peak_resident_kib(self.child.id().expect("bootstrap is running"))
     }
 }
 
@@ -136,43 +135,51 @@ async fn collect(stream: impl AsyncRead + Unpin, log: Arc<Mutex<String>>) {
     }
 }
 
-type Waiting = Arc<AsyncMutex<mpsc::Receiver<(String, Duration)>>>;
+/// Payload and time until the deadline.
+type Invocation = (String, Duration);
 
-async fn serve(stream: TcpStream, waiting: Waiting, answers: mpsc::Sender<Value>) {
+type Invocations = Arc<AsyncMutex<mpsc::Receiver<Invocation>>>;
+
+async fn serve(stream: TcpStream, invocations: Invocations, replies: mpsc::Sender<Value>) {
     let mut connection = Connection::new(stream);
     while let Some(request) = connection.request().await {
-        let mut answer = Answer {
+        let mut response = Response {
             status: 202,
-            ..Answer::default()
+            ..Response::default()
         };
         if request.path.ends_with("/invocation/next") {
-            let Some((payload, time)) = waiting.lock().await.recv().await else {
+            let Some((payload, timeout)) = invocations.lock().await.recv().await else {
                 return;
             };
-            #[expect(clippy::disallowed_methods, reason = "this plays Lambda")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the deadline is a wall clock time"
+            )]
             let now = SystemTime::now();
-            let deadline = (now + time).duration_since(UNIX_EPOCH).expect("after 1970");
-            answer.status = 200;
-            answer.headers = vec![
+            let deadline = (now + timeout)
+                .duration_since(UNIX_EPOCH)
+                .expect("after 1970");
+            response.status = 200;
+            response.headers = vec![
                 ("Lambda-Runtime-Aws-Request-Id", "request-1".into()),
                 (
                     "Lambda-Runtime-Deadline-Ms",
                     deadline.as_millis().to_string(),
                 ),
-                ("Lambda-Runtime-Trace-Id", TRACE.into()),
+                ("Lambda-Runtime-Trace-Id", TRACE_HEADER.into()),
                 (
                     "Lambda-Runtime-Invoked-Function-Arn",
                     "arn:aws:lambda:us-west-2:111122223333:function:cloudhsm-alerts".into(),
                 ),
             ];
-            answer.body = payload.into_bytes();
+            response.body = payload.into_bytes();
         } else {
             let reply = serde_json::from_slice(&request.body).expect("JSON");
-            if answers.send(reply).await.is_err() {
+            if replies.send(reply).await.is_err() {
                 return;
             }
         }
-        if !connection.answer(&answer, answer.body.len()).await {
+        if !connection.send(&response).await {
             return;
         }
     }

@@ -1,4 +1,5 @@
-//! As much of an HTTP/1.1 server as a stub needs that must be able to stop in the middle of anything.
+//! A minimal HTTP/1.1 server connection. A general-purpose server cannot do what the tests need: close a
+//! connection before, during or after a response.
 
 use std::collections::HashMap;
 
@@ -11,13 +12,13 @@ use tokio::{
 pub struct Request {
     pub method: String,
     pub path: String,
-    /// By name in lower case.
+    /// By lower-case name.
     pub headers: HashMap<String, String>,
     pub body: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
@@ -25,7 +26,7 @@ pub struct Answer {
 
 pub struct Connection {
     stream: TcpStream,
-    /// Read, and not yet taken.
+    /// Bytes that were received and not yet returned.
     buffer: Vec<u8>,
 }
 
@@ -37,23 +38,23 @@ impl Connection {
         }
     }
 
-    /// The next request; `None` when the other side has gone.
+    /// The next request, or `None` once the client has closed the connection.
     pub async fn request(&mut self) -> Option<Request> {
-        let (mut request, head) = loop {
-            if let Some(read) = head(&self.buffer) {
-                break read;
+        let (mut request, body_offset) = loop {
+            if let Some(parsed) = parse_head(&self.buffer) {
+                break parsed;
             }
             self.read_more().await?;
         };
         let length: usize = request
             .headers
             .get("content-length")
-            .map_or(0, |length| length.parse().expect("a length"));
-        while self.buffer.len() < head + length {
+            .map_or(0, |length| length.parse().expect("a number"));
+        while self.buffer.len() < body_offset + length {
             self.read_more().await?;
         }
-        let rest = self.buffer.split_off(head + length);
-        request.body = self.buffer.split_off(head);
+        let rest = self.buffer.split_off(body_offset + length);
+        request.body = self.buffer.split_off(body_offset);
         self.buffer = rest;
         Some(request)
     }
@@ -63,8 +64,8 @@ impl Connection {
         (read > 0).then_some(())
     }
 
-    /// Whether the other side has closed the connection.
-    pub fn is_gone(&mut self) -> bool {
+    /// Whether the client has closed the connection.
+    pub fn is_closed(&mut self) -> bool {
         let mut byte = [0];
         match self.stream.try_read(&mut byte) {
             Ok(0) => true,
@@ -76,26 +77,32 @@ impl Connection {
         }
     }
 
-    pub async fn wait_until_gone(&mut self) {
+    /// Reads and discards until the client closes the connection.
+    pub async fn wait_until_closed(&mut self) {
         while self.read_more().await.is_some() {}
     }
 
-    /// Writes so much of the answer's body; gives whether the connection still stands.
-    pub async fn answer(&mut self, answer: &Answer, body: usize) -> bool {
-        let mut text = format!("HTTP/1.1 {} Status\r\n", answer.status);
-        text.push_str(&format!("content-length: {}\r\n", answer.body.len()));
-        for (name, value) in &answer.headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+    /// Sends a response. Returns whether the connection is still open.
+    pub async fn send(&mut self, response: &Response) -> bool {
+        self.send_part(response, response.body.len()).await
+    }
+
+    /// Sends a response whose body ends after `length` bytes, fewer than its header announces.
+    pub async fn send_part(&mut self, response: &Response, length: usize) -> bool {
+        let mut head = format!("HTTP/1.1 {} Status\r\n", response.status);
+        head.push_str(&format!("content-length: {}\r\n", response.body.len()));
+        for (name, value) in &response.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
         }
-        text.push_str("\r\n");
-        let mut bytes = text.into_bytes();
-        bytes.extend_from_slice(&answer.body[..body]);
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(&response.body[..length]);
         self.stream.write_all(&bytes).await.is_ok()
     }
 }
 
-/// A request without its body, and where that begins.
-fn head(buffer: &[u8]) -> Option<(Request, usize)> {
+/// A request without its body, and the offset of the body, once the whole head is in the buffer.
+fn parse_head(buffer: &[u8]) -> Option<(Request, usize)> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut parsed = httparse::Request::new(&mut headers);
     let httparse::Status::Complete(end) = parsed.parse(buffer).expect("HTTP") else {

@@ -1,0 +1,61 @@
+//! A message as SNS publishes it, read back by tests.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// One published message with `MessageStructure=json`.
+#[derive(Debug, Clone)]
+pub struct Published {
+    pub subject: String,
+    /// The text for each protocol.
+    pub body: Value,
+    /// Data type and value of each attribute, by name.
+    pub attributes: BTreeMap<String, (String, String)>,
+}
+
+impl Published {
+    /// The text that subscribers of a protocol get, or an empty string.
+    pub fn text(&self, protocol: &str) -> &str {
+        self.body[protocol].as_str().unwrap_or_default()
+    }
+
+    /// The OCSF Detection Finding.
+    pub fn finding(&self) -> Value {
+        serde_json::from_str(self.text("default")).expect("the finding is JSON")
+    }
+
+    /// Data type and value of an attribute, `?` where it is missing.
+    pub fn attribute(&self, name: &str) -> (String, String) {
+        let missing = || ("?".to_owned(), "?".to_owned());
+        self.attributes.get(name).cloned().unwrap_or_else(missing)
+    }
+
+    /// `severity EventName outcome`, from the attributes.
+    pub fn headline(&self) -> String {
+        ["severity", "event_name", "outcome"]
+            .map(|name| self.attribute(name).1)
+            .join(" ")
+    }
+
+    /// The event IDs of all calls in the message, in order, those of grouped calls included.
+    pub fn event_ids(&self) -> Vec<String> {
+        let finding = self.finding();
+        match finding["evidences"].as_array() {
+            Some(evidences) if finding["unmapped"]["summary"] == true => evidences
+                .iter()
+                .flat_map(|evidence| grouped_event_ids(&evidence["uid"], &evidence["data"]))
+                .collect(),
+            _ => grouped_event_ids(&finding["finding_info"]["uid"], &finding["unmapped"]),
+        }
+    }
+}
+
+/// The event ID of a call, then those of the calls that are grouped with it.
+fn grouped_event_ids(uid: &Value, details: &Value) -> Vec<String> {
+    let grouped = details["repeated_event_ids"].as_array();
+    std::iter::once(uid)
+        .chain(grouped.into_iter().flatten())
+        .map(|id| id.as_str().expect("an event ID").to_owned())
+        .collect()
+}

@@ -1,0 +1,33 @@
+//! What identifies a request to the stub: operation, target and attempt.
+
+/// What a request does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operation {
+    /// Reads an object from S3.
+    GetObject,
+    /// Claims a call in the ledger.
+    Claim,
+    /// Publishes a message to SNS.
+    Publish,
+    /// Marks a call as sent in the ledger.
+    Sent,
+    /// Releases a claim.
+    Release,
+    /// Reserves the next slot to publish in, which all instances share.
+    Slot,
+    /// Reads an item of the ledger.
+    GetItem,
+    /// Reserves an SMS, or returns the reservation.
+    Page,
+}
+
+/// One request. It is identified by its content and not by its time of arrival, so that a fault plan has the
+/// same effect on a fast and on a slow machine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestKey {
+    pub operation: Operation,
+    /// `bucket/key` of an object, or the event IDs of a message, or the ID of an item.
+    pub target: String,
+    /// How many requests with this operation and target came before.
+    pub attempt: u32,
+}

@@ -168,7 +168,7 @@ class Sam:
         return [str(part) for part in (TOOLS / "sam/bin/sam", "local", command, *options, *arguments)]
 
     def invoke(self, event: Path) -> tuple[dict, str]:
-        """The reply and the log. `sam local invoke` ends with 0 even when the function failed: the reply tells."""
+        """The reply and the log. `sam local invoke` ends with 0 even when the function failed; the reply shows that."""
         command = self.local("invoke", "--event", event, FUNCTION)
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
         done = run(command, REMOVE_CONTAINER, cwd=ROOT, **pipes)

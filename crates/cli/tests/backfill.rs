@@ -175,7 +175,7 @@ fn without_yes_the_job_is_described_and_nothing_is_created() {
 fn yes_writes_the_manifest_creates_the_job_and_prints_its_totals() {
     let aws = moto_with_log_files();
     let control = S3Control::in_front_of(&aws, "Complete");
-    let report = "logs,a.json.gz,,succeeded,200,,\"9 records, 6 matched, 5 to tell\"\n\
+    let report = "logs,a.json.gz,,succeeded,200,,\"9 records, 6 matched, 5 to alert\"\n\
          logs,b%20c%2Bd.json.gz,,succeeded,200,,\"1 records, 1 matched\"\n";
     aws.put("reports/job-job-of-the-test/results/1.csv", report.into());
     aws.put("reports/job-job-of-the-test/manifest.json", b"{}".to_vec());
@@ -259,7 +259,7 @@ fn yes_writes_the_manifest_creates_the_job_and_prints_its_totals() {
 fn an_existing_job_is_followed() {
     let aws = moto_with_log_files();
     let control = S3Control::in_front_of(&aws, "Complete");
-    let report = "logs,a.json.gz,,succeeded,200,,\"9 records, 6 matched, 6 not told\"\n";
+    let report = "logs,a.json.gz,,succeeded,200,,\"9 records, 6 matched, 6 not alerted\"\n";
     aws.put("reports/job-j/results/1.csv", report.into());
     let output = program(&control.endpoint, &["--job", "j"]);
     let (stdout, stderr) = stdout_and_stderr(&output);
@@ -371,7 +371,7 @@ fn a_dry_run_counts_and_publishes_nothing() {
         (&result["resultCode"], &result["resultString"]),
         (
             &json!("Succeeded"),
-            &json!("9 records, 7 matched, 5 to tell")
+            &json!("9 records, 7 matched, 5 to alert")
         )
     );
     assert_eq!(aws.published(&topic).len(), 0);
@@ -460,7 +460,7 @@ fn max_messages_limits_a_job_across_instances() {
             .map(|reply| reply["results"][0]["resultString"].clone())
             .collect()
     };
-    let (alerted, not_alerted) = ("2 records, 2 matched", "2 records, 2 matched, 2 not told");
+    let (alerted, not_alerted) = ("2 records, 2 matched", "2 records, 2 matched, 2 not alerted");
     assert_eq!(results("first"), [alerted, alerted, not_alerted]);
     assert_eq!(aws.published(&topic).len(), 2);
     assert!(!aws.items("ledger").keys().any(|key| key.starts_with("c#")));
@@ -479,7 +479,7 @@ fn without_a_table_max_messages_limits_each_instance() {
     let reply = lambda.invoke(&task_payload(&sample_key(), "j", none));
     assert_eq!(
         reply["results"][0]["resultString"],
-        "9 records, 7 matched, 5 not told"
+        "9 records, 7 matched, 5 not alerted"
     );
     assert_eq!(aws.published(&topic).len(), 0);
 }

@@ -18,7 +18,7 @@ use wide::{u8x16, u64x8};
 /// Bytes of a block.
 pub(super) const BLOCK: usize = 64;
 
-/// The bitmasks of a block. They do not tell whether a character is inside a string.
+/// The bitmasks of a block. They do not show whether a character is inside a string.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct BlockMasks {
     pub(super) quote: u64,

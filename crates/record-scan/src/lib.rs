@@ -18,7 +18,7 @@
 //! # The algorithm
 //!
 //! It is that of [simdjson](https://arxiv.org/abs/1902.08318), adapted to skipping. The text is divided into blocks of
-//! 64 bytes. A *bitmask* is a number of 64 bits that tells for each byte of a block whether it is, say, a quote. What
+//! 64 bytes. A *bitmask* is a number of 64 bits with one bit for each byte of a block: whether it is, say, a quote. What
 //! JSON's grammar says about neighbouring bytes becomes shifts, additions and logical operations on bitmasks, with the
 //! result for 64 bytes at once and with hardly any branch that depends on the text.
 //!
@@ -140,7 +140,7 @@ pub struct ScannedRecord<'b> {
 }
 
 /// Scans records, the first of which starts with the `{` at `from`, and calls `sink` with each. `bytes` are `length`
-/// bytes of the file and at least [`PADDING`] more. `last` tells that the file ends after `length` bytes; then the
+/// bytes of the file and at least [`PADDING`] more. `last`: the file ends after `length` bytes; then the
 /// padding must be zeros.
 ///
 /// Returns the position of the first record that was not given to the sink; with [`End::AfterRecord`], the position

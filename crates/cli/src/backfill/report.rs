@@ -139,9 +139,9 @@ mod tests {
     #[test]
     fn a_report_is_added_up_and_failures_are_listed() {
         let mut report = Report::default();
-        let content = "logs,a/x.json.gz,,succeeded,200,,\"9 records, 6 matched, 4 to tell\"\n\
+        let content = "logs,a/x.json.gz,,succeeded,200,,\"9 records, 6 matched, 4 to alert\"\n\
              logs,a%20b/y.json.gz,,failed,200,PermanentFailure,\"LogFile.Truncated: log file \"\"s3://…\"\", cut off\"\n\
-             logs,a/w.json.gz,,succeeded,200,,\"3 records, 2 matched, 2 not told\"\n\
+             logs,a/w.json.gz,,succeeded,200,,\"3 records, 2 matched, 2 not alerted\"\n\
              logs,a/z.json.gz,,succeeded,200,,skipped: empty\n";
         report.add(content.as_bytes()).expect("CSV");
         assert_eq!(

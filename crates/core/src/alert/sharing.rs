@@ -154,8 +154,8 @@ impl PolicyReader {
             Value::String(text) => {
                 let shown = one_line(text, 256);
                 let principal = match (text.as_str(), is_exception) {
-                    ("*", false) => Principal::Everyone("EVERYONE (*)".into()),
-                    (_, true) => Principal::Everyone(format!("EVERYONE except {shown}")),
+                    ("*", false) => Principal::Everyone("EVERYBODY (*)".into()),
+                    (_, true) => Principal::Everyone(format!("EVERYBODY but {shown}")),
                     (_, false) => Principal::One(shown),
                 };
                 let (Principal::Everyone(key) | Principal::One(key)) = &principal;
@@ -227,11 +227,11 @@ mod tests {
             ),
             (
                 json!({"Statement": [{"Effect": "Allow", "Principal": "*"}]}),
-                vec!["EVERYONE (*)"],
+                vec!["EVERYBODY (*)"],
             ),
             (
                 json!({"statement": [{"effect": "allow", "principal": {"aws": "*"}}]}),
-                vec!["EVERYONE (*)"],
+                vec!["EVERYBODY (*)"],
             ),
             (
                 json!({"Statement": [{"Effect": "deny", "Principal": "*"}, {"Principal": {"Service": "x.amazonaws.com"}}]}),
@@ -239,7 +239,7 @@ mod tests {
             ),
             (
                 json!({"Statement": [{"Effect": "Allow", "NotPrincipal": {"AWS": arn}}]}),
-                vec!["EVERYONE except arn:aws:iam::999988887777:root"],
+                vec!["EVERYBODY but arn:aws:iam::999988887777:root"],
             ),
             (
                 json!({"Statement": [{"Effect": "Allow", "Principal": {"AWS": "a\nb"}}]}),
@@ -277,14 +277,14 @@ mod tests {
         assert_eq!(
             sharing.principals[..3],
             [
-                "EVERYONE (*)",
+                "EVERYBODY (*)",
                 "arn:aws:iam::666666666666:root",
                 "arn:aws:iam::444455556666:root"
             ]
         );
         let summary = sharing.summary().unwrap();
         assert!(
-            summary.starts_with("shared with EVERYONE (*), arn:aws:iam::666666666666:root, "),
+            summary.starts_with("shared with EVERYBODY (*), arn:aws:iam::666666666666:root, "),
             "{summary}"
         );
         assert!(

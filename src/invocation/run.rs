@@ -90,6 +90,7 @@ pub(crate) async fn run(
     publishing.publish(queue.take(), true, &mut inbox).await;
     publishing.finish(&mut inbox).await;
     rule_reload::reload(instance, &mut publishing, job_mode, &mut inbox).await;
+    inbox.counts.ledger_errors = publishing.ledger().errors();
     log(instance, context, &inbox);
     reply_to.reply(inbox)
 }

@@ -460,7 +460,10 @@ fn max_messages_limits_a_job_across_instances() {
             .map(|reply| reply["results"][0]["resultString"].clone())
             .collect()
     };
-    let (alerted, not_alerted) = ("2 records, 2 matched", "2 records, 2 matched, 2 not alerted");
+    let (alerted, not_alerted) = (
+        "2 records, 2 matched",
+        "2 records, 2 matched, 2 not alerted",
+    );
     assert_eq!(results("first"), [alerted, alerted, not_alerted]);
     assert_eq!(aws.published(&topic).len(), 2);
     assert!(!aws.items("ledger").keys().any(|key| key.starts_with("c#")));

@@ -571,6 +571,5 @@ impl<'a> Publishing<'a> {
         if !unmarked.is_empty() {
             self.mark_sent(&unmarked).await;
         }
-        inbox.counts.ledger_errors = self.state.ledger.errors();
     }
 }

@@ -20,8 +20,8 @@ use clap::{Parser, Subcommand};
 const AFTER_HELP: &str = "\
 Exit codes:
   0  success
-  1  an input could not be read completely, rules are invalid, or the invocation failed; all other input was
-     processed
+  1  an input could not be read completely, rules are invalid, or the
+     invocation failed; all other input was processed
   2  invalid usage";
 
 /// Alerts for CloudHSM management calls in CloudTrail log files.

@@ -1,4 +1,4 @@
-//! `bootstrap` as a process: killed in the middle of an invocation and invoked again, out of time, under a storm
+//! `bootstrap` as a process: ten at once, killed in the middle of an invocation and invoked again, out of time, under a storm
 //! of calls; and what it writes to log and metrics.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -45,6 +45,50 @@ fn notification(names: &[&str]) -> Value {
 
 fn alerts(stub: &Stub) -> BTreeMap<String, usize> {
     stub.state().alerts_by_event_id()
+}
+
+/// With the stub, because moto checks the condition of a write and writes in two steps: two instances can both succeed.
+#[tokio::test]
+async fn ten_concurrent_invocations_for_two_trails_alert_each_call_once() {
+    let stub = Stub::start(FaultPlan::none()).await;
+    let calls: Vec<Value> = (0..6)
+        .map(|n| {
+            let mut call = call("DeleteHsm", &format!("call-{n}"));
+            call["requestParameters"] = json!({"hsmId": format!("hsm-{n}")});
+            call
+        })
+        .collect();
+    for trail in ["trail-a", "trail-b"] {
+        put(&stub, trail, &calls);
+    }
+    let invoked = |n: usize| {
+        let stub = &stub;
+        async move {
+            let mut bootstrap = Bootstrap::start(&stub.endpoint, &VARIABLES).await;
+            let payload = notification(&[["trail-a", "trail-b"][n % 2]]);
+            let reply = bootstrap.invoke(&payload).await;
+            // An instance that finds a claim of another one fails, and is invoked again.
+            match reply["errorType"].as_str() {
+                None => reply,
+                Some("Ledger.Claimed") => bootstrap.invoke(&payload).await,
+                Some(other) => panic!("{other}: {reply}"),
+            }
+        }
+    };
+    for reply in join_all((0..10).map(invoked)).await {
+        let count = |name: &str| reply[name].as_u64().unwrap_or_default();
+        assert_eq!(
+            (
+                count("published") + count("duplicates"),
+                count("failed"),
+                count("ledger_errors")
+            ),
+            (6, 0, 0),
+            "{reply}"
+        );
+    }
+    let once: BTreeMap<String, usize> = (0..6).map(|n| (format!("call-{n}"), 1)).collect();
+    assert_eq!(alerts(&stub), once);
 }
 
 #[tokio::test]

@@ -238,7 +238,7 @@ fn rules_are_added_changed_broken_and_repaired_while_in_use() {
         assert_eq!(
             problems[0].to_string(),
             format!(
-                "s3://{BUCKET}/rules/mine.yml:10: detection.condition: names \"coll\", which the detection does not have; expected the names that stand beside the condition"
+                "s3://{BUCKET}/rules/mine.yml:10: detection.condition: expected the name of a selection of the detection, found \"coll\"; add the selection, or correct its name"
             )
         );
         assert_eq!(

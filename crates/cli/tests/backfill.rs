@@ -519,11 +519,11 @@ fn a_backfill_neither_reloads_rules_nor_counts_as_live() {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|line| line.get("_aws").is_some())
         .map(|line| {
-            ["Objects", "LiveObjects", "OnlyCounted"]
+            ["Records", "LiveObjects", "OnlyCounted"]
                 .map(|name| line[name].as_u64().expect("a count"))
         })
         .collect();
-    assert_eq!(objects, [[1, 0, 5], [1, 0, 0], [1, 1, 0]]);
+    assert_eq!(objects, [[9, 0, 5], [9, 0, 0], [9, 1, 0]]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ detection:
     eventName: CopyBackupToRegion
   condition: call
 tests:
-  - meets: a copy
+  - matches: a copy
     record: {eventSource: cloudhsm.amazonaws.com, eventName: CopyBackupToRegion}
   - misses: a restored backup
     record: {eventSource: cloudhsm.amazonaws.com, eventName: RestoreBackup}

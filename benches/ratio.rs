@@ -105,7 +105,7 @@ fn run(stage: &str, file: &[u8], rules: &RuleSet) -> u64 {
             LogFile::with_prefilter(DEFAULT_MAX_UNCOMPRESSED, &none),
             file,
         ),
-        // And looked up in what the rules can meet; what they can is parsed.
+        // And looked up in the prefilter; what a rule may match is parsed.
         "look up" => read(
             LogFile::with_prefilter(DEFAULT_MAX_UNCOMPRESSED, rules.prefilter()),
             file,

@@ -9,7 +9,7 @@ use cloudhsm_alerts_core::call_id::CallId;
 /// Maximum number of calls. At some 200 bytes each they take a few megabytes.
 const CAPACITY: usize = 20_000;
 
-/// The calls that were alerted. Above [`CAPACITY`] the oldest are removed.
+/// The calls that were alerted. Above `CAPACITY` the oldest are removed.
 #[derive(Debug, Default)]
 pub struct Memory {
     alerted: HashSet<CallId>,

@@ -1,5 +1,5 @@
 //! `rules`: commands for rule authors. [`list`] shows the rules in use, [`check`] finds errors in rule files,
-//! [`test`] runs the tests in rule files, and [`document`] prints rules as a page.
+//! [`mod@test`] runs the tests in rule files, and [`document`] prints rules as a page.
 
 mod check;
 mod document;

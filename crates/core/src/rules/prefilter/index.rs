@@ -27,7 +27,7 @@ pub struct Prefilter {
 type RuleAlternative = (usize, Alternative);
 
 impl Prefilter {
-    /// Makes a prefilter from rules; their order gives the indices that [`Prefilter::rules`] returns.
+    /// Makes a prefilter from rules; their order gives the indices that `Prefilter::rules` returns.
     pub fn of<'r>(rules: impl IntoIterator<Item = &'r SigmaRule>) -> Prefilter {
         let mut prefilter = Prefilter::default();
         for (index, rule) in rules.into_iter().enumerate() {

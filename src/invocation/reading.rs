@@ -76,12 +76,25 @@ impl<'a> Readers<'a> {
 
     /// The next event; `None` when all objects were read, or no time is left to begin another.
     pub(super) async fn next(&mut self) -> Option<Event> {
-        if let Ok(found) = self.findings.try_recv() {
-            return Some(Event::Found(found));
+        loop {
+            // An object sends its findings before it ends, so they come before its report.
+            if let Ok(found) = self.findings.try_recv() {
+                return Some(Event::Found(found));
+            }
+            if let Some(report) = self.ended.take() {
+                return Some(Event::Read(Box::new(report)));
+            }
+            self.start_reading();
+            tokio::select! {
+                biased;
+                Some(found) = self.findings.recv() => return Some(Event::Found(found)),
+                report = self.running.next() => self.ended = Some(report?),
+            }
         }
-        if let Some(report) = self.ended.take() {
-            return Some(Event::Read(Box::new(report)));
-        }
+    }
+
+    /// Begins with as many objects as may be read at a time.
+    fn start_reading(&mut self) {
         while self.running.len() < CONCURRENT && !self.shared.deadline.reading_is_over() {
             let Some(object) = self.unread.next() else {
                 break;
@@ -94,20 +107,6 @@ impl<'a> Readers<'a> {
                 findings: self.sender.clone(),
             };
             self.running.push(Box::pin(reading.report()));
-        }
-        tokio::select! {
-            biased;
-            Some(found) = self.findings.recv() => Some(Event::Found(found)),
-            report = self.running.next() => {
-                // It sent its findings before it ended, so they come first.
-                match self.findings.try_recv() {
-                    Ok(found) => {
-                        self.ended = report;
-                        Some(Event::Found(found))
-                    }
-                    Err(_) => report.map(|report| Event::Read(Box::new(report))),
-                }
-            }
         }
     }
 

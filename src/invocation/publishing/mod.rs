@@ -161,12 +161,12 @@ impl<'a> Publishing<'a> {
     }
 
     async fn publish_batch(&mut self, batch: Vec<Group>, all_is_read: bool, inbox: &mut Inbox) {
-        let ending = match self.topic.error() {
-            Some(error) => Some(Ending::Rejected(error.clone())),
-            None if self.deadline.publishing_is_over() => Some(Ending::OutOfTime),
-            None => None,
+        let out_of_time = || {
+            self.deadline
+                .publishing_is_over()
+                .then_some(Ending::OutOfTime)
         };
-        if let Some(ending) = ending {
+        if let Some(ending) = self.rejected_by_topic().or_else(out_of_time) {
             for call in batch.into_iter().flat_map(|group| group.0) {
                 self.end_unclaimed(call, &ending, inbox);
             }
@@ -188,8 +188,7 @@ impl<'a> Publishing<'a> {
         let mut singles = singles.into_iter();
         let mut summarized = Vec::new();
         while let Some(alert) = singles.next() {
-            if let Some(error) = self.topic.error() {
-                let ending = Ending::Rejected(error.clone());
+            if let Some(ending) = self.rejected_by_topic() {
                 self.end(&calls_of(&[alert]), &ending, inbox).await;
                 continue;
             }
@@ -215,6 +214,11 @@ impl<'a> Publishing<'a> {
         summarized.extend(rest);
         self.publish_summaries(summarized, Age::Recent, inbox).await;
         self.publish_summaries(old, Age::Old, inbox).await;
+    }
+
+    /// The ending of calls that are not tried any more, because the topic's circuit breaker is open.
+    fn rejected_by_topic(&self) -> Option<Ending> {
+        self.topic.error().cloned().map(Ending::Rejected)
     }
 
     /// Waits for the next slot to publish, at most `patience`.
@@ -326,8 +330,7 @@ impl<'a> Publishing<'a> {
                     .await;
                 continue;
             }
-            if let Some(error) = self.topic.error() {
-                let ending = Ending::Rejected(error.clone());
+            if let Some(ending) = self.rejected_by_topic() {
                 self.end(&calls_of(&alerts), &ending, inbox).await;
                 continue;
             }
@@ -459,18 +462,21 @@ impl<'a> Publishing<'a> {
     async fn published(&mut self, alerts: &[Alert], age: Age, inbox: &mut Inbox) {
         let now = self.instance.clock.now();
         let is_summary = alerts.len() > 1;
-        // Marked all at once, because each request takes its time.
-        self.mark_sent(&calls_of(alerts)).await;
+        let ending = if is_summary {
+            Ending::Summarized
+        } else {
+            Ending::Published
+        };
+        let ended: Vec<(&CallId, &Ending)> = alerts
+            .iter()
+            .flat_map(|alert| {
+                let grouped = alert.repeats.calls.iter();
+                std::iter::once((&alert.call_id, &ending))
+                    .chain(grouped.map(|call| (call, &Ending::Grouped)))
+            })
+            .collect();
+        self.end_each(&ended, inbox).await;
         for alert in alerts {
-            let ending = if is_summary {
-                Ending::Summarized
-            } else {
-                Ending::Published
-            };
-            self.record(&alert.call_id, &ending, inbox);
-            for call in &alert.repeats.calls {
-                self.record(call, &Ending::Grouped, inbox);
-            }
             info!(
                 event_id = one_line(&alert.event_id, 256),
                 event_name = one_line(&alert.event_name, 128),
@@ -492,20 +498,31 @@ impl<'a> Publishing<'a> {
         }
     }
 
-    /// Ends claimed calls.
+    /// Ends claimed calls, all in one way.
     async fn end(&mut self, calls: &[CallId], ending: &Ending, inbox: &mut Inbox) {
-        for call in calls {
-            self.record(call, ending, inbox);
-        }
-        match ending.claim() {
-            ClaimEnding::MarkSent => self.mark_sent(calls).await,
-            ClaimEnding::Release => {
-                let calls: Vec<&CallId> = calls.iter().collect();
-                self.deadline
-                    .response(self.state.ledger.release(&calls))
-                    .await;
+        let ended: Vec<(&CallId, &Ending)> = calls.iter().map(|call| (call, ending)).collect();
+        self.end_each(&ended, inbox).await;
+    }
+
+    /// Ends claimed calls. The requests about their claims are made together, because each takes its time.
+    async fn end_each(&mut self, ended: &[(&CallId, &Ending)], inbox: &mut Inbox) {
+        let (mut sent, mut released) = (Vec::new(), Vec::new());
+        for &(call, ending) in ended {
+            if let Some(ticket) = self.claimed.remove(call) {
+                let mode = self.backfill.job.mode;
+                ending.record(call, &ticket.units, ticket.duplicates, mode, inbox);
             }
-            ClaimEnding::None => {}
+            match ending.claim() {
+                ClaimEnding::MarkSent => sent.push(call),
+                ClaimEnding::Release => released.push(call),
+                ClaimEnding::None => {}
+            }
+        }
+        self.mark_sent(&sent).await;
+        if !released.is_empty() {
+            self.deadline
+                .response(self.state.ledger.release(&released))
+                .await;
         }
     }
 
@@ -526,24 +543,13 @@ impl<'a> Publishing<'a> {
         );
     }
 
-    /// Counts a claimed call, which has ended.
-    fn record(&mut self, call: &CallId, ending: &Ending, inbox: &mut Inbox) {
-        if let Some(ticket) = self.claimed.remove(call) {
-            ending.record(
-                call,
-                &ticket.units,
-                ticket.duplicates,
-                self.backfill.job.mode,
-                inbox,
-            );
+    async fn mark_sent(&mut self, calls: &[&CallId]) {
+        if calls.is_empty() {
+            return;
         }
-    }
-
-    async fn mark_sent(&mut self, calls: &[CallId]) {
-        let calls: Vec<&CallId> = calls.iter().collect();
         let unmarked = self
             .deadline
-            .response(self.state.ledger.mark_sent(&calls))
+            .response(self.state.ledger.mark_sent(calls))
             .await;
         self.unmarked.extend(unmarked.unwrap_or_default());
     }
@@ -568,8 +574,6 @@ impl<'a> Publishing<'a> {
             self.end_unclaimed(held, &Ending::Claimed, inbox);
         }
         let unmarked = std::mem::take(&mut self.unmarked);
-        if !unmarked.is_empty() {
-            self.mark_sent(&unmarked).await;
-        }
+        self.mark_sent(&unmarked.iter().collect::<Vec<_>>()).await;
     }
 }

@@ -30,6 +30,27 @@ impl CircuitBreaker {
         self.open.as_ref()
     }
 
+    /// Publishes a message, unless the circuit breaker is open.
+    pub(super) async fn send(
+        &mut self,
+        publisher: &Publisher,
+        deadline: Deadline,
+        message: &Message,
+    ) -> Result<(), PublishError> {
+        if let Some(error) = self.error() {
+            return Err(error.clone());
+        }
+        let sent = deadline
+            .response(publisher.publish(message))
+            .await
+            .unwrap_or_else(|| {
+                Err(PublishError::Unavailable(
+                    "no response before the end of the invocation".into(),
+                ))
+            });
+        self.record(&sent);
+        sent
+    }
     fn record(&mut self, result: &Result<(), PublishError>) {
         match result {
             Err(error) if error.is_about_the_topic() => self.open = Some(error.clone()),
@@ -89,28 +110,4 @@ pub(super) async fn wait_for_slot(
     }
     state.publisher.wait().await;
     Slot::Now
-}
-
-impl CircuitBreaker {
-    /// Publishes a message, unless the circuit breaker is open.
-    pub(super) async fn send(
-        &mut self,
-        publisher: &Publisher,
-        deadline: Deadline,
-        message: &Message,
-    ) -> Result<(), PublishError> {
-        if let Some(error) = self.error() {
-            return Err(error.clone());
-        }
-        let sent = deadline
-            .response(publisher.publish(message))
-            .await
-            .unwrap_or_else(|| {
-                Err(PublishError::Unavailable(
-                    "no response before the end of the invocation".into(),
-                ))
-            });
-        self.record(&sent);
-        sent
-    }
 }

@@ -2,23 +2,25 @@
 //!
 //! Amazon Q Developer in chat applications shows only messages in its own format. The chat function is subscribed to
 //! the alert topic, receives each alert as an OCSF finding, and publishes it in that format to the topic of the chat
-//! channels. It is separate from the function that reads log files, so a failure here affects neither e-mail nor SMS.
+//! channels, unless its severity is below `MIN_SEVERITY`: no filter policy of a subscription is involved. It is separate from the function that reads log files, so a failure here affects neither e-mail nor SMS.
 //!
 //! Source: Amazon Q Developer in chat applications Administrator Guide, "Custom notifications".
 
 use serde_json::{Value, json};
 
 use crate::{
+    channel::Channel,
     failure::Failure,
     payload::PayloadError,
     reply::{self, Failed},
-    settings::Topic,
+    settings::ChatSettings,
     sns::Publisher,
     timing::Timing,
 };
 use cloudhsm_alerts_core::{
     alert::message::{Message, Parts},
     json,
+    severity::Severity,
     text::one_line,
 };
 
@@ -35,13 +37,15 @@ const MORE_STEPS: &str = "There are more steps: see the e-mail.";
 #[derive(Debug)]
 pub struct Chat {
     publisher: tokio::sync::Mutex<Publisher>,
+    min_severity: Severity,
 }
 
 impl Chat {
-    /// A chat function that publishes to a topic.
-    pub fn new(topic: Topic, sdk: &aws_config::SdkConfig) -> Chat {
+    /// A chat function with these settings.
+    pub fn new(settings: ChatSettings, sdk: &aws_config::SdkConfig) -> Chat {
         Chat {
-            publisher: Publisher::new(sdk, topic, &Timing::default()).into(),
+            publisher: Publisher::new(sdk, settings.topic, &Timing::default()).into(),
+            min_severity: settings.min_severity,
         }
     }
 
@@ -51,7 +55,7 @@ impl Chat {
     /// The payload is not an SNS event with findings, or a message could not be published. All other messages were
     /// published.
     pub async fn handle_text(&self, payload: &str) -> Result<Value, Failed> {
-        let mut published = 0_u64;
+        let (mut published, mut below_min_severity) = (0_u64, 0_u64);
         let mut failures = Vec::new();
         let mut publisher = self.publisher.lock().await;
         for finding in findings(payload) {
@@ -62,6 +66,10 @@ impl Chat {
                     continue;
                 }
             };
+            if severity(&finding).is_some_and(|severity| severity < self.min_severity) {
+                below_min_severity += 1;
+                continue;
+            }
             let event_id = one_line(str_at(&finding, "/finding_info/uid"), 256);
             publisher.wait().await;
             match publisher.publish(&message(&finding)).await {
@@ -69,11 +77,18 @@ impl Chat {
                     published += 1;
                     tracing::info!(event_id, "alert published for chat");
                 }
-                Err(error) => failures.push(Failure::Publish { event_id, error }),
+                Err(error) => failures.push(Failure::Publish {
+                    event_id,
+                    channel: Channel::Alert,
+                    error,
+                }),
             }
         }
         if failures.is_empty() {
-            return Ok(json!({ "published": published }));
+            return Ok(json!({
+                "published": published,
+                "below_min_severity": below_min_severity,
+            }));
         }
         for failure in &failures {
             tracing::error!(error_type = failure.error_type(), "{failure}");
@@ -126,6 +141,11 @@ fn str_at<'v>(finding: &'v Value, path: &str) -> &'v str {
         .unwrap_or_default()
 }
 
+/// The severity of a finding. One that is not known is shown, because it may be severe.
+fn severity(finding: &Value) -> Option<Severity> {
+    str_at(finding, "/severity").parse().ok()
+}
+
 /// The message in the format of Amazon Q Developer.
 fn message(finding: &Value) -> Message {
     let is_backfill = finding
@@ -168,7 +188,6 @@ fn message(finding: &Value) -> Message {
         subject: "cloudhsm-alerts".into(),
         finding: notification,
         email: None,
-        sms: None,
         attributes: Vec::new(),
     };
     Message::compose(parts, None)

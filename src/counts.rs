@@ -53,6 +53,9 @@ pub struct Counts {
     /// Failed attempts to load changed rules.
     #[serde(skip_serializing_if = "is_zero")]
     pub rule_load_errors: u64,
+    /// Failed attempts to load changed account names.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub account_name_errors: u64,
     /// Calls that a backfill only counted: in a dry run, or because the job had sent all its messages.
     #[serde(skip_serializing_if = "is_zero")]
     pub only_counted: u64,
@@ -80,6 +83,15 @@ impl Counts {
         ];
         self.records == self.evaluated + self.unreadable
             && self.matched == endings.iter().sum::<u64>()
+    }
+
+    /// Errors inside the function, which fail nothing or not the invocation alone: the metric `InternalErrors`.
+    pub fn internal_errors(&self) -> u64 {
+        self.unreadable
+            + self.rule_load_errors
+            + self.account_name_errors
+            + self.ledger_errors
+            + u64::from(!self.sums_hold())
     }
 
     /// Counts what filters suppressed of one call.

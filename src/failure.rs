@@ -7,7 +7,7 @@ use cloudhsm_alerts_core::{
 };
 use thiserror::Error;
 
-use crate::{payload::PayloadError, s3::FetchError, sns::PublishError};
+use crate::{channel::Channel, payload::PayloadError, s3::FetchError, sns::PublishError};
 
 /// One failure.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -41,11 +41,13 @@ pub enum Failure {
         /// The first of them.
         first: Unreadable,
     },
-    /// An alert could not be published.
-    #[error("alert for event {event_id}: {error}")]
+    /// An alert or a page could not be published.
+    #[error("{channel} for event {event_id}: {error}")]
     Publish {
         /// The event ID of its call.
         event_id: String,
+        /// Which of the two.
+        channel: Channel,
         /// The cause.
         error: PublishError,
     },
@@ -118,7 +120,11 @@ impl Failure {
     /// For a failure to alert a call: its event ID, and the reason without it. `None` for all others.
     pub fn about_alert(&self) -> Option<(&str, String)> {
         match self {
-            Failure::Publish { event_id, error } => Some((event_id, error.to_string())),
+            Failure::Publish {
+                event_id,
+                channel,
+                error,
+            } => Some((event_id, format!("{channel}: {error}"))),
             Failure::Claimed { event_id } => Some((event_id, CLAIMED.to_owned())),
             Failure::AlertOutOfTime { event_id } => Some((event_id, OUT_OF_TIME.to_owned())),
             _ => None,

@@ -50,7 +50,9 @@ impl Function {
         timing: Timing,
         clock: Clock,
     ) -> Function {
-        let (instance, state) = Instance::start(settings, rules, sdk, timing, clock).await;
+        // Boxed, because the nested type of all these futures is too deep for the compiler; likewise below.
+        let start = Box::pin(Instance::start(settings, rules, sdk, timing, clock));
+        let (instance, state) = start.await;
         Function {
             instance,
             state: Mutex::new(state),
@@ -88,7 +90,6 @@ impl Function {
             request_id = context.request_id,
             trace_id = context.trace_id
         );
-        // Boxed, because the nested type of all these futures is too deep for the compiler.
         let run = Box::pin(async {
             let mut state = self.state.lock().await;
             invocation::run(&self.instance, &mut state, payload, context).await

@@ -4,12 +4,15 @@
 use aws_config::SdkConfig;
 
 use crate::{
+    account_names::AccountSource,
+    channel::Channel,
     clock::Clock,
+    files::LoadError,
     ledger::Ledger,
     metrics::Metrics,
-    rule_source::{RuleLoadError, RuleSource},
+    rule_source::RuleSource,
     s3,
-    settings::Settings,
+    settings::{Settings, Topic},
     sns::Publisher,
     timing::Timing,
 };
@@ -19,6 +22,7 @@ use crate::{
 pub(crate) struct Instance {
     pub(crate) settings: Settings,
     pub(crate) rules: RuleSource,
+    pub(crate) accounts: AccountSource,
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) timing: Timing,
     pub(crate) clock: Clock,
@@ -29,15 +33,48 @@ pub(crate) struct Instance {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) ledger: Ledger,
-    pub(crate) publisher: Publisher,
-    /// The failure to load rules at the start, for the first invocation to report.
-    pub(crate) start_error: Option<RuleLoadError>,
-    /// The failure to load rules that an operational notice was published about.
-    pub(crate) notified_error: Option<RuleLoadError>,
-    /// Whether the last attempt to load rules failed with an error that a retry may fix.
-    pub(crate) last_load_failed: bool,
+    pub(crate) publishers: Publishers,
+    pub(crate) rule_loads: Loads,
+    pub(crate) account_loads: Loads,
     /// The last job of S3 Batch Operations, and the messages about old calls that this instance published for it.
     pub(crate) job_messages: (String, u64),
+}
+
+/// A publisher for each topic.
+#[derive(Debug)]
+pub(crate) struct Publishers {
+    alert: Publisher,
+    page: Option<Publisher>,
+}
+
+impl Publishers {
+    /// The publisher of a channel; `None`: there is no paging topic.
+    pub(crate) fn get_mut(&mut self, channel: Channel) -> Option<&mut Publisher> {
+        match channel {
+            Channel::Alert => Some(&mut self.alert),
+            Channel::Page => self.page.as_mut(),
+        }
+    }
+}
+
+/// What is known of the attempts to load files.
+#[derive(Debug, Default)]
+pub(crate) struct Loads {
+    /// The failure at the start, for the first invocation to report.
+    pub(crate) start_error: Option<LoadError>,
+    /// The failure that an operational notice was published about.
+    pub(crate) notified_error: Option<LoadError>,
+    /// Whether the last attempt failed with an error that a retry may fix.
+    pub(crate) last_failed: bool,
+}
+
+impl Loads {
+    fn started(result: Result<impl Sized, LoadError>) -> Loads {
+        Loads {
+            start_error: result.err(),
+            ..Loads::default()
+        }
+    }
 }
 
 impl Instance {
@@ -48,21 +85,30 @@ impl Instance {
         timing: Timing,
         clock: Clock,
     ) -> (Instance, State) {
-        let start_error = rules.refresh().await.err();
+        let s3 = s3::client(sdk);
+        let accounts = AccountSource::new(settings.account_names.clone(), s3.clone());
+        let (rules_loaded, accounts_loaded) = tokio::join!(rules.refresh(), accounts.refresh());
+        let publisher = |topic: &Topic| Publisher::new(sdk, topic.clone(), &timing);
         let table = settings.ledger_table.as_deref();
         let state = State {
             ledger: Ledger::new(sdk, table, &timing, clock.clone()),
-            publisher: Publisher::new(sdk, settings.topic.clone(), &timing),
-            start_error,
-            notified_error: None,
-            last_load_failed: false,
+            publishers: Publishers {
+                alert: publisher(&settings.topic),
+                page: settings
+                    .paging
+                    .as_ref()
+                    .map(|paging| publisher(&paging.topic)),
+            },
+            rule_loads: Loads::started(rules_loaded),
+            account_loads: Loads::started(accounts_loaded),
             job_messages: (String::new(), 0),
         };
         let instance = Instance {
-            s3: s3::client(sdk),
+            s3,
             metrics: None,
             settings,
             rules,
+            accounts,
             timing,
             clock,
         };

@@ -11,11 +11,14 @@
 //! Log files, rules and alerts are in the core, which has neither network nor clock. This crate connects the core
 //! to S3, SNS and DynamoDB.
 
+pub mod account_names;
+pub mod channel;
 pub mod chat;
 pub mod clock;
 pub mod context;
 pub mod counts;
 pub mod failure;
+pub mod files;
 pub mod function;
 mod instance;
 mod invocation;

@@ -102,9 +102,7 @@ impl Metrics {
             ("Failed", "Count", counts.failed),
             ("OnlyCounted", "Count", counts.only_counted),
             ("Failures", "Count", measures.failures),
-            ("LedgerErrors", "Count", counts.ledger_errors),
-            ("RuleLoadErrors", "Count", counts.rule_load_errors),
-            ("CountMismatch", "Count", u64::from(!counts.sums_hold())),
+            ("InternalErrors", "Count", counts.internal_errors()),
         ];
         let mut chunks = measures.latencies_millis.chunks(MAX_VALUES);
         let mut first: Vec<(&str, &str, Value)> = sums
@@ -206,13 +204,8 @@ mod tests {
             .sum();
         assert_eq!(latencies, 201);
         assert_eq!(
-            [
-                &lines[0]["Matched"],
-                &lines[0]["LedgerErrors"],
-                &lines[0]["RuleLoadErrors"],
-                &lines[0]["CountMismatch"]
-            ],
-            [&json!(201), &json!(3), &json!(1), &json!(0)]
+            [&lines[0]["Matched"], &lines[0]["InternalErrors"],],
+            [&json!(201), &json!(4)]
         );
         assert_eq!(lines[1].get("Matched"), None);
     }
@@ -251,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_do_not_add_up_are_a_metric() {
+    fn counts_that_do_not_add_up_are_an_internal_error() {
         let context = Context {
             request_id: "r".into(),
             trace_id: None,
@@ -289,7 +282,12 @@ mod tests {
             ),
         ] {
             let lines = Metrics::new("f").lines(now, &context, &counts, &Measures::default());
-            assert_eq!(lines[0]["CountMismatch"], json!(broken), "{counts:?}");
+            let unreadable = counts.unreadable;
+            assert_eq!(
+                lines[0]["InternalErrors"],
+                json!(broken + unreadable),
+                "{counts:?}"
+            );
         }
     }
 }

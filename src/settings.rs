@@ -3,10 +3,8 @@
 
 use thiserror::Error;
 
-use crate::rule_source::RulesUri;
-use cloudhsm_alerts_core::{
-    alert::accounts::Accounts, rules::watched::Watched, severity::Severity,
-};
+use crate::{account_names::AccountNames, files::FilesUri};
+use cloudhsm_alerts_core::{rules::watched::Watched, severity::Severity};
 
 /// A variable that cannot be used.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -21,23 +19,43 @@ pub struct SettingError {
 /// The settings of the function that reads log files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// `ALERT_TOPIC_ARN`: the topic to publish to.
+    /// `ALERT_TOPIC_ARN`: the topic to publish alerts to.
     pub topic: Topic,
+    /// `PAGING_TOPIC_ARN`, `PAGING_MIN_SEVERITY`: without the topic, nothing is paged.
+    pub paging: Option<Paging>,
     /// `LEDGER_TABLE`: the DynamoDB table of the ledger, by name or ARN. Without one, each instance has its own ledger
     /// in memory.
     pub ledger_table: Option<String>,
     /// `MIN_SEVERITY`: the lowest severity that is published.
     pub min_severity: Severity,
-    /// `ACCOUNT_NAMES`: names of accounts.
-    pub accounts: Accounts,
+    /// `ACCOUNT_NAMES`: names of accounts, or a file with them.
+    pub account_names: AccountNames,
     /// `MAX_ALERTS`: alerts of one invocation that are sent one by one.
     pub max_alerts: usize,
     /// `RULES_URI`: a folder or S3 prefix with more rules.
-    pub rules_uri: Option<RulesUri>,
+    pub rules_uri: Option<FilesUri>,
     /// `WATCHED`: names of the resources that rules watch, and the names in other variables.
     pub watched: Watched,
     /// `TRUSTED_QUEUES`: ARNs of SQS queues whose messages may hold whole records.
     pub trusted_queues: Vec<String>,
+}
+
+/// What is published to the paging topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paging {
+    /// The topic.
+    pub topic: Topic,
+    /// The lowest severity that is paged. Calls below `MIN_SEVERITY` are not alerted, so they are not paged either.
+    pub min_severity: Severity,
+}
+
+/// The settings of the chat function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatSettings {
+    /// `CHAT_TOPIC_ARN`: the topic that the channels show.
+    pub topic: Topic,
+    /// `MIN_SEVERITY`: the lowest severity that the channels show.
+    pub min_severity: Severity,
 }
 
 /// An SNS topic's ARN and the region in it.
@@ -59,25 +77,21 @@ impl Settings {
         Settings::from_lookup(|name| std::env::var(name).ok())
     }
 
-    /// `CHAT_TOPIC_ARN`: if it is set, this is the chat function, which needs no other variable.
+    /// The settings of the chat function, if `CHAT_TOPIC_ARN` is set: then this is the chat function.
     ///
     /// # Errors
-    /// It is not the ARN of a standard topic.
+    /// The first variable that is malformed.
     #[expect(clippy::disallowed_methods, reason = "settings are read here")]
-    pub fn chat_topic() -> Result<Option<Topic>, SettingError> {
-        const NAME: &str = "CHAT_TOPIC_ARN";
-        std::env::var(NAME)
-            .ok()
-            .as_deref()
-            .map(str::trim)
-            .filter(|arn| !arn.is_empty())
-            .map(|arn| {
-                Topic::parse(arn).map_err(|message| SettingError {
-                    name: NAME,
-                    message,
-                })
-            })
-            .transpose()
+    pub fn chat() -> Result<Option<ChatSettings>, SettingError> {
+        let lookup = trimmed(|name| std::env::var(name).ok());
+        let Some(topic) = topic(&lookup, "CHAT_TOPIC_ARN")? else {
+            return Ok(None);
+        };
+        let min_severity = severity(&lookup, "MIN_SEVERITY", Severity::Informational)?;
+        Ok(Some(ChatSettings {
+            topic,
+            min_severity,
+        }))
     }
 
     /// Whether Lambda, or an emulator of it, started this process.
@@ -98,21 +112,27 @@ impl Settings {
     /// # Errors
     /// The first variable that is missing or malformed.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, SettingError> {
-        let lookup = |name: &str| {
-            lookup(name)
-                .map(|v| v.trim().to_owned())
-                .filter(|v| !v.is_empty())
-        };
-
+        let lookup = trimmed(lookup);
         let error = |name| move |message| SettingError { name, message };
-        let topic = lookup("ALERT_TOPIC_ARN").ok_or_else(|| SettingError {
+        let alert_topic = topic(&lookup, "ALERT_TOPIC_ARN")?.ok_or_else(|| SettingError {
             name: "ALERT_TOPIC_ARN",
             message: "is missing; expected the ARN of the SNS topic to publish alerts to".into(),
         })?;
-        let topic = Topic::parse(&topic).map_err(error("ALERT_TOPIC_ARN"))?;
+        let paging_topic = topic(&lookup, "PAGING_TOPIC_ARN")?;
+        if paging_topic.as_ref() == Some(&alert_topic) {
+            return Err(SettingError {
+                name: "PAGING_TOPIC_ARN",
+                message: "is the same as ALERT_TOPIC_ARN; expected a topic of its own, because it gets a text for SMS"
+                    .into(),
+            });
+        }
+        let paging_min_severity = severity(&lookup, "PAGING_MIN_SEVERITY", Severity::Critical)?;
         let mut watched =
             Watched::parse(&lookup("WATCHED").unwrap_or_default()).map_err(error("WATCHED"))?;
-        watched.add("alert_topic", &topic.arn);
+        watched.add("alert_topic", &alert_topic.arn);
+        if let Some(topic) = &paging_topic {
+            watched.add("alert_topic", &topic.arn);
+        }
         if let Some(name) = lookup("AWS_LAMBDA_FUNCTION_NAME") {
             watched.add("function", &name);
         }
@@ -123,12 +143,14 @@ impl Settings {
             watched.add("ledger_table", table_name(table));
         }
         Ok(Settings {
-            topic,
+            topic: alert_topic,
+            paging: paging_topic.map(|topic| Paging {
+                topic,
+                min_severity: paging_min_severity,
+            }),
             ledger_table,
-            min_severity: lookup("MIN_SEVERITY").map_or(Ok(Severity::Low), |text| {
-                text.parse().map_err(error("MIN_SEVERITY"))
-            })?,
-            accounts: Accounts::parse(&lookup("ACCOUNT_NAMES").unwrap_or_default())
+            min_severity: severity(&lookup, "MIN_SEVERITY", Severity::Low)?,
+            account_names: AccountNames::parse(&lookup("ACCOUNT_NAMES").unwrap_or_default())
                 .map_err(error("ACCOUNT_NAMES"))?,
             rules_uri: lookup("RULES_URI")
                 .map(|text| text.parse().map_err(error("RULES_URI")))
@@ -145,6 +167,35 @@ impl Settings {
             })?,
         })
     }
+}
+
+/// The value of a variable without white space around it. An empty one counts as not set.
+fn trimmed(lookup: impl Fn(&str) -> Option<String>) -> impl Fn(&str) -> Option<String> {
+    move |name| {
+        lookup(name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
+    }
+}
+
+fn topic(
+    lookup: impl Fn(&str) -> Option<String>,
+    name: &'static str,
+) -> Result<Option<Topic>, SettingError> {
+    lookup(name)
+        .map(|arn| Topic::parse(&arn).map_err(|message| SettingError { name, message }))
+        .transpose()
+}
+
+fn severity(
+    lookup: impl Fn(&str) -> Option<String>,
+    name: &'static str,
+    default: Severity,
+) -> Result<Severity, SettingError> {
+    lookup(name).map_or(Ok(default), |text| {
+        text.parse()
+            .map_err(|message| SettingError { name, message })
+    })
 }
 
 /// ARNs of SQS queues, separated by commas.
@@ -223,6 +274,8 @@ impl Topic {
 
 #[cfg(test)]
 mod tests {
+    use cloudhsm_alerts_core::alert::accounts::Accounts;
+
     use super::*;
 
     const TOPIC: &str = "arn:aws:sns:us-west-2:111122223333:alerts";
@@ -246,9 +299,10 @@ mod tests {
                     arn: TOPIC.into(),
                     region: "us-west-2".into()
                 },
+                paging: None,
                 ledger_table: None,
                 min_severity: Severity::Low,
-                accounts: Accounts::default(),
+                account_names: AccountNames::List(Accounts::default()),
                 max_alerts: 10,
                 rules_uri: None,
                 watched: Watched::parse(&format!("alert_topic={TOPIC}")).unwrap(),
@@ -264,8 +318,13 @@ mod tests {
                 "ALERT_TOPIC_ARN",
                 " arn:aws-us-gov:sns:us-gov-west-1:111122223333:t ",
             ),
+            (
+                "PAGING_TOPIC_ARN",
+                "arn:aws-us-gov:sns:us-gov-east-1:111122223333:p",
+            ),
+            ("PAGING_MIN_SEVERITY", "medium"),
             ("MIN_SEVERITY", "High"),
-            ("ACCOUNT_NAMES", "111122223333=prod"),
+            ("ACCOUNT_NAMES", "s3://config/accounts.csv"),
             ("MAX_ALERTS", "3"),
             ("RULES_URI", "s3://config/hsm"),
             ("WATCHED", "trail_bucket=audit"),
@@ -290,14 +349,27 @@ mod tests {
         );
         assert_eq!(
             settings.watched,
-            Watched::parse("function=hsm-alerts,ledger_table=hsm-ledger,trail_bucket=audit,alert_topic=arn:aws-us-gov:sns:us-gov-west-1:111122223333:t").unwrap()
+            Watched::parse("function=hsm-alerts,ledger_table=hsm-ledger,trail_bucket=audit,alert_topic=arn:aws-us-gov:sns:us-gov-west-1:111122223333:t,alert_topic=arn:aws-us-gov:sns:us-gov-east-1:111122223333:p").unwrap()
         );
         assert_eq!(settings.topic.region, "us-gov-west-1");
         assert_eq!(
             (settings.min_severity, settings.max_alerts),
             (Severity::High, 3)
         );
-        assert_eq!(settings.accounts.name("111122223333"), Some("prod"));
+        assert_eq!(
+            settings.paging,
+            Some(Paging {
+                topic: Topic {
+                    arn: "arn:aws-us-gov:sns:us-gov-east-1:111122223333:p".into(),
+                    region: "us-gov-east-1".into()
+                },
+                min_severity: Severity::Medium
+            })
+        );
+        assert_eq!(
+            settings.account_names,
+            AccountNames::File("s3://config/accounts.csv".parse().unwrap())
+        );
         assert_eq!(
             settings.trusted_queues,
             [
@@ -334,8 +406,29 @@ mod tests {
                 "environment variable MAX_ALERTS: expected a whole number that is 0 or more, found \"-1\"",
             ),
             (
-                vec![("ALERT_TOPIC_ARN", TOPIC), ("ACCOUNT_NAMES", "prod")],
-                "environment variable ACCOUNT_NAMES: expected twelve digits, '=' and a name, such as 111122223333=prod, found \"prod\"",
+                vec![
+                    ("ALERT_TOPIC_ARN", TOPIC),
+                    ("ACCOUNT_NAMES", "prod=111122223333"),
+                ],
+                "environment variable ACCOUNT_NAMES: expected twelve digits, '=' and a name, such as 111122223333=prod, found \"prod=111122223333\"",
+            ),
+            (
+                vec![
+                    ("ALERT_TOPIC_ARN", TOPIC),
+                    ("ACCOUNT_NAMES", "s3://config/accounts.json"),
+                ],
+                "environment variable ACCOUNT_NAMES: expected 111122223333=prod,…, s3://bucket/key.csv or the path of a .csv file, found \"s3://config/accounts.json\"",
+            ),
+            (
+                vec![("ALERT_TOPIC_ARN", TOPIC), ("PAGING_TOPIC_ARN", TOPIC)],
+                "environment variable PAGING_TOPIC_ARN: is the same as ALERT_TOPIC_ARN; expected a topic of its own, because it gets a text for SMS",
+            ),
+            (
+                vec![
+                    ("ALERT_TOPIC_ARN", TOPIC),
+                    ("PAGING_MIN_SEVERITY", "urgent"),
+                ],
+                "environment variable PAGING_MIN_SEVERITY: expected informational, low, medium, high or critical, found \"urgent\"",
             ),
             (
                 vec![

@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{clock, sdk, settings::Topic, timing::Timing};
-use cloudhsm_alerts_core::alert::message::Message;
+use cloudhsm_alerts_core::alert::message::{Message, Structure};
 
 /// Why a message was not published.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -28,7 +28,9 @@ pub enum PublishError {
     )]
     Denied(String),
     /// The topic does not exist.
-    #[error("there is no such topic ({0}); deploy the stack again or correct ALERT_TOPIC_ARN")]
+    #[error(
+        "there is no such topic ({0}); deploy the stack again or correct the topic's ARN in the function's variables"
+    )]
     TopicNotFound(String),
     /// The KMS key of an encrypted topic cannot be used.
     #[error(
@@ -127,6 +129,11 @@ impl Publisher {
         }
     }
 
+    /// The topic.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
     /// Waits until this instance may publish the next message.
     pub async fn wait(&mut self) {
         self.pace.wait().await;
@@ -145,9 +152,11 @@ impl Publisher {
             .client
             .publish()
             .topic_arn(&self.topic.arn)
-            .subject(&message.subject)
-            .message(&message.body)
-            .message_structure("json");
+            .set_subject(message.subject.clone())
+            .message(&message.body);
+        if message.structure == Structure::Json {
+            request = request.message_structure("json");
+        }
         for (name, value) in &message.attributes {
             let attribute = MessageAttributeValue::builder()
                 .data_type(value.data_type())

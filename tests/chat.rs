@@ -27,7 +27,7 @@ fn alerts_become_messages_for_chat_channels() {
     assert_eq!(messages.len(), 5);
 
     let reply = Lambda::start(&aws, &[("CHAT_TOPIC_ARN", &chat)]).invoke(&sns_event(&messages));
-    assert_eq!(reply, json!({"published": 5}));
+    assert_eq!(reply, json!({"published": 5, "below_min_severity": 0}));
     let notifications: Vec<Value> = aws
         .published(&chat)
         .iter()
@@ -57,6 +57,23 @@ fn alerts_become_messages_for_chat_channels() {
         "{}",
         notifications[0]
     );
+}
+
+#[test]
+fn alerts_below_the_minimum_severity_are_not_shown() {
+    let aws = Moto::start();
+    let chat = aws.topic("chat");
+    let finding = |severity: &str| {
+        format!(
+            r#"{{"severity": "{severity}", "finding_info": {{"uid": "{severity}", "title": "t"}}}}"#
+        )
+    };
+    let findings = ["Low", "High", "Critical", "Of a later version"].map(finding);
+    let messages: Vec<&str> = findings.iter().map(String::as_str).collect();
+    let lambda = Lambda::start(&aws, &[("CHAT_TOPIC_ARN", &chat), ("MIN_SEVERITY", "high")]);
+    let reply = lambda.invoke(&sns_event(&messages));
+    assert_eq!(reply, json!({"published": 3, "below_min_severity": 1}));
+    assert_eq!(aws.published(&chat).len(), 3);
 }
 
 #[test]

@@ -159,8 +159,8 @@ fn a_publish_failure_fails_every_message_with_that_call() {
     assert_eq!(reply["errorType"], "Publish.TopicNotFound", "{reply}");
     assert_eq!(
         reply["errorMessage"],
-        "alert for event valid-1: there is no such topic (NotFound: Endpoint does not exist); deploy the stack again or correct ALERT_TOPIC_ARN; \
-         alert for event valid-2: there is no such topic (NotFound: Endpoint does not exist); deploy the stack again or correct ALERT_TOPIC_ARN"
+        "alert for event valid-1: there is no such topic (NotFound: Endpoint does not exist); deploy the stack again or correct the topic's ARN in the function's variables; \
+         alert for event valid-2: there is no such topic (NotFound: Endpoint does not exist); deploy the stack again or correct the topic's ARN in the function's variables"
     );
     let reply = lambda.invoke(&sqs_event(&[
         s3_notification(&[&key_named("valid")]),
@@ -388,7 +388,7 @@ fn calls_beyond_max_alerts_go_into_summaries_and_none_is_lost() {
 #[test]
 fn denied_calls_do_not_displace_the_successful_one() {
     let aws = Moto::start();
-    let topic = aws.topic("t");
+    let (topic, paging) = (aws.topic("t"), aws.paging_topic("p"));
     const CALLERS: usize = 2;
     const CLUSTERS_PER_CALLER: usize = 15;
     let mut calls: Vec<Value> = (0..CALLERS * CLUSTERS_PER_CALLER)
@@ -401,7 +401,12 @@ fn denied_calls_do_not_displace_the_successful_one() {
     calls.push(call("DeleteHsm", "yes-1"));
     calls.push(call("PutResourcePolicy", "yes-2"));
     aws.put(&key_named("probing"), gzip(&log_file_of(&calls)));
-    let lambda = Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &topic), ("MAX_ALERTS", "1")]);
+    let variables = [
+        ("ALERT_TOPIC_ARN", topic.as_str()),
+        ("PAGING_TOPIC_ARN", paging.as_str()),
+        ("MAX_ALERTS", "1"),
+    ];
+    let lambda = Lambda::start(&aws, &variables);
     let reply = lambda.invoke(&s3_notification(&[&key_named("probing")]));
     // One of the two successful calls has a message of its own; the other is in the summary.
     let summarized = CALLERS * CLUSTERS_PER_CALLER + 1;
@@ -417,9 +422,17 @@ fn denied_calls_do_not_displace_the_successful_one() {
         summary.subject,
         "CRITICAL: 31 calls: 1 PutResourcePolicy SUCCEEDED, 30 DeleteBackup DENIED"
     );
+    let pages: Vec<String> = aws
+        .published(&paging)
+        .iter()
+        .map(|page| page.page().expect("a plain message").to_owned())
+        .collect();
     assert_eq!(
-        summary.text("sms"),
-        "CRITICAL CloudHSM, 31 calls: 1 PutResourcePolicy SUCCEEDED, 30 DeleteBackup DENIED. See the e-mail"
+        pages,
+        [
+            "CRITICAL DeleteHsm SUCCEEDED: cluster-lk3jhgf4dsa, 111122223333 us-west-2, 23 Nov 03:50Z, by alice. Check that the cluster has HSMs left",
+            "CRITICAL CloudHSM, 31 calls: 1 PutResourcePolicy SUCCEEDED, 30 DeleteBackup DENIED. See the e-mail",
+        ]
     );
     // A filter policy that accepts any of its calls accepts the summary.
     assert_eq!(

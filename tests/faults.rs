@@ -1,6 +1,7 @@
 //! Thousands of fault schedules, each derived from a seed: services that fail before or after a request takes
 //! effect, close connections or do not respond, and instances of the function that are killed at any request.
-//! After each schedule, every call has been alerted, and only once unless a fault excuses a duplicate.
+//! After each schedule, every call has been alerted, and only once unless a fault excuses a duplicate. The same holds
+//! for pages.
 //!
 //! A schedule that fails prints the command to run it again.
 
@@ -18,13 +19,16 @@ use cloudhsm_alerts::{
 };
 use cloudhsm_alerts_core::rules::{RuleSet, watched::Watched};
 use cloudhsm_alerts_test_support::{
-    fixtures::{TOPIC_ARN, call},
+    fixtures::{TOPIC_ARN, call, on_cluster},
     stub::{Fault, FaultPlan, Operation, RandomFaults, Stub},
 };
 use futures_util::{StreamExt, future::join_all, stream};
 use serde_json::{Value, json};
 
 const BUCKET: &str = "trail";
+const PAGING_ARN: &str = "arn:aws:sns:us-west-2:111122223333:pages";
+/// The calls' event names; call number `n` has name number `n % 4`.
+const NAMES: [&str; 4] = ["DeleteHsm", "CreateHsm", "DeleteBackup", "TagResource"];
 /// The default seeds. `FAULT_SEEDS=7` runs one seed, `FAULT_SEEDS=0..100000` a range.
 const SEEDS: std::ops::Range<u64> = 0..2000;
 /// Rounds with faults.
@@ -67,11 +71,22 @@ enum Shape {
     Batch,
 }
 
+/// What is published to the paging topic.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Paging {
+    Nothing,
+    /// Calls may be grouped or in summaries.
+    Pages,
+    /// Each call has a cluster of its own and is alerted alone, so that its pages can be told by their text.
+    PagesPerCall,
+}
+
 struct Schedule {
     files: Vec<LogFile>,
     payloads: Vec<(Shape, Vec<Unit>)>,
     instances: usize,
     table: bool,
+    paging: Paging,
     max_alerts: String,
     attempts: u32,
     random: RandomFaults,
@@ -81,7 +96,7 @@ impl Schedule {
     fn of(seed: u64) -> Schedule {
         let mut dice = Dice(seed);
         let calls = 1 + dice.throw(8);
-        let names = ["DeleteHsm", "CreateHsm", "DeleteBackup", "TagResource"];
+        let paging = dice.pick(&[Paging::Nothing, Paging::Pages, Paging::PagesPerCall]);
         let files: Vec<LogFile> = (0..1 + dice.throw(4))
             .map(|n| {
                 let mut records = Vec::new();
@@ -91,8 +106,11 @@ impl Schedule {
                     match dice.throw(8) {
                         0 => records.push(call("DescribeClusters", &format!("read-{id}"))),
                         _ => {
-                            let name = names[(id % 4) as usize];
-                            records.push(call(name, &format!("call-{id}")));
+                            let record = call(NAMES[(id % 4) as usize], &format!("call-{id}"));
+                            records.push(match paging {
+                                Paging::PagesPerCall => on_cluster(record, id as usize),
+                                _ => record,
+                            });
                             event_ids.push(format!("call-{id}"));
                         }
                     }
@@ -141,7 +159,12 @@ impl Schedule {
             payloads,
             instances: 1 + dice.throw(3) as usize,
             table,
-            max_alerts: dice.pick(&["0", "1", "3", "10"]).into(),
+            paging,
+            max_alerts: match paging {
+                Paging::PagesPerCall => "10",
+                _ => dice.pick(&["0", "1", "3", "10"]),
+            }
+            .into(),
             attempts: dice.pick(&[1, 1, 2, 3]),
             random: RandomFaults {
                 seed,
@@ -154,6 +177,8 @@ impl Schedule {
                     2 => Some(Operation::Claim),
                     3 => Some(Operation::Sent),
                     4 => Some(Operation::Slot),
+                    5 => Some(Operation::PublishPage),
+                    6 => Some(Operation::Note),
                     _ => None,
                 },
             },
@@ -269,6 +294,7 @@ impl Trial<'_> {
         let settings = Settings::from_lookup(|name| {
             match name {
                 "ALERT_TOPIC_ARN" => Some(TOPIC_ARN),
+                "PAGING_TOPIC_ARN" if self.schedule.paging != Paging::Nothing => Some(PAGING_ARN),
                 "LEDGER_TABLE" if self.schedule.table => Some("ledger"),
                 "MAX_ALERTS" => Some(self.schedule.max_alerts.as_str()),
                 _ => None,
@@ -276,7 +302,7 @@ impl Trial<'_> {
             .map(str::to_owned)
         })
         .expect("valid settings");
-        let rules = RuleSource::fixed(Arc::clone(&self.rules), aws_sdk_s3::Client::new(&self.sdk));
+        let rules = RuleSource::fixed(Arc::clone(&self.rules));
         // Shorter waits; claims keep their lifetime.
         let timing = Timing {
             interval: Duration::ZERO,
@@ -347,6 +373,7 @@ impl Trial<'_> {
             return Ok(open);
         };
         let alerts = self.stub.state().alerts_by_event_id();
+        let pages = self.pages();
         let mut still_open = Vec::new();
         for ((shape, units), reply) in open.into_iter().zip(replies) {
             let succeeded = succeeded(shape, units.len(), reply.as_ref());
@@ -363,6 +390,12 @@ impl Trial<'_> {
                     return Err(format!(
                         "{lost} was not alerted, although its unit succeeded"
                     ));
+                }
+                if let Some(lost) = schedule
+                    .event_ids_of(&unit)
+                    .find(|id| pages.get(*id) == Some(&0))
+                {
+                    return Err(format!("{lost} was not paged, although its unit succeeded"));
                 }
                 if !schedule.is_valid(&unit) {
                     return Err(format!("{unit:?} succeeded, although it has a broken file"));
@@ -396,8 +429,26 @@ impl Trial<'_> {
         self.check()
     }
 
+    /// How many pages are about each critical call, where that can be told.
+    fn pages(&self) -> BTreeMap<String, usize> {
+        if self.schedule.paging != Paging::PagesPerCall {
+            return BTreeMap::new();
+        }
+        let state = self.stub.state();
+        let pages = state.pages();
+        (0..8)
+            .filter(|n| n % 2 == 0)
+            .map(|n| {
+                let text = format!("CRITICAL {} SUCCEEDED: cluster-{n}, ", NAMES[n % 4]);
+                let times = pages.iter().filter(|page| page.starts_with(&text)).count();
+                (format!("call-{n}"), times)
+            })
+            .collect()
+    }
+
     fn check(&self) -> Result<(), String> {
         let schedule = self.schedule;
+        let pages = self.pages();
         let state = self.stub.state();
         let alerts = state.alerts_by_event_id();
         let expected: BTreeSet<&String> = schedule
@@ -413,7 +464,7 @@ impl Trial<'_> {
         let sums = self.sums()?;
         let mut excused = self.alerted_before_kill.clone();
         let mut ledger_faults = 0;
-        let mut hides_success = false;
+        let (mut hides_success, mut page_hides_success) = (false, false);
         for (request, fault) in &state.requests {
             let is_hit = *fault != Fault::None;
             match request.operation {
@@ -421,13 +472,21 @@ impl Trial<'_> {
                     hides_success = true;
                     excused.extend(request.target.split(',').map(str::to_owned));
                 }
-                Operation::Claim | Operation::Sent | Operation::GetItem if is_hit => {
+                Operation::PublishPage if fault.hides_success() => {
+                    page_hides_success = true;
+                }
+                // A release or a note that fails loses what was delivered.
+                Operation::Claim
+                | Operation::Sent
+                | Operation::GetItem
+                | Operation::Release
+                | Operation::Note
+                    if is_hit =>
+                {
                     excused.insert(request.target.clone());
                     ledger_faults += 1;
                 }
-                Operation::Release | Operation::Slot | Operation::Page if is_hit => {
-                    ledger_faults += 1
-                }
+                Operation::Slot | Operation::Page if is_hit => ledger_faults += 1,
                 _ => {}
             }
         }
@@ -446,6 +505,16 @@ impl Trial<'_> {
         {
             return Err(format!(
                 "{id} was alerted {times} times, and no fault excuses that"
+            ));
+        }
+        if !page_hides_success
+            && self.kills == 0
+            && let Some((id, times)) = pages
+                .iter()
+                .find(|(id, times)| **times > 1 && !excused.contains(*id))
+        {
+            return Err(format!(
+                "{id} was paged {times} times, and no fault excuses that"
             ));
         }
         let total: usize = alerts.values().sum();

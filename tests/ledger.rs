@@ -271,11 +271,19 @@ fn a_missing_or_wrong_table_stops_no_alert() {
 
 /// By default, SNS sends SMS for one US dollar a month, and denied calls need no permission.
 #[test]
-fn denied_calls_send_one_sms_per_hour_for_each_caller_and_event_name() {
+fn denied_calls_page_once_an_hour_for_each_caller_and_event_name() {
     let aws = Moto::start();
-    let topic = aws.topic("t");
+    let (topic, paging) = (aws.topic("t"), aws.paging_topic("p"));
     aws.table("ledger", "id");
-    let mut instances = [(), ()].map(|()| start(&aws, &topic, "ledger"));
+    let start = || {
+        let variables = [
+            ("ALERT_TOPIC_ARN", topic.as_str()),
+            ("PAGING_TOPIC_ARN", paging.as_str()),
+            ("LEDGER_TABLE", "ledger"),
+        ];
+        Lambda::start(&aws, &variables)
+    };
+    let mut instances = [(), ()].map(|()| start());
     let denied = |name: &str, id: String, session: &str| {
         let mut call = call(name, &id);
         call["errorCode"] = "AccessDenied".into();
@@ -286,13 +294,7 @@ fn denied_calls_send_one_sms_per_hour_for_each_caller_and_event_name() {
         call["requestParameters"] = json!({"backupId": format!("backup-{id}")});
         call
     };
-    let sms_subjects = |aws: &Moto| -> Vec<String> {
-        aws.published(&topic)
-            .iter()
-            .filter(|message| !message.text("sms").is_empty())
-            .map(|message| message.subject.clone())
-            .collect()
-    };
+    let pages = || aws.published(&paging);
     // The caller chooses the session name, so the role identifies the caller.
     for file in 0..14 {
         let calls: Vec<Value> = (0..11)
@@ -309,13 +311,9 @@ fn denied_calls_send_one_sms_per_hour_for_each_caller_and_event_name() {
         assert_eq!(reply["ledger_errors"].as_u64(), None, "{reply}");
     }
     let all = aws.published(&topic);
-    assert_eq!(sms_subjects(&aws).len(), 1, "of {}", all.len());
-    // The others are published for e-mail and machines only.
-    for message in &all[1..] {
-        assert!(!message.text("email").is_empty());
-        assert!(message.text("default").len() > 1600);
-        assert_eq!(message.attribute("page"), ("String".into(), "false".into()));
-    }
+    assert_eq!(pages().len(), 1, "of {}", all.len());
+    let alerted: usize = all.iter().map(|message| message.event_ids().len()).sum();
+    assert_eq!(alerted, 14 * 11);
 
     // Another event name, another caller and successful calls send an SMS.
     let mut another = denied("DeleteBackup", "another".into(), "x");
@@ -334,7 +332,7 @@ fn denied_calls_send_one_sms_per_hour_for_each_caller_and_event_name() {
         );
         instances[n % 2].invoke(&s3_notification(&[&key_named(&format!("more-{n}"))]));
     }
-    assert_eq!(sms_subjects(&aws).len(), 5, "{:?}", sms_subjects(&aws));
+    assert_eq!(pages().len(), 5, "{:?}", pages());
 
     // After the hour, one more SMS is sent.
     let until = AttributeValue::N("1".into());
@@ -344,7 +342,7 @@ fn denied_calls_send_one_sms_per_hour_for_each_caller_and_event_name() {
             aws.put_item("ledger", item);
         }
     }
-    instances = [(), ()].map(|()| start(&aws, &topic, "ledger"));
+    instances = [(), ()].map(|()| start());
     for (n, instance) in instances.iter().enumerate() {
         let name = format!("later-{n}");
         aws.put(
@@ -353,5 +351,5 @@ fn denied_calls_send_one_sms_per_hour_for_each_caller_and_event_name() {
         );
         instance.invoke(&s3_notification(&[&key_named(&name)]));
     }
-    assert_eq!(sms_subjects(&aws).len(), 6);
+    assert_eq!(pages().len(), 6);
 }

@@ -5,9 +5,11 @@ use cloudhsm_alerts_core::{
     alert::{
         Alert, Source,
         accounts::Accounts,
-        compose::{self, Delivery},
+        compose::{self, Age},
         message::Message,
-        ocsf, operator, summary,
+        ocsf,
+        operator::{self, NotLoaded},
+        summary,
     },
     finding::Finding,
     record::Record,
@@ -181,7 +183,7 @@ fn every_kind_of_finding_is_valid() {
         .flat_map(|alert| [ocsf::finding(alert, true), ocsf::finding(alert, false)])
         .collect();
     let about = |alerts: &[Alert]| {
-        default_finding(&compose::message(alerts, Delivery::Backfill).expect("there are alerts"))
+        default_finding(&compose::message(alerts, Age::Old).expect("there are alerts"))
     };
     findings.extend(
         summary::split(alerts.clone())
@@ -195,8 +197,11 @@ fn every_kind_of_finding_is_valid() {
             .map(|alert| about(std::slice::from_ref(alert))),
     );
     let error = "rules/x.yml:3: level: is missing".to_owned();
-    let about_rules = operator::rules_not_loaded("rules", &[error], 94, Timestamp::UNIX_EPOCH);
-    findings.push(default_finding(&about_rules));
+    for what in [NotLoaded::Rules(94), NotLoaded::AccountNames] {
+        let problems = std::slice::from_ref(&error);
+        let notice = operator::not_loaded(what, "rules", problems, Timestamp::UNIX_EPOCH);
+        findings.push(default_finding(&notice.message));
+    }
     for finding in findings {
         let mut errors = Vec::new();
         schema.check(&finding, "detection_finding", "", &mut errors);

@@ -9,7 +9,7 @@ use cloudhsm_alerts::{
     logging,
     metrics::Metrics,
     sdk,
-    settings::{Settings, Topic},
+    settings::{ChatSettings, Settings},
 };
 use lambda_runtime::{LambdaEvent, run, service_fn};
 use serde_json::value::RawValue;
@@ -28,26 +28,26 @@ async fn main() -> ExitCode {
 }
 
 async fn start() -> Result<(), lambda_runtime::Error> {
-    let role = match Settings::chat_topic()? {
-        Some(topic) => Role::Chat(topic),
-        None => Role::LogFiles(Settings::from_env()?),
+    let role = match Settings::chat()? {
+        Some(settings) => Role::Chat(settings),
+        None => Role::LogFiles(Box::new(Settings::from_env()?)),
     };
     if !Settings::is_in_lambda() {
         return Err("bootstrap runs in Lambda only: AWS_LAMBDA_RUNTIME_API and AWS_LAMBDA_FUNCTION_NAME are not set; \
             to handle one event on this machine, use `cloudhsm-alerts invoke`".into());
     }
     match role {
-        Role::LogFiles(settings) => log_files(settings).await,
-        Role::Chat(topic) => chat(topic).await,
+        Role::LogFiles(settings) => log_files(*settings).await,
+        Role::Chat(settings) => chat(settings).await,
     }
 }
 
 /// Which of the two functions this program is.
 enum Role {
     /// It reads log files and publishes alerts.
-    LogFiles(Settings),
-    /// It publishes alerts for chat channels to this topic.
-    Chat(Topic),
+    LogFiles(Box<Settings>),
+    /// It publishes alerts for chat channels.
+    Chat(ChatSettings),
 }
 
 async fn log_files(settings: Settings) -> Result<(), lambda_runtime::Error> {
@@ -67,8 +67,8 @@ async fn log_files(settings: Settings) -> Result<(), lambda_runtime::Error> {
     .await
 }
 
-async fn chat(topic: Topic) -> Result<(), lambda_runtime::Error> {
-    let chat = Arc::new(Chat::new(topic, &sdk::config_in_lambda().await));
+async fn chat(settings: ChatSettings) -> Result<(), lambda_runtime::Error> {
+    let chat = Arc::new(Chat::new(settings, &sdk::config_in_lambda().await));
     run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let chat = Arc::clone(&chat);
         async move { chat.handle_text(event.payload.get()).await }

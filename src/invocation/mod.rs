@@ -6,7 +6,7 @@
 //!
 //! [`run`] is the flow. [`inbox`] has the units and their results, [`reading`] reads objects, [`queue`] has the calls
 //! that wait, in the compact form of [`pending`], [`grouping`] groups and orders them, [`publishing`] publishes alerts
-//! about them, and [`rule_reload`] loads changed rules afterwards.
+//! about them, and [`reload`] loads changed rules and account names afterwards.
 
 mod grouping;
 mod inbox;
@@ -15,7 +15,7 @@ mod pending;
 mod publishing;
 mod queue;
 mod reading;
-mod rule_reload;
+mod reload;
 mod run;
 
 pub(crate) use run::run;

@@ -13,7 +13,7 @@ use super::{
     publishing::Publishing,
     queue::{Found, Queue},
     reading::{Event, Readers, Shared},
-    rule_reload,
+    reload,
 };
 use crate::{
     context::Context,
@@ -89,7 +89,7 @@ pub(crate) async fn run(
     }
     publishing.publish(queue.take(), true, &mut inbox).await;
     publishing.finish(&mut inbox).await;
-    rule_reload::reload(instance, &mut publishing, job_mode, &mut inbox).await;
+    reload::reload(instance, &mut publishing, job_mode, &mut inbox).await;
     inbox.counts.ledger_errors = publishing.ledger().errors();
     log(instance, context, &inbox);
     reply_to.reply(inbox)

@@ -6,10 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
-use super::{
-    slots::is_condition_false,
-    table::{LedgerError, Table, ledger_error, seconds, string},
-};
+use super::table::{LedgerError, Table, is_condition_false, ledger_error, seconds, string};
 use crate::clock::later;
 
 /// How long the count is kept after the last message: longer than a job can run.

@@ -1,37 +1,66 @@
-//! The ledger's memory: the calls that this instance of the function has alerted, or found in the table as alerted.
+//! The ledger's memory: the calls that this instance of the function has alerted, in whole or in part, or found in the
+//! table as alerted.
 //!
 //! It saves requests to the table for duplicates. Without a table it is the whole ledger.
 
-use std::collections::{HashMap, HashSet, VecDeque, hash_map::Entry};
+use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
 use cloudhsm_alerts_core::call_id::CallId;
+
+use crate::channel::Delivered;
 
 /// Maximum number of calls. At some 200 bytes each they take a few megabytes.
 const CAPACITY: usize = 20_000;
 
-/// The calls that were alerted. Above `CAPACITY` the oldest are removed.
+/// What is known of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It was alerted.
+    Alerted,
+    /// One channel has its message, and the other one not yet.
+    Partly(Delivered),
+}
+
+/// The calls. Above `CAPACITY` the oldest are removed.
 #[derive(Debug, Default)]
 pub struct Memory {
-    alerted: HashSet<CallId>,
+    calls: HashMap<CallId, State>,
     /// How many of these calls have each event ID: more than one if a record was forged.
     event_ids: HashMap<String, usize>,
     order: VecDeque<CallId>,
 }
 
 impl Memory {
-    /// Whether an alert for this call was published.
+    /// Whether this call was alerted.
     pub fn contains(&self, call: &CallId) -> bool {
-        self.alerted.contains(call)
+        self.calls.get(call) == Some(&State::Alerted)
     }
 
-    /// Whether an alert was published for any call with this event ID.
+    /// Which channels have the message about a call that was alerted in part.
+    pub fn delivered(&self, call: &CallId) -> Delivered {
+        match self.calls.get(call) {
+            Some(State::Partly(delivered)) => *delivered,
+            Some(State::Alerted) | None => Delivered::default(),
+        }
+    }
+
+    /// Whether a message was published about any call with this event ID.
     pub fn contains_event_id(&self, event_id: &str) -> bool {
         self.event_ids.contains_key(event_id)
     }
 
-    /// Adds a call whose alert was published.
+    /// Adds a call that was alerted.
     pub fn insert(&mut self, call: &CallId) {
-        if self.alerted.insert(call.clone()) {
+        self.set(call, State::Alerted);
+    }
+
+    /// Adds a call that was alerted in part.
+    pub fn insert_part(&mut self, call: &CallId, delivered: Delivered) {
+        self.set(call, State::Partly(delivered));
+    }
+
+    fn set(&mut self, call: &CallId, state: State) {
+        if self.calls.insert(call.clone(), state).is_none() {
             self.order.push_back(call.clone());
             *self
                 .event_ids
@@ -40,7 +69,7 @@ impl Memory {
         }
         while self.order.len() > CAPACITY {
             if let Some(oldest) = self.order.pop_front() {
-                self.alerted.remove(&oldest);
+                self.calls.remove(&oldest);
                 if let Entry::Occupied(mut count) =
                     self.event_ids.entry(oldest.event_id().to_owned())
                 {
@@ -73,5 +102,16 @@ mod tests {
         assert!(memory.contains(&call(1)));
         assert!(memory.contains(&call(CAPACITY)));
         assert!(!memory.contains_event_id("0") && memory.contains_event_id("1"));
+
+        let part = Delivered {
+            alert: true,
+            page: false,
+        };
+        memory.insert_part(&call(0), part);
+        assert!(!memory.contains(&call(0)) && !memory.contains(&call(1)));
+        assert_eq!(memory.delivered(&call(0)), part);
+        memory.insert(&call(0));
+        assert!(memory.contains(&call(0)));
+        assert_eq!(memory.delivered(&call(0)), Delivered::default());
     }
 }

@@ -3,7 +3,8 @@
 //! CloudTrail can deliver a record twice, S3 can send a notification twice, two trails write the same call into two
 //! files, and Lambda retries failed invocations. Each call is alerted once all the same: it is claimed, its alert is
 //! published, then it is marked as sent. If an invocation dies in between, its claim expires and the call is alerted
-//! again: twice is better than never.
+//! again: twice is better than never. If only one of the two channels has the message, that is noted, so that a retry
+//! publishes only the other.
 //!
 //! With a table ([`table`]) this holds across all instances of the function; without one, within each instance
 //! ([`memory`]). If the table fails, alerts are published all the same, and the error is counted. The table also has
@@ -30,6 +31,7 @@ use jiff::Timestamp;
 use tracing::error;
 
 use crate::{
+    channel::Delivered,
     clock::{self, Clock},
     timing::Timing,
 };
@@ -163,7 +165,7 @@ impl Ledger {
     }
 
     /// Claims calls. Returns one result for each, in the same order. If the table fails, the result is
-    /// [`Claim::Ours`]: alerting a call twice is better than never.
+    /// [`Claim::Ours`], with what this instance has delivered: alerting a call twice is better than never.
     pub async fn claim(&mut self, calls: &[&CallId]) -> Vec<Claim> {
         let this = &*self;
         let claims: Vec<Claim> = stream::iter(calls)
@@ -183,12 +185,37 @@ impl Ledger {
         if self.memory.contains(call) {
             return Claim::Alerted;
         }
+        let remembered = self.memory.delivered(call);
         let breaker = &self.errors.claims;
         let Some(table) = self.table_unless_open(breaker) else {
-            return Claim::Ours;
+            return Claim::Ours(remembered);
         };
         let claim = table.claim(call, &self.owner, self.clock.now()).await;
-        self.response(breaker, claim).unwrap_or(Claim::Ours)
+        match self.response(breaker, claim) {
+            Some(Claim::Ours(delivered)) => Claim::Ours(delivered.or(remembered)),
+            Some(claim) => claim,
+            None => Claim::Ours(remembered),
+        }
+    }
+
+    /// Notes which channels have the message about claimed calls. The claims stay.
+    pub async fn note_delivered(&mut self, calls: &[&CallId], delivered: Delivered) {
+        let Some(text) = delivered.text() else {
+            return;
+        };
+        for call in calls {
+            self.memory.insert_part(call, delivered);
+        }
+        let (this, text) = (&*self, text.as_str());
+        stream::iter(calls)
+            .for_each_concurrent(CONCURRENT, |call| async move {
+                let breaker = &this.errors.marks;
+                if let Some(table) = this.table_unless_open(breaker) {
+                    let noted = table.note_delivered(call, &this.owner, text).await;
+                    this.response(breaker, noted);
+                }
+            })
+            .await;
     }
 
     /// Marks calls as sent. Returns those that could not be marked in the table: another instance may alert them
@@ -213,14 +240,21 @@ impl Ledger {
             .await
     }
 
-    /// Releases the claims on calls that could not be alerted.
-    pub async fn release(&mut self, calls: &[&CallId]) {
+    /// Releases the claims on calls that could not be alerted, or only in part.
+    pub async fn release(&mut self, calls: &[(&CallId, Delivered)]) {
+        for (call, delivered) in calls {
+            if *delivered != Delivered::default() {
+                self.memory.insert_part(call, *delivered);
+            }
+        }
         let this = &*self;
         stream::iter(calls)
-            .for_each_concurrent(CONCURRENT, |call| async move {
+            .for_each_concurrent(CONCURRENT, |(call, delivered)| async move {
                 let breaker = &this.errors.marks;
                 if let Some(table) = this.table_unless_open(breaker) {
-                    this.response(breaker, table.release(call, &this.owner).await);
+                    let delivered = delivered.text();
+                    let released = table.release(call, &this.owner, delivered.as_deref()).await;
+                    this.response(breaker, released);
                 }
             })
             .await;

@@ -7,13 +7,10 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::{
-    operation::update_item::UpdateItemError,
-    types::{AttributeValue, ReturnValue},
-};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use jiff::Timestamp;
 
-use super::table::{LedgerError, Table, ledger_error, millis, seconds, string};
+use super::table::{LedgerError, Table, is_condition_false, ledger_error, millis, seconds, string};
 use crate::clock::later;
 
 /// The longest backlog. A next slot that is later than this was written by an instance whose clock is wrong, and is
@@ -88,9 +85,4 @@ impl Table {
             .map(SharedSlot::At)
             .ok_or_else(|| LedgerError::NotALedger(format!("the item {key:?} has no next_turn")))
     }
-}
-
-/// Whether an update was not made because its condition was false.
-pub(super) fn is_condition_false(error: Option<&UpdateItemError>) -> bool {
-    error.is_some_and(UpdateItemError::is_conditional_check_failed_exception)
 }

@@ -1,31 +1,31 @@
 //! The ledger's table: a DynamoDB table with the calls that were alerted, shared by all instances of the function.
 //!
 //! Each call has one item. Its key `id` is the call's identity. Its `status` is `claimed`, by an invocation that is
-//! about to publish, until `claimed_until`; or `sent`. A claim is one conditional write, so of all invocations that
-//! process the same call at the same time, one gets it. This file makes the requests; [`super::Ledger`] decides what
-//! happens if they fail.
+//! about to publish, until `claimed_until`; or `sent`. `delivered` names the channel that has its message if the other
+//! one has not. A claim is one conditional write, so of all invocations that process the same call at the same time,
+//! one gets it. This file makes the requests; [`super::Ledger`] decides what happens if they fail.
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
-    operation::put_item::PutItemError,
-    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+    operation::update_item::{
+        UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder,
+    },
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::{clock::later, sdk};
+use crate::{channel::Delivered, clock::later, sdk};
 use cloudhsm_alerts_core::{
     call_id::CallId,
     text::{chain, one_line},
 };
 
-/// How long the item of a call that was alerted is kept. CloudTrail tries to deliver a log file for 30 days.
-const SENT_KEPT: Duration = Duration::from_secs(40 * 24 * 3600);
-/// How long the item of a claim is kept if it is neither marked as sent nor released.
-const CLAIM_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How long the item of a call is kept. CloudTrail tries to deliver a log file for 30 days.
+const KEPT: Duration = Duration::from_secs(40 * 24 * 3600);
 /// The longest claim. One that expires later than this was written by an instance whose clock is wrong, and can be
 /// taken over.
 const MAX_CLAIM: Duration = Duration::from_secs(15 * 60);
@@ -72,8 +72,8 @@ impl LedgerError {
 /// The result of claiming a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// This invocation has claimed the call.
-    Ours,
+    /// This invocation has claimed the call. An earlier one may have delivered a part.
+    Ours(Delivered),
     /// The call was already alerted.
     Alerted,
     /// Another invocation has claimed the call and is about to alert it, or died before it did.
@@ -116,13 +116,12 @@ impl Table {
     ) -> Result<Claim, LedgerError> {
         let written = self
             .client
-            .put_item()
+            .update_item()
             .table_name(&self.name)
-            .item("id", string(call.key()))
-            .item("status", string("claimed"))
-            .item("owner", string(owner))
-            .item("claimed_until", millis(later(now, self.lease)))
-            .item("expires_at", seconds(later(now, CLAIM_KEPT)))
+            .key("id", string(call.key()))
+            .update_expression(
+                "SET #status = :claimed, #owner = :owner, claimed_until = :until, expires_at = :expires_at",
+            )
             .condition_expression(
                 "attribute_not_exists(id) OR (#status = :claimed AND \
                  (#owner = :owner OR claimed_until <= :now OR claimed_until > :never))",
@@ -131,16 +130,25 @@ impl Table {
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_values(":claimed", string("claimed"))
             .expression_attribute_values(":owner", string(owner))
+            .expression_attribute_values(":until", millis(later(now, self.lease)))
+            .expression_attribute_values(":expires_at", seconds(later(now, KEPT)))
             .expression_attribute_values(":now", millis(now))
             .expression_attribute_values(":never", millis(later(now, MAX_CLAIM)))
+            .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         let error = match written {
-            Ok(_) => return Ok(Claim::Ours),
+            Ok(output) => {
+                let item = output.attributes.unwrap_or_default();
+                let delivered = item.get("delivered").and_then(|value| value.as_s().ok());
+                let delivered = delivered.map(String::as_str);
+                return Ok(Claim::Ours(Delivered::parse(delivered)));
+            }
             Err(error) => error,
         };
-        let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error()
+        let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
+            error.as_service_error()
         else {
             return Err(ledger_error(&error));
         };
@@ -191,21 +199,48 @@ impl Table {
             .item("status", string("sent"))
             .item("owner", string(owner))
             .item("sent_at", millis(now))
-            .item("expires_at", seconds(later(now, SENT_KEPT)))
+            .item("expires_at", seconds(later(now, KEPT)))
             .send()
             .await
             .map(drop)
             .map_err(|error| ledger_error(&error))
     }
 
-    /// Releases a claim of `owner`, so that a retry need not wait for it to expire.
-    pub(super) async fn release(&self, call: &CallId, owner: &str) -> Result<(), LedgerError> {
+    /// Notes which channels have the call's message. The claim of `owner` stays.
+    pub(super) async fn note_delivered(
+        &self,
+        call: &CallId,
+        owner: &str,
+        delivered: &str,
+    ) -> Result<(), LedgerError> {
+        let request = self
+            .update_claim(call, owner)
+            .update_expression("SET delivered = :delivered")
+            .expression_attribute_values(":delivered", string(delivered));
+        if_claimed(request.send().await)
+    }
+
+    /// Releases a claim of `owner`, so that a retry need not wait for it to expire. What was delivered is kept.
+    pub(super) async fn release(
+        &self,
+        call: &CallId,
+        owner: &str,
+        delivered: Option<&str>,
+    ) -> Result<(), LedgerError> {
+        if let Some(delivered) = delivered {
+            let request = self
+                .update_claim(call, owner)
+                .update_expression("SET delivered = :delivered, claimed_until = :released")
+                .expression_attribute_values(":delivered", string(delivered))
+                .expression_attribute_values(":released", millis(Timestamp::UNIX_EPOCH));
+            return if_claimed(request.send().await);
+        }
         let deleted = self
             .client
             .delete_item()
             .table_name(&self.name)
             .key("id", string(call.key()))
-            .condition_expression("#status = :claimed AND #owner = :owner")
+            .condition_expression(CLAIMED_BY_OWNER)
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_values(":claimed", string("claimed"))
@@ -213,7 +248,6 @@ impl Table {
             .send()
             .await;
         match deleted {
-            Ok(_) => Ok(()),
             Err(error)
                 if error
                     .as_service_error()
@@ -221,9 +255,39 @@ impl Table {
             {
                 Ok(())
             }
-            Err(error) => Err(ledger_error(&error)),
+            deleted => deleted.map(drop).map_err(|error| ledger_error(&error)),
         }
     }
+
+    /// An update of a call that `owner` has claimed.
+    fn update_claim(&self, call: &CallId, owner: &str) -> UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&self.name)
+            .key("id", string(call.key()))
+            .condition_expression(CLAIMED_BY_OWNER)
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":claimed", string("claimed"))
+            .expression_attribute_values(":owner", string(owner))
+    }
+}
+
+const CLAIMED_BY_OWNER: &str = "#status = :claimed AND #owner = :owner";
+
+/// The result of an update of a claim. A claim that another owner has taken over is not an error.
+fn if_claimed(
+    updated: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
+) -> Result<(), LedgerError> {
+    match updated {
+        Err(error) if is_condition_false(error.as_service_error()) => Ok(()),
+        updated => updated.map(drop).map_err(|error| ledger_error(&error)),
+    }
+}
+
+/// Whether an update was not made because its condition was false.
+pub(super) fn is_condition_false(error: Option<&UpdateItemError>) -> bool {
+    error.is_some_and(UpdateItemError::is_conditional_check_failed_exception)
 }
 
 pub(super) fn string(value: &str) -> AttributeValue {

@@ -1,10 +1,7 @@
 //! Rule files that an argument names: a folder, a file or `s3://bucket/prefix`.
 
 use clap::Args;
-use cloudhsm_alerts::{
-    rule_source::{self, RulesUri},
-    s3,
-};
+use cloudhsm_alerts::{files::FilesUri, rule_source, s3};
 use cloudhsm_alerts_core::rules::{
     RuleFile, RuleSet, builtin_files, diagnostic::Diagnostic, watched::Watched,
 };
@@ -16,7 +13,7 @@ use crate::sdk;
 pub struct AddedRules {
     /// Additional rules: a folder, a file or s3://bucket/prefix, as in RULES_URI; can be repeated
     #[arg(long, value_name = "URI")]
-    rules: Vec<RulesUri>,
+    rules: Vec<FilesUri>,
     /// Names of the resources that rules watch, such as trail_bucket=NAME,alert_topic=ARN
     #[arg(long, value_name = "NAMES", default_value = "", value_parser = Watched::parse, hide_default_value = true)]
     watched: Watched,
@@ -38,7 +35,7 @@ impl AddedRules {
 /// # Errors
 /// A location cannot be read, or there is no rule file.
 pub fn read_or_builtin(
-    locations: &[RulesUri],
+    locations: &[FilesUri],
 ) -> Result<Vec<RuleFile>, Box<dyn std::error::Error>> {
     if locations.is_empty() {
         return Ok(builtin_files());
@@ -55,12 +52,12 @@ pub fn read_or_builtin(
     Ok(files)
 }
 
-fn read(locations: &[RulesUri]) -> Result<Vec<RuleFile>, Box<dyn std::error::Error>> {
+fn read(locations: &[FilesUri]) -> Result<Vec<RuleFile>, Box<dyn std::error::Error>> {
     sdk::runtime()?.block_on(async {
         let mut files = Vec::new();
         for location in locations {
             let client = s3::client(&sdk::config().await);
-            files.extend(rule_source::files(location, &client).await?);
+            files.extend(rule_source::read_once(location, &client).await?);
         }
         Ok(files)
     })

@@ -404,10 +404,6 @@ fn backfill_alerts_share_a_summary_that_is_marked() {
         ("String".into(), "true".into())
     );
     assert!(summary.text("email").starts_with("BACKFILL: found while"));
-    assert_eq!(
-        (summary.text("sms"), summary.attribute("page")),
-        ("", ("String".into(), "false".into()))
-    );
     assert_eq!(summary.finding()["metadata"]["labels"], json!(["backfill"]));
 }
 

@@ -295,6 +295,51 @@ fn invalid_usage_exits_with_2() {
 }
 
 #[test]
+fn account_names_come_from_a_list_or_a_csv_file() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("a.json"),
+        log_file_of(&[call("DeleteHsm", "1")]),
+    )
+    .unwrap();
+    fs::write(
+        folder.path().join("names.csv"),
+        "name,account\nprod,111122223333\n",
+    )
+    .unwrap();
+    fs::write(folder.path().join("wrong.csv"), "account\n111122223333\n").unwrap();
+    let scan = |names: &str| {
+        let arguments = [
+            "scan",
+            "a.json",
+            "--format",
+            "sms",
+            "--account-names",
+            names,
+        ];
+        decode_output(&run_cli(&arguments, folder.path()))
+    };
+    let (list, file) = (scan("111122223333=prod"), scan("names.csv"));
+    assert_eq!(list.0, Some(0));
+    assert!(list.1.contains(", prod us-west-2, "), "{}", list.1);
+    assert_eq!(list.1, file.1);
+    for (names, message) in [
+        (
+            "wrong.csv",
+            "line 1: expected the columns account and name, found \"account\"",
+        ),
+        (
+            "missing.csv",
+            "expected 111122223333=prod,… or a CSV file, which cannot be read",
+        ),
+    ] {
+        let (code, _, err) = scan(names);
+        assert_eq!(code, Some(2), "{names}");
+        assert!(err.contains(message), "{err}");
+    }
+}
+
+#[test]
 fn control_characters_do_not_reach_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let mut record = call("DeleteHsm", "\u{1b}]0;title\u{7}");

@@ -157,8 +157,17 @@ impl Moto {
         })
     }
 
-    /// Creates a topic with an e-mail and an SMS subscriber, and returns its ARN.
+    /// Creates a topic with an e-mail subscriber, and returns its ARN.
     pub fn topic(&self, name: &str) -> String {
+        self.topic_with(name, "email", "oncall@example.com")
+    }
+
+    /// Creates a topic with an SMS subscriber, and returns its ARN.
+    pub fn paging_topic(&self, name: &str) -> String {
+        self.topic_with(name, "sms", "+12065550100")
+    }
+
+    fn topic_with(&self, name: &str, protocol: &str, endpoint: &str) -> String {
         let sns = self.sns();
         self.runtime.block_on(async {
             let arn = sns
@@ -169,15 +178,13 @@ impl Moto {
                 .expect("a topic")
                 .topic_arn
                 .expect("its ARN");
-            for (protocol, endpoint) in [("email", "oncall@example.com"), ("sms", "+12065550100")] {
-                sns.subscribe()
-                    .topic_arn(&arn)
-                    .protocol(protocol)
-                    .endpoint(endpoint)
-                    .send()
-                    .await
-                    .expect("a subscription");
-            }
+            sns.subscribe()
+                .topic_arn(&arn)
+                .protocol(protocol)
+                .endpoint(endpoint)
+                .send()
+                .await
+                .expect("a subscription");
             arn
         })
     }
@@ -259,18 +266,21 @@ impl Moto {
                     .cloned()
                     .unwrap_or_default()
             })
-            .map(|notification| published(&notification))
+            .map(|notification| published(arn, &notification))
             .collect()
     }
 }
 
-/// From moto's record of a message: `[message id, message, subject, attributes, group id]`.
-fn published(notification: &Value) -> Published {
+/// From moto's record of a message: `[message id, message, subject, attributes, group id]`. Moto does not keep the
+/// message structure: only an alert is JSON.
+fn published(topic: &str, notification: &Value) -> Published {
     let string = |value: &Value| value.as_str().expect("a string").to_owned();
     let attributes = notification[3].as_object().into_iter().flatten();
+    let message = string(&notification[1]);
     Published {
-        subject: string(&notification[2]),
-        body: serde_json::from_str(&string(&notification[1])).expect("MessageStructure=json"),
+        topic: topic.to_owned(),
+        subject: notification[2].as_str().unwrap_or_default().to_owned(),
+        body: serde_json::from_str(&message).unwrap_or_else(|_| message.into()),
         attributes: attributes
             .map(|(name, value)| {
                 (

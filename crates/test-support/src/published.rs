@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// One published message with `MessageStructure=json`.
+/// One published message.
 #[derive(Debug, Clone)]
 pub struct Published {
+    /// The ARN of its topic.
+    pub topic: String,
+    /// Empty if it has none.
     pub subject: String,
-    /// The text for each protocol.
+    /// With `MessageStructure=json`, the text for each protocol; else a string.
     pub body: Value,
     /// Data type and value of each attribute, by name.
     pub attributes: BTreeMap<String, (String, String)>,
@@ -18,6 +21,11 @@ impl Published {
     /// The text that subscribers of a protocol get, or an empty string.
     pub fn text(&self, protocol: &str) -> &str {
         self.body[protocol].as_str().unwrap_or_default()
+    }
+
+    /// The text of a page, which every subscriber gets; `None` for an alert.
+    pub fn page(&self) -> Option<&str> {
+        self.body.as_str()
     }
 
     /// The OCSF Detection Finding.
@@ -38,8 +46,11 @@ impl Published {
             .join(" ")
     }
 
-    /// The event IDs of all calls in the message, in order, those of grouped calls included.
+    /// The event IDs of all calls in the message, in order, those of grouped calls included. A page has none.
     pub fn event_ids(&self) -> Vec<String> {
+        if self.page().is_some() {
+            return Vec::new();
+        }
         let finding = self.finding();
         match finding["evidences"].as_array() {
             Some(evidences) if finding["unmapped"]["summary"] == true => evidences

@@ -16,13 +16,6 @@ use crate::{
 /// A call is old this long after it was made.
 const RECENT: SignedDuration = SignedDuration::from_hours(24);
 
-/// Whether alerts are about recent calls or, in a backfill, about old ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Age {
-    Recent,
-    Old,
-}
-
 /// The job of S3 Batch Operations that an invocation belongs to; otherwise the default, which is live.
 pub(super) struct Backfill {
     pub(super) job: Job,

@@ -17,7 +17,10 @@
 
 use cloudhsm_alerts_core::{call_id::CallId, text::one_line};
 
-use crate::{failure::Failure, invocation::inbox::Inbox, payload::BatchMode, sns::PublishError};
+use crate::{
+    channel::Channel, failure::Failure, invocation::inbox::Inbox, payload::BatchMode,
+    sns::PublishError,
+};
 
 /// How publishing ended for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +35,8 @@ pub(super) enum Ending {
     Duplicate,
     /// A backfill does not alert it: the job is a dry run, or has published all its messages.
     OnlyCounted,
-    /// SNS did not accept the message.
-    Rejected(PublishError),
+    /// SNS did not accept the alert or the page. What it did accept is kept in the ledger.
+    Rejected(Channel, PublishError),
     /// The invocation ended first.
     OutOfTime,
     /// A bug in this program; the message of the panic.
@@ -58,17 +61,19 @@ impl Ending {
     pub(super) fn claim(&self) -> ClaimEnding {
         match self {
             Ending::Published | Ending::Summarized | Ending::Grouped => ClaimEnding::MarkSent,
-            Ending::OnlyCounted | Ending::Rejected(_) | Ending::OutOfTime | Ending::Panicked(_) => {
-                ClaimEnding::Release
-            }
+            Ending::OnlyCounted
+            | Ending::Rejected(..)
+            | Ending::OutOfTime
+            | Ending::Panicked(_) => ClaimEnding::Release,
             Ending::Duplicate | Ending::Claimed => ClaimEnding::None,
         }
     }
 
     fn failure(&self, event_id: String) -> Option<Failure> {
         match self {
-            Ending::Rejected(error) => Some(Failure::Publish {
+            Ending::Rejected(channel, error) => Some(Failure::Publish {
                 event_id,
+                channel: *channel,
                 error: error.clone(),
             }),
             Ending::OutOfTime => Some(Failure::AlertOutOfTime { event_id }),
@@ -105,7 +110,7 @@ impl Ending {
                 return;
             }
             Ending::OnlyCounted => return inbox.count_only(all, units, mode),
-            Ending::Rejected(_) | Ending::OutOfTime | Ending::Panicked(_) | Ending::Claimed => {
+            Ending::Rejected(..) | Ending::OutOfTime | Ending::Panicked(_) | Ending::Claimed => {
                 counts.failed += all;
                 if let Some(failure) = self.failure(one_line(call.event_id(), 256)) {
                     inbox.fail_alert(failure, units);
@@ -185,7 +190,7 @@ mod tests {
                 ClaimEnding::Release,
             ),
             (
-                Ending::Rejected(rejected),
+                Ending::Rejected(Channel::Page, rejected),
                 failed.clone(),
                 Some("Publish.Throttled"),
                 ClaimEnding::Release,

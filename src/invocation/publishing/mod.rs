@@ -1,5 +1,8 @@
 //! Publishing: claim, publish, mark as sent; the most severe alert first.
 //!
+//! An alert goes to the alert topic, and then, if it is severe enough, a page to the paging topic. Each is tried
+//! whatever became of the other. If one of them fails, the call fails, and the retry publishes only that one.
+//!
 //! Calls are claimed in batches, shortly before they are alerted, so that a crash leaves few claims and none gets
 //! old. A call that another invocation has claimed is tried again at the end. How publishing can end for a call,
 //! and what follows, is the table in [`ending`].
@@ -11,13 +14,15 @@ mod topic;
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
 use cloudhsm_alerts_core::{
     alert::{
         Alert,
-        compose::{self, Delivery},
+        accounts::Accounts,
+        compose::{self, Age},
         message::Message,
         summary,
     },
@@ -30,7 +35,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::info;
 
 use self::{
-    backfill::{Age, Backfill},
+    backfill::Backfill,
     ending::{ClaimEnding, Ending},
     paging::take_pages,
     topic::CircuitBreaker,
@@ -43,6 +48,7 @@ use super::{
     queue::QueuedCall,
 };
 use crate::{
+    channel::{Channel, Delivered, PerChannel},
     clock::{instant, later},
     instance::{Instance, State},
     ledger::{Claim, Ledger},
@@ -58,6 +64,9 @@ const BATCH_ALERTS: usize = 400;
 const BATCH_CALLS: usize = 2000;
 /// Most bytes of the records that the alerts of a batch are about: parsed, they take some ten times as much.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// Most calls whose delivery to the alert topic is noted before their page is published. A crash between the two is
+/// rare, and a note is a request for each call. Without one, a crash repeats the alert.
+const MAX_NOTED: usize = 10;
 /// Pauses before calls that another invocation has claimed are tried again. The last one repeats.
 const PAUSES: [Duration; 3] = [
     Duration::from_millis(250),
@@ -70,8 +79,9 @@ pub(super) struct Publishing<'a> {
     instance: &'a Instance,
     pub(super) state: &'a mut State,
     pub(super) deadline: Deadline,
+    accounts: Arc<Accounts>,
     backfill: Backfill,
-    topic: CircuitBreaker,
+    breakers: PerChannel<CircuitBreaker>,
     /// How many alerts may still be published one by one.
     singles_left: usize,
     /// Event names of the alerts that were published one by one before everything was read.
@@ -91,6 +101,8 @@ struct Ticket {
     duplicates: u64,
     /// When the claim expires.
     until: Timestamp,
+    /// Which channels have the message about it.
+    delivered: Delivered,
 }
 
 fn calls_of(alerts: &[Alert]) -> Vec<CallId> {
@@ -105,7 +117,8 @@ impl<'a> Publishing<'a> {
         job: Job,
     ) -> Publishing<'a> {
         Publishing {
-            topic: CircuitBreaker::default(),
+            accounts: instance.accounts.current(),
+            breakers: PerChannel::default(),
             singles_left: instance.settings.max_alerts,
             single_names: HashSet::new(),
             claimed: HashMap::new(),
@@ -161,18 +174,23 @@ impl<'a> Publishing<'a> {
     }
 
     async fn publish_batch(&mut self, batch: Vec<Group>, all_is_read: bool, inbox: &mut Inbox) {
-        let out_of_time = || {
-            self.deadline
+        let mut possible = Vec::new();
+        for group in batch {
+            let out_of_time = self
+                .deadline
                 .publishing_is_over()
-                .then_some(Ending::OutOfTime)
-        };
-        if let Some(ending) = self.rejected_by_topic().or_else(out_of_time) {
-            for call in batch.into_iter().flat_map(|group| group.0) {
-                self.end_unclaimed(call, &ending, inbox);
+                .then_some(Ending::OutOfTime);
+            let severity = group.first().call.severity;
+            match out_of_time.or_else(|| self.rejected_by_topic(severity)) {
+                Some(ending) => {
+                    for call in group.0 {
+                        self.end_unclaimed(call, &ending, inbox);
+                    }
+                }
+                None => possible.push(group),
             }
-            return;
         }
-        let alerts = self.claim_batch(batch, inbox).await;
+        let alerts = self.claim_batch(possible, inbox).await;
         let now = self.instance.clock.now();
         let (old, recent): (Vec<Alert>, Vec<Alert>) = alerts
             .into_iter()
@@ -188,11 +206,12 @@ impl<'a> Publishing<'a> {
         let mut singles = singles.into_iter();
         let mut summarized = Vec::new();
         while let Some(alert) = singles.next() {
-            if let Some(ending) = self.rejected_by_topic() {
+            if let Some(ending) = self.rejected_by_topic(alert.severity) {
                 self.end(&calls_of(&[alert]), &ending, inbox).await;
                 continue;
             }
-            match self.wait_for_slot(self.instance.timing.crowded).await {
+            let patience = self.instance.timing.crowded;
+            match self.wait_for_alert_slot(&alert, patience).await {
                 Slot::Now => {
                     self.singles_left = self.singles_left.saturating_sub(1);
                     self.publish_alerts(vec![alert], Age::Recent, inbox).await;
@@ -212,29 +231,56 @@ impl<'a> Publishing<'a> {
         }
         summarized.extend(singles);
         summarized.extend(rest);
+        // A summary is either about calls that the alert topic does not have, or about calls that only lack a page.
+        let (only_page, summarized): (Vec<Alert>, Vec<Alert>) = summarized
+            .into_iter()
+            .partition(|alert| self.delivered(&alert.call_id)[Channel::Alert]);
         self.publish_summaries(summarized, Age::Recent, inbox).await;
+        self.publish_summaries(only_page, Age::Recent, inbox).await;
         self.publish_summaries(old, Age::Old, inbox).await;
     }
 
-    /// The ending of calls that are not tried any more, because the topic's circuit breaker is open.
-    fn rejected_by_topic(&self) -> Option<Ending> {
-        self.topic.error().cloned().map(Ending::Rejected)
+    /// The ending of calls of this severity that are not tried any more, because the circuit breaker of the alert
+    /// topic is open and no page can be published about them.
+    fn rejected_by_topic(&self, severity: Severity) -> Option<Ending> {
+        let error = self.breakers[Channel::Alert].error()?;
+        (!self.can_page(severity)).then(|| Ending::Rejected(Channel::Alert, error.clone()))
     }
 
-    /// Waits for the next slot to publish, at most `patience`.
-    pub(super) async fn wait_for_slot(&mut self, patience: Duration) -> Slot {
-        topic::wait_for_slot(self.instance, self.state, self.deadline, patience).await
+    /// Which channels have the message about a claimed call.
+    fn delivered(&self, call: &CallId) -> Delivered {
+        let ticket = self.claimed.get(call);
+        ticket.map_or_else(Delivered::default, |ticket| ticket.delivered)
     }
 
-    /// Publishes a message, unless the topic has failed too often.
+    /// Waits for the next slot to publish an alert, at most `patience`, unless the alert topic has it or is down.
+    async fn wait_for_alert_slot(&mut self, alert: &Alert, patience: Duration) -> Slot {
+        let is_over = self.delivered(&alert.call_id)[Channel::Alert]
+            || self.breakers[Channel::Alert].error().is_some();
+        if is_over && !self.deadline.publishing_is_over() {
+            return Slot::Now;
+        }
+        self.wait_for_slot(Channel::Alert, patience).await
+    }
+
+    /// Waits for the next slot to publish to a topic, at most `patience`.
+    pub(super) async fn wait_for_slot(&mut self, channel: Channel, patience: Duration) -> Slot {
+        let (instance, deadline) = (self.instance, self.deadline);
+        topic::wait_for_slot(instance, self.state, deadline, channel, patience).await
+    }
+
+    /// Publishes a message, unless the topic has failed too often. Without a paging topic, no page is published.
     pub(super) async fn send(
         &mut self,
+        channel: Channel,
         message: &Message,
         inbox: &mut Inbox,
     ) -> Result<(), PublishError> {
-        let sent = self
-            .topic
-            .send(&self.state.publisher, self.deadline, message)
+        let Some(publisher) = self.state.publishers.get_mut(channel) else {
+            return Ok(());
+        };
+        let sent = self.breakers[channel]
+            .send(publisher, self.deadline, message)
             .await;
         inbox.measures.messages += u64::from(sent.is_ok());
         sent
@@ -261,48 +307,56 @@ impl<'a> Publishing<'a> {
         let mut claims = self.claim(&calls).await.into_iter();
         let mut alerts = Vec::new();
         for group in batch {
-            let mut ours = Vec::new();
+            // Calls that the alert topic does not have, and calls that it has.
+            let mut ours = [Vec::new(), Vec::new()];
             for (mut queued, claim) in group.0.into_iter().zip(claims.by_ref()) {
                 match claim {
-                    Claim::Ours => {
+                    Claim::Ours(delivered) => {
                         let ticket = Ticket {
                             units: std::mem::take(&mut queued.units),
                             duplicates: queued.duplicates,
                             until,
+                            delivered,
                         };
                         self.claimed.insert(queued.call.call_id.clone(), ticket);
-                        ours.push(queued);
+                        ours[usize::from(delivered[Channel::Alert])].push(queued);
                     }
                     Claim::Alerted => self.end_unclaimed(queued, &Ending::Duplicate, inbox),
                     Claim::Held => self.held.push(queued),
                 }
             }
-            let repeats = repeats(&ours);
-            let call_ids: Vec<CallId> = ours
-                .iter()
-                .map(|queued| queued.call.call_id.clone())
-                .collect();
-            let Some(first) = ours.into_iter().next() else {
-                continue;
-            };
-            match panics::catch(|| first.call.alert(&self.instance.settings.accounts)) {
-                Ok(mut alert) => {
-                    alert.repeats = repeats;
-                    alerts.push(alert);
-                }
-                Err(message) => {
-                    self.end(&call_ids, &Ending::Panicked(message), inbox).await;
-                }
+            for ours in ours {
+                alerts.extend(self.alert_about(ours, inbox).await);
             }
         }
         alerts
+    }
+
+    /// The alert about the first of these claimed calls, which all others repeat.
+    async fn alert_about(&mut self, calls: Vec<QueuedCall>, inbox: &mut Inbox) -> Option<Alert> {
+        let repeats = repeats(&calls);
+        let call_ids: Vec<CallId> = calls
+            .iter()
+            .map(|queued| queued.call.call_id.clone())
+            .collect();
+        let first = calls.into_iter().next()?;
+        match panics::catch(|| first.call.alert(&self.accounts)) {
+            Ok(mut alert) => {
+                alert.repeats = repeats;
+                Some(alert)
+            }
+            Err(message) => {
+                self.end(&call_ids, &Ending::Panicked(message), inbox).await;
+                None
+            }
+        }
     }
 
     /// The claims, one for each call.
     async fn claim(&mut self, calls: &[&CallId]) -> Vec<Claim> {
         let claims = self.deadline.response(self.state.ledger.claim(calls)).await;
         // Without a response before the end of the invocation, the calls end as out of time, claimed or not.
-        claims.unwrap_or_else(|| vec![Claim::Ours; calls.len()])
+        claims.unwrap_or_else(|| vec![Claim::Ours(Delivered::default()); calls.len()])
     }
 
     /// When a claim that is made now expires.
@@ -330,11 +384,15 @@ impl<'a> Publishing<'a> {
                     .await;
                 continue;
             }
-            if let Some(ending) = self.rejected_by_topic() {
+            // The most severe is first.
+            let Some(first) = alerts.first() else {
+                continue;
+            };
+            if let Some(ending) = self.rejected_by_topic(first.severity) {
                 self.end(&calls_of(&alerts), &ending, inbox).await;
                 continue;
             }
-            if self.wait_for_slot(Duration::MAX).await != Slot::Now {
+            if self.wait_for_alert_slot(first, Duration::MAX).await != Slot::Now {
                 let late: Vec<Alert> = alerts
                     .into_iter()
                     .chain(groups.into_iter().flatten())
@@ -346,8 +404,8 @@ impl<'a> Publishing<'a> {
         }
     }
 
-    /// Publishes one message about these alerts and ends their calls. Gives two parts to try instead if SNS refuses
-    /// the message for its content: one of the calls in it may be the reason.
+    /// Publishes one message about these alerts and the page, and ends their calls. Gives two parts to try instead if
+    /// SNS refuses the message for its content: one of the calls in it may be the reason.
     async fn publish_alerts(
         &mut self,
         alerts: Vec<Alert>,
@@ -355,47 +413,132 @@ impl<'a> Publishing<'a> {
         inbox: &mut Inbox,
     ) -> Vec<Vec<Alert>> {
         let mut alerts = self.still_claimed(alerts, inbox).await;
-        if alerts.is_empty() {
+        let Some(first) = alerts.first() else {
             return Vec::new();
-        }
-        let failed = match self.deliver(&alerts, age, inbox).await {
-            Ok(()) => {
-                self.published(&alerts, age, inbox).await;
-                return Vec::new();
-            }
-            Err(Ending::Rejected(PublishError::Refused(_))) if alerts.len() > 1 => {
-                let second = alerts.split_off(alerts.len() / 2);
-                return vec![alerts, second];
-            }
-            Err(ending) => ending,
         };
-        self.end(&calls_of(&alerts), &failed, inbox).await;
+        let alerted = if self.delivered(&first.call_id)[Channel::Alert] {
+            Ok(())
+        } else {
+            self.publish_message(&alerts, age, inbox).await
+        };
+        if let Err(Ending::Rejected(_, PublishError::Refused(_))) = alerted
+            && alerts.len() > 1
+        {
+            let second = alerts.split_off(alerts.len() / 2);
+            return vec![alerts, second];
+        }
+        let paged = match age {
+            Age::Recent => self.paged(&alerts),
+            Age::Old => Vec::new(),
+        };
+        let page = self.publish_page(&paged, inbox).await;
+        let whole = if alerts.len() > 1 {
+            Ending::Summarized
+        } else {
+            Ending::Published
+        };
+        let ended: Vec<(&CallId, &Ending)> = alerts
+            .iter()
+            .flat_map(|alert| {
+                let is_paged = paged.iter().any(|paged| std::ptr::eq(*paged, alert));
+                let failed = alerted
+                    .as_ref()
+                    .err()
+                    .or_else(|| page.as_ref().err().filter(|_| is_paged));
+                let (first, grouped) = match failed {
+                    Some(failed) => (failed, failed),
+                    None => (&whole, &Ending::Grouped),
+                };
+                let grouped = alert.repeats.calls.iter().map(move |call| (call, grouped));
+                std::iter::once((&alert.call_id, first)).chain(grouped)
+            })
+            .collect();
+        self.end_each(&ended, inbox).await;
         Vec::new()
     }
 
-    /// Composes and publishes the message about these alerts.
-    async fn deliver(
+    /// Composes the message about these alerts and publishes it to the alert topic.
+    async fn publish_message(
         &mut self,
         alerts: &[Alert],
         age: Age,
         inbox: &mut Inbox,
     ) -> Result<(), Ending> {
-        let (delivery, pages) = match age {
-            Age::Recent => take_pages(&mut self.state.ledger, self.deadline, alerts).await,
-            Age::Old => (Delivery::Backfill, Vec::new()),
-        };
-        let sent = match panics::catch(|| compose::message(alerts, delivery)) {
-            Ok(Some(message)) => self.send(&message, inbox).await.map_err(Ending::Rejected),
+        match panics::catch(|| compose::message(alerts, age)) {
+            Ok(Some(message)) => self
+                .send(Channel::Alert, &message, inbox)
+                .await
+                .map_err(|error| Ending::Rejected(Channel::Alert, error))?,
             // No alert, no message.
-            Ok(None) => Ok(()),
-            Err(message) => Err(Ending::Panicked(message)),
+            Ok(None) => return Ok(()),
+            Err(message) => return Err(Ending::Panicked(message)),
+        }
+        self.set_delivered(alerts.iter(), Channel::Alert);
+        self.log_published(alerts, age, inbox);
+        Ok(())
+    }
+
+    /// Publishes the page about these alerts, if one is due.
+    async fn publish_page(&mut self, alerts: &[&Alert], inbox: &mut Inbox) -> Result<(), Ending> {
+        if alerts.is_empty() {
+            return Ok(());
+        }
+        let taken = take_pages(&mut self.state.ledger, self.deadline, alerts).await;
+        let Some(taken) = taken else {
+            return Ok(());
         };
+        let sent = self.try_page(alerts, inbox).await;
         if sent.is_err() {
             self.deadline
-                .response(self.state.ledger.release_pages(pages))
+                .response(self.state.ledger.release_pages(taken))
                 .await;
         }
         sent
+    }
+
+    async fn try_page(&mut self, alerts: &[&Alert], inbox: &mut Inbox) -> Result<(), Ending> {
+        let message = match panics::catch(|| compose::page(alerts)) {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(()),
+            Err(message) => return Err(Ending::Panicked(message)),
+        };
+        self.note_delivered(alerts).await;
+        // The claims must not expire meanwhile.
+        let patience = self.instance.timing.lease_left / 2;
+        if self.wait_for_slot(Channel::Page, patience).await != Slot::Now {
+            return Err(Ending::OutOfTime);
+        }
+        self.send(Channel::Page, &message, inbox)
+            .await
+            .map_err(|error| Ending::Rejected(Channel::Page, error))?;
+        self.set_delivered(alerts.iter().copied(), Channel::Page);
+        let calls: usize = alerts.iter().map(|alert| alert.count()).sum();
+        let first = alerts.first().map(|alert| one_line(&alert.event_id, 256));
+        info!(event_id = first, calls, "page published");
+        Ok(())
+    }
+
+    fn set_delivered<'b>(&mut self, alerts: impl Iterator<Item = &'b Alert>, channel: Channel) {
+        for call in alerts.flat_map(Alert::call_ids) {
+            if let Some(ticket) = self.claimed.get_mut(call) {
+                ticket.delivered[channel] = true;
+            }
+        }
+    }
+
+    /// Notes in the ledger what the alert topic has, so that a crash before the page is published does not repeat it.
+    async fn note_delivered(&mut self, alerts: &[&Alert]) {
+        let calls: Vec<&CallId> = alerts.iter().flat_map(|alert| alert.call_ids()).collect();
+        let Some(first) = calls.first() else {
+            return;
+        };
+        // The calls of one message have the same.
+        let delivered = self.delivered(first);
+        if calls.len() <= MAX_NOTED && self.state.ledger.is_shared() {
+            self.deadline
+                .response(self.state.ledger.note_delivered(&calls, delivered))
+                .await;
+        }
     }
 
     /// The alerts, without those whose claims were lost. Claims that would expire before the message is published are
@@ -430,7 +573,7 @@ impl<'a> Publishing<'a> {
             for call in &calls {
                 let ending = match claims.get(call) {
                     None => continue,
-                    Some(Claim::Ours) => {
+                    Some(Claim::Ours(_)) => {
                         if let Some(ticket) = self.claimed.get_mut(call) {
                             ticket.until = until;
                         }
@@ -458,24 +601,8 @@ impl<'a> Publishing<'a> {
         still_claimed
     }
 
-    /// A message about these alerts was published: logs it and ends their calls.
-    async fn published(&mut self, alerts: &[Alert], age: Age, inbox: &mut Inbox) {
-        let now = self.instance.clock.now();
-        let is_summary = alerts.len() > 1;
-        let ending = if is_summary {
-            Ending::Summarized
-        } else {
-            Ending::Published
-        };
-        let ended: Vec<(&CallId, &Ending)> = alerts
-            .iter()
-            .flat_map(|alert| {
-                let grouped = alert.repeats.calls.iter();
-                std::iter::once((&alert.call_id, &ending))
-                    .chain(grouped.map(|call| (call, &Ending::Grouped)))
-            })
-            .collect();
-        self.end_each(&ended, inbox).await;
+    /// Logs alerts that were published, and measures how late.
+    fn log_published(&self, alerts: &[Alert], age: Age, inbox: &mut Inbox) {
         for alert in alerts {
             info!(
                 event_id = one_line(&alert.event_id, 256),
@@ -484,7 +611,7 @@ impl<'a> Publishing<'a> {
                 outcome = alert.outcome.as_str(),
                 rule = alert.rules.first().map(|rule| rule.name.as_str()),
                 source = %alert.source,
-                summary = is_summary,
+                summary = alerts.len() > 1,
                 calls = alert.count(),
                 "alert published"
             );
@@ -493,7 +620,8 @@ impl<'a> Publishing<'a> {
         if age == Age::Recent
             && let Some(first) = alerts.iter().filter_map(|alert| alert.time).min()
         {
-            let latency = now.duration_since(first).max(SignedDuration::ZERO);
+            let latency = self.instance.clock.now().duration_since(first);
+            let latency = latency.max(SignedDuration::ZERO);
             inbox.measures.latencies_millis.push(latency.as_millis());
         }
     }
@@ -508,13 +636,15 @@ impl<'a> Publishing<'a> {
     async fn end_each(&mut self, ended: &[(&CallId, &Ending)], inbox: &mut Inbox) {
         let (mut sent, mut released) = (Vec::new(), Vec::new());
         for &(call, ending) in ended {
+            let mut delivered = Delivered::default();
             if let Some(ticket) = self.claimed.remove(call) {
                 let mode = self.backfill.job.mode;
                 ending.record(call, &ticket.units, ticket.duplicates, mode, inbox);
+                delivered = ticket.delivered;
             }
             match ending.claim() {
                 ClaimEnding::MarkSent => sent.push(call),
-                ClaimEnding::Release => released.push(call),
+                ClaimEnding::Release => released.push((call, delivered)),
                 ClaimEnding::None => {}
             }
         }

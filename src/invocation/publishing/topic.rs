@@ -1,10 +1,11 @@
-//! The alert topic, as one invocation publishes to it: slots that all instances share, and a circuit breaker.
+//! The topics, as one invocation publishes to them: slots that all instances share, and a circuit breaker for each.
 
 use std::time::Duration;
 
 use cloudhsm_alerts_core::alert::message::Message;
 
 use crate::{
+    channel::Channel,
     clock::later,
     instance::{Instance, State},
     ledger::SharedSlot,
@@ -17,7 +18,7 @@ const MAX_FAILURES_IN_A_ROW: u32 = 3;
 /// The longest wait for a slot.
 const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
 
-/// Circuit breaker for the topic: whether this invocation still publishes to it.
+/// Circuit breaker for a topic: whether this invocation still publishes to it.
 #[derive(Debug, Default)]
 pub(super) struct CircuitBreaker {
     failures_in_a_row: u32,
@@ -51,6 +52,7 @@ impl CircuitBreaker {
         self.record(&sent);
         sent
     }
+
     fn record(&mut self, result: &Result<(), PublishError>) {
         match result {
             Err(error) if error.is_about_the_topic() => self.open = Some(error.clone()),
@@ -77,25 +79,29 @@ pub(in crate::invocation) enum Slot {
     OutOfTime,
 }
 
-/// Waits for the next slot to publish, at most `patience` (`Duration::MAX`: as long as there is time). All instances
-/// share the slots where there is a table.
+/// Waits for the next slot to publish to a topic, at most `patience` (`Duration::MAX`: as long as there is time). All
+/// instances share the slots where there is a table.
 pub(super) async fn wait_for_slot(
     instance: &Instance,
     state: &mut State,
     deadline: Deadline,
+    channel: Channel,
     patience: Duration,
 ) -> Slot {
     if deadline.publishing_is_over() {
         return Slot::OutOfTime;
     }
+    let Some(publisher) = state.publishers.get_mut(channel) else {
+        return Slot::Now;
+    };
     let limit = deadline.left_to_publish(patience.min(LONGEST_WAIT));
     let latest = later(instance.clock.now(), limit);
     let slot = deadline
-        .response(state.ledger.take_slot(
-            &instance.settings.topic.arn,
-            instance.timing.interval,
-            latest,
-        ))
+        .response(
+            state
+                .ledger
+                .take_slot(&publisher.topic().arn, instance.timing.interval, latest),
+        )
         .await;
     match slot {
         Some(Some(SharedSlot::At(time))) => {
@@ -108,6 +114,6 @@ pub(super) async fn wait_for_slot(
         Some(None) => {}
         None => return Slot::OutOfTime,
     }
-    state.publisher.wait().await;
+    publisher.wait().await;
     Slot::Now
 }

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use cloudhsm_alerts::{clock, rule_source::RulesUri};
+use cloudhsm_alerts::{clock, files::FilesUri};
 use cloudhsm_alerts_core::{
     rules::{
         check,
@@ -22,7 +22,7 @@ use crate::{
 pub struct Arguments {
     /// Folders, files or s3://bucket/prefix; default: the built-in rules
     #[arg(value_name = "DIR")]
-    locations: Vec<RulesUri>,
+    locations: Vec<FilesUri>,
     /// Treat warnings as errors
     #[arg(long)]
     strict: bool,

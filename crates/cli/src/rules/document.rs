@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use cloudhsm_alerts::rule_source::RulesUri;
+use cloudhsm_alerts::files::FilesUri;
 use cloudhsm_alerts_core::rules::{reference, watched::Watched};
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 pub struct Arguments {
     /// Folders, files or s3://bucket/prefix; default: the built-in rules
     #[arg(value_name = "DIR")]
-    locations: Vec<RulesUri>,
+    locations: Vec<FilesUri>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {

@@ -4,7 +4,7 @@
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use cloudhsm_alerts::rule_source::RulesUri;
+use cloudhsm_alerts::files::FilesUri;
 use cloudhsm_alerts_core::{
     rules::{
         cases::{self, Tested},
@@ -23,7 +23,7 @@ use crate::{
 pub struct Arguments {
     /// Folders, files or s3://bucket/prefix; default: the built-in rules
     #[arg(value_name = "DIR")]
-    locations: Vec<RulesUri>,
+    locations: Vec<FilesUri>,
     /// Also write the results as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,

@@ -1,6 +1,16 @@
-//! Account names, as configured by the operator (`ACCOUNT_NAMES`): people know `prod`, not `111122223333`.
+//! Account names: people know `prod`, not `111122223333`. The operator gives them as a list (`ACCOUNT_NAMES`) or as a
+//! CSV file; this file parses both.
+//!
+//! The names of an organization's accounts are chosen in those accounts, so a name is shown defanged and on one line.
 
 use std::collections::HashMap;
+
+use crate::{defang::defanged, text::one_line};
+
+/// Longest name, in characters. AWS Organizations allows 50.
+const MAX_NAME: usize = 64;
+/// Maximum number of errors in a file that are reported.
+const MAX_ERRORS: usize = 20;
 
 /// A map from account ID to name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,33 +22,115 @@ impl Accounts {
     /// # Errors
     /// An entry is not twelve digits, an equals sign and a name, or an account has two names.
     pub fn parse(text: &str) -> Result<Accounts, String> {
-        let mut names = HashMap::new();
+        let mut accounts = Accounts::default();
         for part in text
             .split(',')
             .map(str::trim)
             .filter(|part| !part.is_empty())
         {
             let (id, name) = part.split_once('=').unwrap_or((part, ""));
-            let (id, name) = (id.trim(), name.trim());
-            let is_id = id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit());
-            if !is_id || name.is_empty() {
+            if !is_id(id.trim()) || name.trim().is_empty() {
                 return Err(format!(
                     "expected twelve digits, '=' and a name, such as 111122223333=prod, found {part:?}"
                 ));
             }
-            if let Some(other) = names.insert(id.to_owned(), name.to_owned()) {
-                return Err(format!(
-                    "account {id} has two names, {other:?} and {name:?}; expected one"
-                ));
+            accounts.add(id.trim(), name.trim())?;
+        }
+        Ok(accounts)
+    }
+
+    /// Parses a CSV file (RFC 4180) whose first line names the columns `account` and `name`, in any order and among
+    /// others.
+    ///
+    /// # Errors
+    /// One line for each error, with the line of the file: a column is missing, a value is not an account ID, a name
+    /// is missing, or an account has two names.
+    pub fn parse_csv(text: &str) -> Result<Accounts, Vec<String>> {
+        // Excel begins UTF-8 files with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut reader = csv::ReaderBuilder::new()
+            .trim(csv::Trim::All)
+            .flexible(true)
+            .from_reader(text.as_bytes());
+        let columns = reader
+            .headers()
+            .map_err(|error| vec![format!("line 1: {}", one_line(&error.to_string(), 200))])?;
+        let column = |wanted: &str| {
+            columns
+                .iter()
+                .position(|name| name.eq_ignore_ascii_case(wanted))
+        };
+        let (Some(id), Some(name)) = (column("account"), column("name")) else {
+            let found: Vec<&str> = columns.iter().collect();
+            return Err(vec![format!(
+                "line 1: expected the columns account and name, found {:?}",
+                one_line(&found.join(","), 200)
+            )]);
+        };
+        let mut accounts = Accounts::default();
+        let mut errors = Vec::new();
+        for row in reader.records() {
+            let row = match row {
+                Ok(row) => row,
+                Err(error) => {
+                    errors.push(one_line(&error.to_string(), 200));
+                    break;
+                }
+            };
+            let line = row.position().map_or(0, csv::Position::line);
+            let (id, name) = (row.get(id).unwrap_or(""), row.get(name).unwrap_or(""));
+            let added = if !is_id(id) {
+                Err(format!(
+                    "expected an account ID of twelve digits, found {:?}",
+                    one_line(id, 64)
+                ))
+            } else if name.is_empty() {
+                Err(format!("account {id} has no name"))
+            } else {
+                accounts.add(id, name)
+            };
+            if let Err(error) = added {
+                errors.push(format!("line {line}: {error}"));
             }
         }
-        Ok(Accounts(names))
+        if errors.is_empty() {
+            return Ok(accounts);
+        }
+        if errors.len() > MAX_ERRORS {
+            let more = errors.split_off(MAX_ERRORS).len();
+            errors.push(format!("and {more} more"));
+        }
+        Err(errors)
+    }
+
+    fn add(&mut self, id: &str, name: &str) -> Result<(), String> {
+        let name = defanged(name, MAX_NAME);
+        match self.0.insert(id.to_owned(), name.clone()) {
+            Some(other) if other != name => Err(format!(
+                "account {id} has two names, {other:?} and {name:?}; expected one"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The name of an account.
     pub fn name(&self, id: &str) -> Option<&str> {
         self.0.get(id).map(String::as_str)
     }
+
+    /// How many accounts have a name.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether no account has a name.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -70,5 +162,60 @@ mod tests {
                 )
             );
         }
+    }
+
+    #[test]
+    fn names_in_csv() {
+        let expected = Accounts::parse("111122223333=prod,444455556666=dev").unwrap();
+        for text in [
+            "account,name\n111122223333,prod\n444455556666,dev\n",
+            "\u{feff}Account, Name\r\n111122223333 , prod\r\n\r\n444455556666,\"dev\"\r\n",
+            "email,name,account\na@example.com,prod,111122223333\n,dev,444455556666",
+            "account,name\n111122223333,prod\n111122223333,prod\n444455556666,dev",
+        ] {
+            assert_eq!(
+                Accounts::parse_csv(text).as_ref(),
+                Ok(&expected),
+                "{text:?}"
+            );
+        }
+        let quoted =
+            Accounts::parse_csv("account,name\n111122223333,\"a, \"\"b\"\"\nc\"\n").unwrap();
+        assert_eq!(quoted.name("111122223333"), Some("a, \"b\"\\nc"));
+        let link = Accounts::parse_csv("account,name\n111122223333,see evil.example\n").unwrap();
+        assert_eq!(link.name("111122223333"), Some("see evil[.]example"));
+        assert_eq!(
+            Accounts::parse_csv("account,name\n"),
+            Ok(Accounts::default())
+        );
+    }
+
+    #[test]
+    fn errors_in_csv_have_their_line() {
+        for (text, expected) in [
+            (
+                "",
+                vec!["line 1: expected the columns account and name, found \"\""],
+            ),
+            (
+                "111122223333,prod\n",
+                vec!["line 1: expected the columns account and name, found \"111122223333,prod\""],
+            ),
+            (
+                "account,name\nprod,111122223333\n11112222333,x\n111122223333\n444455556666,a\n444455556666,b\n",
+                vec![
+                    "line 2: expected an account ID of twelve digits, found \"prod\"",
+                    "line 3: expected an account ID of twelve digits, found \"11112222333\"",
+                    "line 4: account 111122223333 has no name",
+                    "line 6: account 444455556666 has two names, \"a\" and \"b\"; expected one",
+                ],
+            ),
+        ] {
+            let expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
+            assert_eq!(Accounts::parse_csv(text), Err(expected), "{text:?}");
+        }
+        let many = format!("account,name\n{}", "x,y\n".repeat(30));
+        let errors = Accounts::parse_csv(&many).unwrap_err();
+        assert_eq!((errors.len(), errors[20].as_str()), (21, "and 10 more"));
     }
 }

@@ -1,8 +1,5 @@
-//! From alerts to the message that is published about them: one alert has a message of its own, several share a
-//! summary.
-//!
-//! What depends on the moment of publishing (whether an SMS is sent, whether the calls are old ones that a
-//! backfill found) is a parameter, so that a message is composed once and never changed.
+//! From alerts to the messages that are published about them: one alert has a message of its own, several share a
+//! summary. Those that are severe enough also make a page, which is a message of another topic.
 
 use super::{
     contents::Alert,
@@ -13,66 +10,50 @@ use super::{
 use crate::text::ascii;
 use serde_json::Value;
 
-/// The attribute of a message that sends no SMS, with the value `false`; others do not have it.
-pub const PAGE: &str = "page";
 /// The attribute, and the label in the finding, of a message about old calls that a backfill found.
 pub const BACKFILL: &str = "backfill";
-
 const BACKFILL_SUBJECT: &str = "BACKFILL ";
 const BACKFILL_EMAIL: &str = "BACKFILL: found while log files of the past were read again. It did not happen now, and deadlines\nmay be over; the time of each call is below.\n\n";
 
-/// How a message is delivered.
+/// Whether a message is about recent calls or, in a backfill, about old ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// To all subscribers.
-    Page,
-    /// To all but SMS: its calls were refused, and the same caller's calls were paged within the hour. Without a
-    /// text of its own an SMS would be the finding, which is longer than the 1,600 bytes that SNS sends as SMS, so
-    /// there is an attribute to filter by.
-    NoPage,
-    /// To all but SMS, marked as about the past: the subject, every text and an attribute state it, so that neither
-    /// a person nor a filter policy takes it for something that happens now.
-    Backfill,
+pub enum Age {
+    /// They happened within the last day, or their log file has just been delivered.
+    Recent,
+    /// The subject, every text and an attribute state that the calls are in the past, so that neither a person nor a
+    /// filter policy takes them for something that happens now.
+    Old,
 }
 
 /// The message about these alerts, the most severe first: for one alert its own, for several a summary. `None` if
 /// there is no alert.
 ///
 /// The caller keeps a summary below SNS's limit of size by [`summary::split`].
-pub fn message(alerts: &[Alert], delivery: Delivery) -> Option<Message> {
-    let finish = |finding: Value| match delivery {
-        Delivery::Backfill => labelled(finding),
-        Delivery::Page | Delivery::NoPage => finding,
+pub fn message(alerts: &[Alert], age: Age) -> Option<Message> {
+    let finish = |finding: Value| match age {
+        Age::Old => labelled(finding),
+        Age::Recent => finding,
     };
-    let (subject, finding, email, sms) = match alerts {
+    let (subject, finding, email) = match alerts {
         [] => return None,
         [alert] => (
             email::subject(alert),
             ocsf::finding(alert, true),
             email::body(alert),
-            sms::body(alert),
         ),
         several => (
             summary::subject(several),
             summary::finding(several),
             summary::email_text(several),
-            summary::sms_text(several),
         ),
     };
     let mut parts = Parts {
         subject,
         finding: finish(finding),
         email: Some(email),
-        sms: Some(sms),
         attributes: attributes(alerts),
     };
-    if delivery != Delivery::Page {
-        parts.sms = None;
-        parts
-            .attributes
-            .push((PAGE, Attribute::One("false".into())));
-    }
-    if delivery == Delivery::Backfill {
+    if age == Age::Old {
         parts.subject = ascii(&format!("{BACKFILL_SUBJECT}{}", parts.subject), MAX_SUBJECT);
         parts.email = parts.email.map(|text| format!("{BACKFILL_EMAIL}{text}"));
         parts
@@ -84,6 +65,15 @@ pub fn message(alerts: &[Alert], delivery: Delivery) -> Option<Message> {
         [alert] => Message::compose(parts, Some(&|| finish(ocsf::finding(alert, false)))),
         _ => Message::compose(parts, None),
     })
+}
+
+/// The page about these alerts, the most severe first. `None` if there is no alert.
+pub fn page(alerts: &[&Alert]) -> Option<Message> {
+    match alerts {
+        [] => None,
+        [alert] => Some(Message::page(sms::body(alert))),
+        several => Some(Message::page(summary::sms_text(several))),
+    }
 }
 
 /// A finding with a backfill's label.
@@ -148,13 +138,14 @@ mod tests {
     #[test]
     fn every_text_of_a_backfill_states_that_it_is_about_the_past() {
         let alert = alert_of(delete_backup());
-        let now = message(std::slice::from_ref(&alert), Delivery::Page).unwrap();
-        let past = message(&[alert], Delivery::Backfill).unwrap();
+        let now = message(std::slice::from_ref(&alert), Age::Recent).unwrap();
+        let past = message(&[alert], Age::Old).unwrap();
+        let [now_subject, past_subject] = [&now, &past].map(|each| each.subject.clone().unwrap());
         assert_eq!(
-            past.subject,
-            ascii(&format!("BACKFILL {}", now.subject), MAX_SUBJECT)
+            past_subject,
+            ascii(&format!("BACKFILL {now_subject}"), MAX_SUBJECT)
         );
-        assert!(past.subject.len() < 100);
+        assert!(past_subject.len() < 100);
         let body = |message: &Message| -> Value { serde_json::from_str(&message.body).unwrap() };
         let (now_body, past_body) = (body(&now), body(&past));
         assert_eq!(
@@ -168,7 +159,6 @@ mod tests {
         let finding: Value = serde_json::from_str(past_body["default"].as_str().unwrap()).unwrap();
         assert_eq!(finding, expected);
         let mut attributes = now.attributes.clone();
-        attributes.push(("page", Attribute::One("false".into())));
         attributes.push(("backfill", Attribute::One("true".into())));
         assert_eq!(past.attributes, attributes);
     }

@@ -1,4 +1,5 @@
-//! What SNS gets for one message: a subject, a body with a text for each protocol, and attributes.
+//! What SNS gets for one message: an alert has a subject, a body with a text for each protocol, and attributes; a
+//! page is one short text.
 //!
 //! A body is composed once, and its size is measured then. What is in the texts is decided elsewhere
 //! ([`super::compose`], [`super::operator`]).
@@ -17,12 +18,25 @@ const JSON_PROTOCOLS: [&str; 6] = ["sqs", "lambda", "http", "https", "email-json
 /// One message, ready to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// `Subject`: printable ASCII, fewer than 100 characters.
-    pub subject: String,
-    /// `Message` for `MessageStructure=json`: a JSON object from protocol to text.
+    /// `Subject`: printable ASCII, fewer than 100 characters. A page has none.
+    pub subject: Option<String>,
+    /// `Message`.
     pub body: String,
-    /// `MessageAttributes`, for filter policies.
+    /// How SNS reads the body.
+    pub structure: Structure,
+    /// `MessageAttributes`.
     pub attributes: Vec<(&'static str, Attribute)>,
+}
+
+/// How SNS reads a message's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Structure {
+    /// `MessageStructure=json`: a JSON object from protocol to text. Amazon SNS Developer Guide, "Message attributes":
+    /// "Message attributes are sent only when the message structure is String, not JSON." So no subscription of the
+    /// template filters by them.
+    Json,
+    /// The text that every subscriber gets.
+    Plain,
 }
 
 /// The parts of a message before it is composed.
@@ -34,8 +48,6 @@ pub struct Parts {
     pub finding: Value,
     /// The text of the e-mail; `None`: e-mail gets the finding.
     pub email: Option<String>,
-    /// The text of the SMS; `None`: no SMS is sent.
-    pub sms: Option<String>,
     /// `MessageAttributes`.
     pub attributes: Vec<(&'static str, Attribute)>,
 }
@@ -77,17 +89,16 @@ impl Message {
             subject,
             finding,
             email,
-            sms,
             attributes,
         } = parts;
         let limit = MAX_BYTES.saturating_sub(attribute_bytes(&attributes));
-        let texts = [("email", email), ("sms", sms)];
+        let email = email.as_deref();
         let fitting = |finding: &str| {
-            let full = body(finding, &texts, &JSON_PROTOCOLS);
+            let full = body(finding, email, &JSON_PROTOCOLS);
             if full.len() <= limit {
                 return Ok(full);
             }
-            let short = body(finding, &texts, &[]);
+            let short = body(finding, email, &[]);
             if short.len() <= limit {
                 Ok(short)
             } else {
@@ -99,10 +110,26 @@ impl Message {
             None => Err(too_large),
         });
         Message {
-            subject,
+            subject: Some(subject),
+            structure: Structure::Json,
             // What is still too large is published all the same: SNS refuses it, which is counted and reported.
             body: body.unwrap_or_else(|too_large| too_large),
             attributes,
+        }
+    }
+
+    /// A page: an SMS, or what a pager shows. An SMS of the type Transactional is delivered with the highest
+    /// reliability, whatever the account's default is.
+    /// Source: Amazon SNS Developer Guide, "Publishing SMS messages to an Amazon SNS topic".
+    pub fn page(text: String) -> Message {
+        Message {
+            subject: None,
+            body: text,
+            structure: Structure::Plain,
+            attributes: vec![(
+                "AWS.SNS.SMS.SMSType",
+                Attribute::One("Transactional".into()),
+            )],
         }
     }
 
@@ -112,13 +139,11 @@ impl Message {
     }
 }
 
-fn body(finding: &str, texts: &[(&str, Option<String>)], protocols: &[&str]) -> String {
+fn body(finding: &str, email: Option<&str>, protocols: &[&str]) -> String {
     let mut body = Map::new();
     body.insert("default".into(), finding.into());
-    for (protocol, text) in texts {
-        if let Some(text) = text {
-            body.insert((*protocol).into(), text.as_str().into());
-        }
+    if let Some(email) = email {
+        body.insert("email".into(), email.into());
     }
     for protocol in protocols {
         body.insert((*protocol).into(), finding.into());

@@ -91,13 +91,13 @@ pub(super) fn subject(alerts: &[Alert]) -> String {
     ascii(&format!("{head}{kinds}"), email::MAX_SUBJECT)
 }
 
-fn count(alerts: &[Alert]) -> usize {
-    alerts.iter().map(Alert::count).sum()
+fn count<'a>(alerts: impl IntoIterator<Item = &'a Alert>) -> usize {
+    alerts.into_iter().map(Alert::count).sum()
 }
 
 /// `1 DeleteBackup SUCCEEDED, 257 DeleteBackup DENIED`, those that succeeded first, as many as fit into `limit`
 /// characters of ASCII; then how many kinds are left.
-fn kinds(alerts: &[Alert], limit: usize) -> String {
+fn kinds<'a>(alerts: impl IntoIterator<Item = &'a Alert>, limit: usize) -> String {
     let mut kinds: Vec<(Outcome, &str, usize)> = Vec::new();
     for alert in alerts {
         let known = kinds
@@ -218,7 +218,7 @@ fn command_line(command: &str) -> String {
     format!("      {}\n", ocsf::clip(command, 300))
 }
 
-pub(super) fn sms_text(alerts: &[Alert]) -> String {
+pub(super) fn sms_text(alerts: &[&Alert]) -> String {
     const END: &str = ". See the e-mail";
     let Some(first) = alerts.first() else {
         return String::new();
@@ -226,9 +226,12 @@ pub(super) fn sms_text(alerts: &[Alert]) -> String {
     let head = format!(
         "{} CloudHSM, {} calls: ",
         first.severity.as_str().to_uppercase(),
-        count(alerts)
+        count(alerts.iter().copied())
     );
-    let kinds = kinds(alerts, sms::MAX_SMS - head.len() - END.len());
+    let kinds = kinds(
+        alerts.iter().copied(),
+        sms::MAX_SMS - head.len() - END.len(),
+    );
     sms::gsm7(&format!("{head}{kinds}{END}"), sms::MAX_SMS)
 }
 

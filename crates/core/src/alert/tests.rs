@@ -59,7 +59,7 @@ pub(super) fn delete_backup() -> Value {
 }
 
 fn message_about(alerts: &[Alert]) -> Message {
-    compose::message(alerts, compose::Delivery::Page).expect("there are alerts")
+    compose::message(alerts, compose::Age::Recent).expect("there are alerts")
 }
 
 fn texts(alert: &Alert) -> (Message, Value) {
@@ -506,7 +506,8 @@ fn a_summary_has_every_call_and_fits() {
             ids.push(alert.event_id.clone());
             severities.push(alert.severity);
         }
-        assert!(body["sms"].as_str().unwrap().len() <= sms::MAX_SMS);
+        let page = compose::page(&alerts.iter().collect::<Vec<_>>()).unwrap();
+        assert!(page.body.len() <= sms::MAX_SMS);
     }
     ids.sort();
     ids.dedup();
@@ -571,14 +572,16 @@ proptest! {
                 "policy": {"Statement": {"Principal": (0..filler).map(|n| format!("arn:aws:iam::{n:012}:root")).collect::<Vec<_>>()}}},
         });
         let alert = alert_of_cheap(record);
-        for message in std::iter::once(message_about(std::slice::from_ref(&alert))).chain(summary::split(vec![alert.clone(); 3]).iter().map(|alerts| message_about(alerts))) {
+        for alerts in std::iter::once(vec![alert.clone()]).chain(summary::split(vec![alert.clone(); 3])) {
+            let message = message_about(&alerts);
             prop_assert!(message.bytes() <= message::MAX_BYTES);
-            prop_assert!(message.subject.len() < 100 && !message.subject.is_empty());
-            prop_assert!(message.subject.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{:?}", message.subject);
-            prop_assert!(message.subject.starts_with(|c: char| c.is_ascii_alphanumeric()));
+            let subject = message.subject.clone().unwrap();
+            prop_assert!(subject.len() < 100 && !subject.is_empty());
+            prop_assert!(subject.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{:?}", subject);
+            prop_assert!(subject.starts_with(|c: char| c.is_ascii_alphanumeric()));
             let body: Value = serde_json::from_str(&message.body).unwrap();
-            let sms = body["sms"].as_str().unwrap();
-            prop_assert!(sms.len() <= 140 && sms.chars().all(is_gsm7), "{:?}", sms);
+            let page = compose::page(&alerts.iter().collect::<Vec<_>>()).unwrap().body;
+            prop_assert!(!page.is_empty() && page.len() <= 140 && page.chars().all(is_gsm7), "{:?}", page);
             let email = body["email"].as_str().unwrap();
             prop_assert!(email.chars().all(|c| c == '\n' || is_visible(c)));
             prop_assert!(message.body.chars().all(is_visible));

@@ -7,8 +7,12 @@ pub enum Operation {
     GetObject,
     /// Claims a call in the ledger.
     Claim,
-    /// Publishes a message to SNS.
+    /// Publishes an alert to SNS.
     Publish,
+    /// Publishes a page to SNS.
+    PublishPage,
+    /// Notes in the ledger which of the two was published.
+    Note,
     /// Marks a call as sent in the ledger.
     Sent,
     /// Releases a claim.
@@ -17,7 +21,7 @@ pub enum Operation {
     Slot,
     /// Reads an item of the ledger.
     GetItem,
-    /// Reserves an SMS, or returns the reservation.
+    /// Reserves the page of an hour for refused calls, or returns the reservation.
     Page,
 }
 
@@ -26,7 +30,8 @@ pub enum Operation {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestKey {
     pub operation: Operation,
-    /// `bucket/key` of an object, or the event IDs of a message, or the ID of an item.
+    /// `bucket/key` of an object, or the event IDs of a message, or the text of a page, or the ID
+    /// of an item.
     pub target: String,
     /// How many requests with this operation and target came before.
     pub attempt: u32,

@@ -42,19 +42,32 @@ pub fn parse(request: &Request) -> ParsedRequest {
         parsed.operation = match action {
             _ if id.starts_with("cloudhsm-alerts page ") => Operation::Page,
             "PutItem" if is_sent => Operation::Sent,
-            "PutItem" => Operation::Claim,
             "DeleteItem" => Operation::Release,
-            "UpdateItem" => Operation::Slot,
+            "UpdateItem" => {
+                let update = parsed.json["UpdateExpression"].as_str().expect("an update");
+                match update {
+                    _ if update.starts_with("SET #status = :claimed") => Operation::Claim,
+                    "SET delivered = :delivered" => Operation::Note,
+                    "SET delivered = :delivered, claimed_until = :released" => Operation::Release,
+                    _ => Operation::Slot,
+                }
+            }
             "GetItem" => Operation::GetItem,
             other => panic!("the stub does not implement {other}"),
         };
     } else if request.method == "POST" {
-        parsed.operation = Operation::Publish;
         parsed.form = parse_form(&request.body);
         assert_eq!(parsed.form["Action"], "Publish");
-        let mut ids = published(&parsed.form).event_ids();
-        ids.sort();
-        parsed.target = ids.join(",");
+        let message = published(&parsed.form);
+        if let Some(text) = message.page() {
+            parsed.operation = Operation::PublishPage;
+            parsed.target = text.to_owned();
+        } else {
+            parsed.operation = Operation::Publish;
+            let mut ids = message.event_ids();
+            ids.sort();
+            parsed.target = ids.join(",");
+        }
     } else {
         let path = request.path.split('?').next().unwrap_or_default();
         parsed.target = percent_decode_str(path.trim_start_matches('/'))
@@ -90,9 +103,17 @@ fn published(form: &HashMap<String, String>) -> Published {
         );
         attributes.insert(name.clone(), value);
     }
+    let body = match form.get("MessageStructure").map(String::as_str) {
+        Some("json") => serde_json::from_str(&form["Message"]).expect("JSON"),
+        other => {
+            assert_eq!(other, None);
+            form["Message"].clone().into()
+        }
+    };
     Published {
-        subject: form["Subject"].clone(),
-        body: serde_json::from_str(&form["Message"]).expect("MessageStructure=json"),
+        topic: form["TopicArn"].clone(),
+        subject: form.get("Subject").cloned().unwrap_or_default(),
+        body,
         attributes,
     }
 }
@@ -101,7 +122,7 @@ fn published(form: &HashMap<String, String>) -> Published {
 pub fn handle(request: &Request, parsed: &ParsedRequest, state: &mut State) -> Response {
     match parsed.operation {
         Operation::GetObject => get_object(request, &parsed.target, state),
-        Operation::Publish => publish(&parsed.form, state),
+        Operation::Publish | Operation::PublishPage => publish(&parsed.form, state),
         _ => item_request(parsed, state),
     }
 }
@@ -148,7 +169,7 @@ fn publish(form: &HashMap<String, String>, state: &mut State) -> Response {
     let subject = &message.subject;
     // The limits of SNS.
     let is_valid = bytes <= 262_144
-        && (1..100).contains(&subject.len())
+        && (message.page().is_some() || (1..100).contains(&subject.len()))
         && subject.bytes().all(|b| (32..127).contains(&b));
     if !is_valid {
         return xml_error(400, "InvalidParameter");
@@ -218,10 +239,27 @@ fn item_request(parsed: &ParsedRequest, state: &mut State) -> Response {
     }
     let mut reply = json!({});
     match parsed.operation {
-        Operation::Claim | Operation::Sent => {
+        Operation::Claim => {
+            let mut item = old.unwrap_or_else(|| json!({"id": request["Key"]["id"]}));
+            item["status"] = values[":claimed"].clone();
+            item["owner"] = values[":owner"].clone();
+            item["claimed_until"] = values[":until"].clone();
+            item["expires_at"] = values[":expires_at"].clone();
+            state.items.insert(parsed.target.clone(), item.clone());
+            reply["Attributes"] = item;
+        }
+        Operation::Sent => {
             state
                 .items
                 .insert(parsed.target.clone(), request["Item"].clone());
+        }
+        Operation::Note | Operation::Release if values[":delivered"].is_object() => {
+            let mut item = old.expect("the condition holds only for an item");
+            item["delivered"] = values[":delivered"].clone();
+            if let Some(released) = values.get(":released") {
+                item["claimed_until"] = released.clone();
+            }
+            state.items.insert(parsed.target.clone(), item);
         }
         Operation::Page if request["Item"].is_object() => {
             state
@@ -249,7 +287,7 @@ fn item_request(parsed: &ParsedRequest, state: &mut State) -> Response {
             });
             state.items.insert(parsed.target.clone(), item);
         }
-        Operation::GetObject | Operation::Publish => {}
+        Operation::GetObject | Operation::Publish | Operation::PublishPage | Operation::Note => {}
     }
     json_response(200, &reply)
 }
@@ -280,7 +318,7 @@ pub fn error_response(operation: Operation, kind: ErrorKind) -> Response {
             ErrorKind::Throttled => xml_error(503, "SlowDown"),
             ErrorKind::Denied => xml_error(403, "AccessDenied"),
         },
-        Operation::Publish => {
+        Operation::Publish | Operation::PublishPage => {
             let (status, code) = match kind {
                 ErrorKind::Internal => (500, "InternalFailure"),
                 ErrorKind::Unavailable => (503, "ServiceUnavailable"),

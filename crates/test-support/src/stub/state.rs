@@ -38,6 +38,11 @@ impl State {
         alerts
     }
 
+    /// The texts of the pages.
+    pub fn pages(&self) -> Vec<&str> {
+        self.messages.iter().filter_map(Published::page).collect()
+    }
+
     /// Lets all claims expire.
     pub fn expire_claims(&mut self) {
         for item in self.items.values_mut() {

@@ -1,4 +1,4 @@
-//! Rule files in a folder of the file system and in its subfolders.
+//! Files in a folder of the file system and in its subfolders.
 
 use std::{
     fs,
@@ -8,11 +8,11 @@ use std::{
 
 use walkdir::WalkDir;
 
-use super::files::{Files, ReadError, check_limits, is_rule_file, rule_file};
+use super::kind::{File, FileKind, Files, ReadError};
 use cloudhsm_alerts_core::text::one_line;
 
 /// Reads the files that have changed, and takes the others from `known`. `folder` can also be a single file.
-pub(super) fn read(folder: &Path, known: &Files) -> Result<Files, ReadError> {
+pub(super) fn read(kind: FileKind, folder: &Path, known: &Files) -> Result<Files, ReadError> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name() {
         let entry = entry.map_err(|error| {
@@ -24,19 +24,18 @@ pub(super) fn read(folder: &Path, known: &Files) -> Result<Files, ReadError> {
             read_error(&at, &reason)
         })?;
         let is_root = entry.depth() == 0;
-        if entry.file_type().is_file() && (is_root || is_rule_file(&entry.path().to_string_lossy()))
-        {
+        if entry.file_type().is_file() && (is_root || kind.has(&entry.path().to_string_lossy())) {
             paths.push(entry.into_path());
         }
     }
-    check_limits(&display(folder), paths.len(), 0)?;
+    kind.check_limits(&display(folder), paths.len(), 0)?;
 
     let mut files = Files::new();
     for path in paths {
         let name = display(&path);
         let failed = |error: std::io::Error| read_error(&path, &error.to_string());
         let metadata = fs::metadata(&path).map_err(failed)?;
-        check_limits(&name, 0, metadata.len())?;
+        kind.check_limits(&name, 0, metadata.len())?;
         let modified = metadata
             .modified()
             .ok()
@@ -46,7 +45,7 @@ pub(super) fn read(folder: &Path, known: &Files) -> Result<Files, ReadError> {
         let key = path.to_string_lossy().into_owned();
         let file = match known.get(&key) {
             Some((known, file)) if *known == version => file.clone(),
-            _ => rule_file(&name, &fs::read(&path).map_err(failed)?),
+            _ => File::new(&name, &fs::read(&path).map_err(failed)?),
         };
         files.insert(key, (version, file));
     }
@@ -58,6 +57,7 @@ fn read_error(path: &Path, reason: &str) -> ReadError {
         at: display(path),
         message: format!("cannot be read: {}", one_line(reason, 300)),
         is_temporary: false,
+        is_missing: false,
     }
 }
 

@@ -1,0 +1,116 @@
+//! Files in S3: the objects under a prefix, or one object. The ETags in a listing show which objects have changed;
+//! only those are fetched, several at a time.
+
+use aws_sdk_s3::Client;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::kind::{File, FileKind, Files, ReadError, Version};
+use crate::s3::{self, FetchError, Listed};
+use cloudhsm_alerts_core::object::ObjectRef;
+
+/// Maximum number of objects that are fetched at a time.
+const CONCURRENT: usize = 16;
+
+/// Reads the objects that have changed, and takes the others from `known`. A prefix that is the key of one file is
+/// read without a listing, for which the role then needs no permission.
+pub(super) async fn read(
+    kind: FileKind,
+    client: &Client,
+    bucket: &str,
+    prefix: &str,
+    known: &Files,
+) -> Result<Files, ReadError> {
+    let at = ObjectRef {
+        bucket: bucket.to_owned(),
+        key: prefix.to_owned(),
+        version_id: None,
+    };
+    if kind.has(prefix) {
+        let file = fetch(kind, client, &at).await?;
+        let version = file.text.clone();
+        return Ok(Files::from([(at.key, (version, file))]));
+    }
+    let uri = at.to_string();
+    let mut listed = Vec::new();
+    let mut page = None;
+    loop {
+        let found = s3::list(client, bucket, prefix, page)
+            .await
+            .map_err(|error| read_error(kind, &uri, &error))?;
+        listed.extend(
+            found
+                .objects
+                .into_iter()
+                .filter(|found| kind.has(&found.object.key)),
+        );
+        kind.check_limits(&uri, listed.len(), 0)?;
+        page = found.next;
+        if page.is_none() {
+            break;
+        }
+    }
+    stream::iter(listed)
+        .map(|found| file(kind, client, found, known))
+        .buffered(CONCURRENT)
+        .try_collect()
+        .await
+}
+
+/// One file with its key and ETag. The key is not shortened: two keys can have the same name in messages.
+async fn file(
+    kind: FileKind,
+    client: &Client,
+    found: Listed,
+    known: &Files,
+) -> Result<(String, (Version, File)), ReadError> {
+    kind.check_limits(&found.object.to_string(), 0, found.size)?;
+    if let Some((version, file)) = known.get(&found.object.key)
+        && *version == found.etag
+    {
+        return Ok((found.object.key, (found.etag, file.clone())));
+    }
+    let file = fetch(kind, client, &found.object)
+        .await
+        .map_err(|mut error| {
+            // It was deleted after it was listed. The next refresh lists the objects again.
+            error.is_temporary |= error.is_missing;
+            error
+        })?;
+    Ok((found.object.key, (found.etag, file)))
+}
+
+async fn fetch(kind: FileKind, client: &Client, object: &ObjectRef) -> Result<File, ReadError> {
+    let name = object.to_string();
+    let failed = |error: FetchError| read_error(kind, &name, &error);
+    let mut body = s3::open(client, object).await.map_err(failed)?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = s3::next_chunk(&mut body).await.map_err(failed)? {
+        bytes.extend_from_slice(chunk.as_ref());
+        // The object may have grown since it was listed.
+        kind.check_limits(&name, 0, bytes.len() as u64)?;
+    }
+    Ok(File::new(&name, &bytes))
+}
+
+/// The error, with advice for the person who set the URI.
+fn read_error(kind: FileKind, at: &str, error: &FetchError) -> ReadError {
+    let message = match error {
+        FetchError::NotFound(message) => {
+            format!(
+                "there is no such bucket or object ({message}); correct {}",
+                kind.variable
+            )
+        }
+        FetchError::Denied(message) => format!(
+            "reading it is not allowed ({message}); expected a role with s3:ListBucket and s3:GetObject there and, if it is encrypted with a KMS key, kms:Decrypt"
+        ),
+        FetchError::Archived(message) => format!("it is archived ({message}); restore it"),
+        other => other.to_string(),
+    };
+    ReadError {
+        at: at.to_owned(),
+        message,
+        is_temporary: error.is_temporary(),
+        is_missing: matches!(error, FetchError::NotFound(_)),
+    }
+}

@@ -1,0 +1,143 @@
+//! Reloading rules and account names: after an invocation's alerts are published, so that no alert waits for it.
+
+use std::time::Duration;
+
+use cloudhsm_alerts_core::alert::operator::{self, NotLoaded, Notice};
+use tracing::error;
+
+use super::{
+    inbox::Inbox,
+    publishing::{Publishing, Slot},
+};
+use crate::{
+    channel::Channel,
+    files::{FilesUri, LoadError, Refresh},
+    instance::{Instance, Loads, State},
+    payload::BatchMode,
+    sns::PublishError,
+    timing::Deadline,
+};
+
+/// Loads changed rules and account names. A failure is counted each time and published once as an operational notice.
+/// It fails nothing, because alerting goes on with what is in use.
+pub(super) async fn reload(
+    instance: &Instance,
+    publishing: &mut Publishing<'_>,
+    mode: BatchMode,
+    inbox: &mut Inbox,
+) {
+    // Jobs do not reload: a dry run publishes nothing. The next live invocation does.
+    if publishing.deadline.publishing_is_over() || mode != BatchMode::Live {
+        return;
+    }
+    let deadline = publishing.deadline;
+    let state = &mut *publishing.state;
+    let (rules, accounts) = tokio::join!(
+        attempt(&mut state.rule_loads, deadline, instance.rules.refresh()),
+        attempt(
+            &mut state.account_loads,
+            deadline,
+            instance.accounts.refresh()
+        ),
+    );
+    if let Some(error) = rules {
+        inbox.counts.rule_load_errors += 1;
+        let what = NotLoaded::Rules(instance.rules.current().len());
+        let notice = notice(instance, what, instance.rules.uri(), &error);
+        report(publishing, rule_loads, error, &notice, inbox).await;
+    }
+    if let Some(error) = accounts {
+        inbox.counts.account_name_errors += 1;
+        let uri = instance.accounts.uri();
+        let notice = notice(instance, NotLoaded::AccountNames, uri, &error);
+        report(publishing, account_loads, error, &notice, inbox).await;
+    }
+}
+
+fn rule_loads(state: &mut State) -> &mut Loads {
+    &mut state.rule_loads
+}
+
+fn account_loads(state: &mut State) -> &mut Loads {
+    &mut state.account_loads
+}
+
+/// Refreshes one source. Returns the failure, at the start of this instance or now.
+async fn attempt(
+    loads: &mut Loads,
+    deadline: Deadline,
+    refresh: impl Future<Output = Result<Refresh, LoadError>>,
+) -> Option<LoadError> {
+    if let Some(error) = loads.start_error.take() {
+        return Some(error);
+    }
+    match deadline.response(refresh).await {
+        None | Some(Ok(Refresh::NotDue)) => None,
+        Some(Ok(Refresh::InUse)) => {
+            loads.notified_error = None;
+            loads.last_failed = false;
+            None
+        }
+        Some(Err(error)) => Some(error),
+    }
+}
+
+fn notice(
+    instance: &Instance,
+    what: NotLoaded,
+    uri: Option<&FilesUri>,
+    error: &LoadError,
+) -> Notice {
+    let uri = uri.map(ToString::to_string).unwrap_or_default();
+    operator::not_loaded(what, &uri, &error.lines, instance.clock.now())
+}
+
+/// Logs a failure, and publishes the notice about it once. A temporary failure is published only if it lasts until the
+/// next attempt.
+async fn report(
+    publishing: &mut Publishing<'_>,
+    loads: fn(&mut State) -> &mut Loads,
+    failure: LoadError,
+    notice: &Notice,
+    inbox: &mut Inbox,
+) {
+    for line in &failure.lines {
+        error!(error_type = failure.error_type, "not loaded: {line}");
+    }
+    let known = loads(publishing.state);
+    let may_pass = failure.is_temporary && !known.last_failed;
+    known.last_failed = failure.is_temporary;
+    if may_pass || known.notified_error.as_ref() == Some(&failure) {
+        return;
+    }
+    match publish(publishing, notice, inbox).await {
+        Some(Ok(())) => loads(publishing.state).notified_error = Some(failure),
+        Some(Err(error)) => error!(
+            error_type = error.error_type(),
+            "the operational notice was not published, and will be tried again: {error}"
+        ),
+        // The next invocation tries again.
+        None => {}
+    }
+}
+
+/// Publishes a notice, and its page if that is severe enough. `None`: there is no time.
+async fn publish(
+    publishing: &mut Publishing<'_>,
+    notice: &Notice,
+    inbox: &mut Inbox,
+) -> Option<Result<(), PublishError>> {
+    let mut messages = vec![(Channel::Alert, &notice.message)];
+    if publishing.is_paged(operator::SEVERITY) {
+        messages.push((Channel::Page, &notice.page));
+    }
+    for (channel, message) in messages {
+        if publishing.wait_for_slot(channel, Duration::MAX).await != Slot::Now {
+            return None;
+        }
+        if let Err(error) = publishing.send(channel, message, inbox).await {
+            return Some(Err(error));
+        }
+    }
+    Some(Ok(()))
+}

@@ -1,0 +1,114 @@
+//! The rules in use: the built-in ones, and those of `RULES_URI` if they can be loaded.
+
+use std::{
+    sync::{Arc, LazyLock},
+    thread,
+    time::Duration,
+};
+
+use aws_sdk_s3::Client;
+
+use crate::files::{self, File, FilesUri, LoadError, ReadError, Refresh, Source};
+use cloudhsm_alerts_core::rules::{RuleFile, RuleSet, watched::Watched};
+
+/// The rules in use, and the source of additional ones.
+#[derive(Debug)]
+pub struct RuleSource {
+    builtin: Builtin,
+    /// The built-in rules together with those of `RULES_URI`.
+    files: Option<Source<RuleSet>>,
+}
+
+/// The built-in rules. A thread loads them while the clients are made and before the first invocation arrives. The
+/// first use waits for it.
+type Builtin = LazyLock<Arc<RuleSet>, Box<dyn FnOnce() -> Arc<RuleSet> + Send>>;
+
+fn builtin(watched: &Watched) -> Builtin {
+    let watched = watched.clone();
+    let load = move || RuleSet::builtin(&watched);
+    // If the thread cannot be started, they are loaded on first use.
+    let thread = thread::Builder::new().spawn(load.clone());
+    LazyLock::new(Box::new(move || {
+        let rules = thread
+            .ok()
+            .and_then(|thread| thread.join().ok())
+            .unwrap_or_else(load);
+        match rules {
+            Ok(rules) => Arc::new(rules),
+            // Not reached: the tests compile these rules, and the names of watched resources are escaped in them.
+            Err(problems) => panic!("a built-in rule is malformed: {problems:?}"),
+        }
+    }))
+}
+
+impl RuleSource {
+    /// The built-in rules, and a source of more, from which nothing has been read yet.
+    pub fn new(uri: Option<FilesUri>, watched: Watched, client: Client) -> RuleSource {
+        let builtin = builtin(&watched);
+        let files = uri.map(|uri| {
+            let name = uri.to_string();
+            Source::new(files::RULES, uri, client, move |files| {
+                let files = rule_files(files);
+                let set = RuleSet::with(&files, &watched)
+                    .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+                tracing::info!(uri = %name, files = files.len(), rules = set.len(), filters = set.filters().len(), "rules loaded");
+                Ok(set)
+            })
+        });
+        RuleSource { builtin, files }
+    }
+
+    /// These rules only, without a source of more.
+    pub fn fixed(rules: Arc<RuleSet>) -> RuleSource {
+        RuleSource {
+            builtin: LazyLock::new(Box::new(move || rules)),
+            files: None,
+        }
+    }
+
+    /// Sets the shortest time between two refreshes.
+    #[must_use]
+    pub fn refreshed_every(mut self, interval: Duration) -> RuleSource {
+        self.files = self.files.map(|files| files.refreshed_every(interval));
+        self
+    }
+
+    /// The value of `RULES_URI`.
+    pub fn uri(&self) -> Option<&FilesUri> {
+        self.files.as_ref().map(Source::uri)
+    }
+
+    /// The rules in use.
+    pub fn current(&self) -> Arc<RuleSet> {
+        let loaded = self.files.as_ref().and_then(Source::current);
+        loaded.unwrap_or_else(|| Arc::clone(&self.builtin))
+    }
+
+    /// Loads changed rules; see [`Source::refresh`].
+    ///
+    /// # Errors
+    /// As [`Source::refresh`].
+    pub async fn refresh(&self) -> Result<Refresh, LoadError> {
+        match &self.files {
+            Some(files) => files.refresh().await,
+            None => Ok(Refresh::NotDue),
+        }
+    }
+}
+
+fn rule_files(files: Vec<File>) -> Vec<RuleFile> {
+    files
+        .into_iter()
+        .map(|File { name, text }| RuleFile { name, text })
+        .collect()
+}
+
+/// Reads the rule files of a folder or prefix once, for the command line.
+///
+/// # Errors
+/// The files cannot be read.
+pub async fn read_once(uri: &FilesUri, client: &Client) -> Result<Vec<RuleFile>, ReadError> {
+    Ok(rule_files(
+        files::read_once(files::RULES, uri, client).await?,
+    ))
+}

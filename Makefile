@@ -63,11 +63,12 @@ lint: tools-ruff ## formatting, clippy, ruff
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 CHECKOV := $(TOOLS)/checkov/bin/checkov --framework cloudformation --skip-download --compact --quiet
+PARLIAMENT := $(TOOLS)/parliament/bin/parliament --directory target/expanded/policies
 
 # The regions: one of each partition, because not every one knows every type of resource.
 # Linters pass over what a condition leaves out, and so are given the stacks that users choose, too.
 .PHONY: lint-template
-lint-template: tools-sam tools-checkov tools-ministack ## the templates, by SAM, cfn-lint and checkov
+lint-template: tools-sam tools-checkov tools-ministack tools-parliament ## the templates, by SAM, cfn-lint, checkov and parliament
 	for template in template.yaml chat.yaml; do \
 		$(CHECK_TEMPLATE) $(TOOLS)/sam/bin/sam validate --lint --template "$$template"; \
 		$(CHECKOV) --file "$$template"; \
@@ -78,6 +79,8 @@ lint-template: tools-sam tools-checkov tools-ministack ## the templates, by SAM,
 	$(TOOLS)/ministack/bin/python -B tests/template/write_expanded.py target/expanded
 	$(TOOLS)/sam/bin/cfn-lint -- target/expanded/*.json
 	$(CHECKOV) --directory target/expanded
+	$(PARLIAMENT) --exclude_pattern '.*Key-'
+	$(PARLIAMENT) --exclude_pattern '(?!.*Key-)' --config tests/template/parliament.yaml
 
 .PHONY: rules-page
 rules-page: ## docs/rules.md, from the rule files
@@ -201,15 +204,16 @@ package-templates: ## the templates that deploy the zip of `make package` instea
 	@exec $(PYTHON) -B scripts/package.py templates "$(ARCH)"
 
 ##@ Tools
-.PHONY: tools tools-moto tools-sam tools-ministack tools-checkov tools-ruff tools-bench
-tools: tools-moto tools-sam tools-ministack tools-checkov tools-ruff ## all of them but the next
+.PHONY: tools tools-moto tools-sam tools-ministack tools-checkov tools-parliament tools-ruff tools-bench
+tools: tools-moto tools-sam tools-ministack tools-checkov tools-parliament tools-ruff ## all of them but the next
 tools-bench: ## other readers in Python, for bench-compare
 tools-moto: ## moto: S3, SNS and SQS for the tests
 tools-sam: ## SAM, cfn-lint, and the Runtime Interface Emulator for the tests
 tools-ministack: ## MiniStack: the emulator behind `make run`
 tools-checkov: ## checkov: the template as a security reviewer reads it
+tools-parliament: ## parliament: the IAM policies of the templates
 tools-ruff: ## ruff: checks and formats the Python files
-tools-moto tools-sam tools-ministack tools-checkov tools-ruff tools-bench: tools-%:
+tools-moto tools-sam tools-ministack tools-checkov tools-parliament tools-ruff tools-bench: tools-%:
 	@$(PYTHON) -B scripts/tools.py $*
 
 .PHONY: clean

@@ -23,19 +23,7 @@ from moto.moto_api._internal import moto_api_backend
 from moto.server import ThreadedMotoServer
 from moto.sns.models import sns_backends
 
-from emulator import (
-    ACCOUNT,
-    EMAIL,
-    LOG_FILE,
-    LOOPBACK,
-    REGION,
-    SAMPLE_KEY,
-    client,
-    free_port,
-    run,
-    server,
-    stop_on_signals,
-)
+from emulator import ACCOUNT, LOG_FILE, LOOPBACK, REGION, SAMPLE_KEY, client, free_port, run, server, stop_on_signals
 from tools import ROOT, TOOLS, architecture
 
 FUNCTION = "CloudHsmAlertsFunction"
@@ -120,7 +108,7 @@ class Aws:
             s3.put_object(Bucket=BUCKET, Key=prefix + SAMPLE_KEY, Body=LOG_FILE)
         sns = client("sns", self.url)
         sns.create_topic(Name=TOPIC.rpartition(":")[2])
-        sns.subscribe(TopicArn=TOPIC, Protocol="email", Endpoint=EMAIL)
+        sns.subscribe(TopicArn=TOPIC, Protocol="email", Endpoint="oncall@example.com")
         client("dynamodb", self.url).create_table(
             TableName=LEDGER,
             BillingMode="PAY_PER_REQUEST",

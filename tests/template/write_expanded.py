@@ -1,19 +1,20 @@
 """Writes the stacks that users choose, expanded and evaluated, as plain CloudFormation into a folder, for the linters:
-they take a parameter's default for its value and skip what a condition leaves out."""
+they take a parameter's default for its value and skip what a condition leaves out. And every policy of every stack."""
 
 import argparse
 import json
 import re
+import zlib
 from pathlib import Path
 
-from test_expanded import AUDIENCES, OPTIONS, SOURCES, Expanded
+from test_expanded import ACCOUNT, AUDIENCES, DATA, OPTIONS, SOURCES, Expanded, as_list, every_stack
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "policies").mkdir(parents=True, exist_ok=True)
     for number, (name, parameters) in enumerate(SOURCES.items()):
         stack = Expanded(**parameters, **AUDIENCES["everybody"], **OPTIONS["everything"])
         for resource in stack.resources.values():
@@ -21,6 +22,20 @@ def main() -> None:
         document = {"AWSTemplateFormatVersion": "2010-09-09", "Description": name, "Resources": stack.resources}
         path = folder / f"{number:02}-{re.sub('[^A-Za-z0-9]', '-', name)}.json"
         path.write_text(json.dumps(document, indent=1, default=str))
+    chat = DATA["chat"]
+    of_chat = [("", Expanded("chat.yaml", **chat["given"], **each["parameters"])) for each in chat["stacks"]]
+    for _, stack in every_stack() + of_chat:
+        for name in stack.resources:
+            own = stack.properties(name)
+            # A bus has a statement among its properties.
+            for policy in [own, *own.values(), *(each["PolicyDocument"] for each in own.get("Policies", []))]:
+                if isinstance(policy, dict) and "Statement" in policy:
+                    # A trust policy names no resource, because it is about its role.
+                    role = {"Resource": f"arn:aws:iam::{ACCOUNT}:role/{name}"}
+                    statements = [role | each for each in as_list(policy["Statement"])]
+                    document = {"Version": policy.get("Version", "2012-10-17"), "Statement": statements}
+                    text = json.dumps(document, indent=1)
+                    (folder / "policies" / f"{name}-{zlib.crc32(text.encode()):08x}.json").write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,23 @@
-"""Writes the stacks that users choose, expanded and evaluated, as plain CloudFormation into a folder, for the linters:
-they take a parameter's default for its value and skip what a condition leaves out."""
+"""Writes the stacks that users choose, and those beside them, expanded and evaluated, as plain CloudFormation into a
+folder, for the linters: they take a parameter's default for its value and skip what a condition leaves out."""
 
-import argparse
 import json
 import re
+import sys
 from pathlib import Path
 
 from test_expanded import AUDIENCES, OPTIONS, SOURCES, Expanded
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for number, (name, parameters) in enumerate(SOURCES.items()):
+    stacks = []
+    for name, parameters in SOURCES.items():
         stack = Expanded(**parameters, **AUDIENCES["everybody"], **OPTIONS["everything"])
+        beside = {f"{name}, {file}": stack.beside(file) for file in ("guard.yaml", "backfill.yaml")}
+        stacks += [(name, stack), *beside.items()]
+    for number, (name, stack) in enumerate(stacks):
         for resource in stack.resources.values():
             resource.pop("Condition", None)
         document = {"AWSTemplateFormatVersion": "2010-09-09", "Description": name, "Resources": stack.resources}

@@ -69,11 +69,11 @@ PARLIAMENT := $(TOOLS)/parliament/bin/parliament --directory target/expanded/pol
 # Linters pass over what a condition leaves out, and so are given the stacks that users choose, too.
 .PHONY: lint-template
 lint-template: tools-sam tools-checkov tools-ministack tools-parliament ## the templates, by SAM, cfn-lint, checkov and parliament
-	for template in template.yaml chat.yaml; do \
+	for template in template.yaml guard.yaml backfill.yaml chat.yaml; do \
 		$(CHECK_TEMPLATE) $(TOOLS)/sam/bin/sam validate --lint --template "$$template"; \
 		$(CHECKOV) --file "$$template"; \
 	done
-	$(TOOLS)/sam/bin/cfn-lint --include-checks I --regions us-east-1 cn-north-1 us-gov-west-1 -- template.yaml
+	$(TOOLS)/sam/bin/cfn-lint --include-checks I --regions us-east-1 cn-north-1 us-gov-west-1 -- template.yaml guard.yaml backfill.yaml
 	$(TOOLS)/sam/bin/cfn-lint --include-checks I --regions us-east-1 -- chat.yaml
 	rm -rf target/expanded
 	$(TOOLS)/ministack/bin/python -B tests/template/write_expanded.py target/expanded
@@ -200,7 +200,7 @@ package package-command-line:
 	export RUSTFLAGS CFLAGS; \
 	ARTIFACTS_DIR=$$folder $(MAKE) --no-print-directory "$$2" FUNCTION_PROFILE=release; \
 	exec $(PYTHON) -B scripts/package.py "$$1" "$(ARCH)" "$$folder/$$3"
-package-templates: ## the templates that deploy the zip of `make package` instead of compiling (ARCH=arm64)
+package-templates: ## the templates: those with a function deploy the zip of `make package` (ARCH=arm64)
 	@exec $(PYTHON) -B scripts/package.py templates "$(ARCH)"
 
 ##@ Tools

@@ -1,8 +1,8 @@
 """Servers on this machine in AWS's place, and clients for them.
 
 MiniStack stores objects, sends a bucket's notifications, runs the function's real program as a process, and delivers
-to queues by filter policy. It drops e-mail and SMS, so the function publishes through a proxy that keeps each message.
-A template is deployed as it is, without the resources that MiniStack cannot make (`is_not_emulated`) and with a queue
+to queues. It drops e-mail and SMS, so the function publishes through a proxy that keeps each message.
+A template is deployed as it is, without the resources that MiniStack cannot make (`NOT_EMULATED`) and with a queue
 beside each e-mail and SMS subscription, which gets what that subscription would get.
 """
 
@@ -284,35 +284,34 @@ def for_emulator(name: str) -> dict:
 
     template = yaml_parse((ROOT / name).read_text())
     resources, outputs = template["Resources"], template["Outputs"]
-    for key in [key for key, resource in resources.items() if is_not_emulated(resource)]:
+    # Besides whole types: alarms on an expression, which MiniStack's CloudWatch refuses.
+    for key in [k for k, each in resources.items() if each["Type"] in NOT_EMULATED or "Metrics" in each["Properties"]]:
         del resources[key]
         for output in [each for each, value in outputs.items() if re.search(rf'"{key}["."]', json.dumps(value))]:
             del outputs[output]
+    for name, condition in template.get("Conditions", {}).items():
+        # MiniStack evaluates Fn::Split nowhere in conditions. These are about parameters that are not used here.
+        if "Fn::Split" in json.dumps(condition):
+            template["Conditions"][name] = {"Fn::Equals": ["used", "not used"]}
     for resource in resources.values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = f"s3://{CODE_BUCKET}/code.zip"
             # One attempt is enough to see a failure.
             resource["Properties"]["EventInvokeConfig"]["MaximumRetryAttempts"] = 0
     if "ChatTopic" in resources:
-        add_queue(template, "ChatQueue", {"TopicArn": {"Ref": "ChatTopic"}}, {})
-        return template
-    for subscription in ("EmailSubscription", "SmsSubscription"):
-        declared = resources[subscription]
-        condition = {"Condition": declared["Condition"]}
-        add_queue(template, subscription.replace("Subscription", "Queue"), declared["Properties"], condition)
-    add_queue(template, "MachineQueue", {"TopicArn": resources["EmailSubscription"]["Properties"]["TopicArn"]}, {})
+        add_queue(template, "ChatQueue", {"Ref": "ChatTopic"}, {})
+    for name in ("Email", "Sms"):
+        if declared := resources.get(f"{name}Subscription"):
+            add_queue(
+                template, f"{name}Queue", declared["Properties"]["TopicArn"], {"Condition": declared["Condition"]}
+            )
+    if "EmailQueue" in resources:
+        add_queue(template, "MachineQueue", resources["EmailSubscription"]["Properties"]["TopicArn"], {})
     return template
 
 
-def is_not_emulated(resource: dict) -> bool:
-    """Besides whole types: alarms on an expression, which MiniStack's CloudWatch refuses."""
-    if resource["Type"] == "AWS::CloudWatch::Alarm":
-        return "Metrics" in resource["Properties"]
-    return resource["Type"] in NOT_EMULATED
-
-
-def add_queue(template: dict, name: str, subscription: dict, condition: dict) -> None:
-    properties = {**subscription, "Protocol": "sqs", "Endpoint": {"Fn::GetAtt": [name, "Arn"]}}
+def add_queue(template: dict, name: str, topic: dict, condition: dict) -> None:
+    properties = {"TopicArn": topic, "Protocol": "sqs", "Endpoint": {"Fn::GetAtt": [name, "Arn"]}}
     template["Resources"][name] = {"Type": "AWS::SQS::Queue", **condition}
     template["Resources"][f"{name}Subscription"] = {
         "Type": "AWS::SNS::Subscription",

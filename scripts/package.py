@@ -1,5 +1,5 @@
 """What a release consists of, in target/package: the function as the zip that Lambda takes, the command line as a tar,
-and the templates that name the zip, each with its checksum.
+the templates that name the zip, and those without a function, each with its checksum.
 
 The archives hold no time, no owner and no order of a file system: the same program gives the same bytes, as long as
 the zlib of this Python is the same.
@@ -18,6 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ROOT / "target" / "package"
 TEMPLATES = ("template.yaml", "chat.yaml")
+# Without a function: for every release and instruction set the same.
+PLAIN_TEMPLATES = ("guard.yaml", "backfill.yaml")
 ARCHITECTURES = ("x86_64", "arm64")
 
 
@@ -100,6 +102,10 @@ def main() -> None:
         for name in map(Path, TEMPLATES):
             written = PACKAGES / f"{name.stem}-{release}{name.suffix}"
             written.write_text(for_release((ROOT / name).read_text(), arguments.architecture, function.name))
+            finish(written)
+        for name in map(Path, PLAIN_TEMPLATES):
+            written = PACKAGES / f"{name.stem}-{version()}{name.suffix}"
+            written.write_bytes((ROOT / name).read_bytes())
             finish(written)
     elif arguments.what == "function":
         pack(arguments.program, function)

@@ -60,11 +60,14 @@ def wait_for_end(aws: Emulator, outputs: dict[str, str]) -> dict | None:
 
 
 def alerts_of(aws: Emulator, outputs: dict[str, str]) -> list[dict[str, str | None]]:
-    """What the function published, with the text for each subscriber that gets it."""
+    """What the function published: each alert, with the page that followed it."""
     by_email, by_sms, by_machine = (aws.received(outputs[f"{name}QueueUrl"]) for name in ("Email", "Sms", "Machine"))
-    assert set(by_machine) <= set(aws.sns.published), "the proxy kept every message"
+    assert {*by_machine, *by_sms} <= set(aws.sns.published), "the proxy kept every message"
     alerts = []
     for message_id, published in aws.sns.published.items():
+        if published["TopicArn"] == outputs["PagingTopicArn"]:
+            alerts[-1]["sms"] = by_sms.get(message_id)
+            continue
         texts = {"default": published["Message"]}
         if published.get("MessageStructure") == "json":
             texts = json.loads(published["Message"])
@@ -72,7 +75,7 @@ def alerts_of(aws: Emulator, outputs: dict[str, str]) -> list[dict[str, str | No
             {
                 "subject": published.get("Subject", ""),
                 "email": texts.get("email", texts["default"]) if message_id in by_email else None,
-                "sms": texts.get("sms", texts["default"]) if message_id in by_sms else None,
+                "sms": None,
                 "json": by_machine.get(message_id),
             }
         )
@@ -89,7 +92,7 @@ def show(alerts: list[dict[str, str | None]], full: bool) -> None:
             heading("-", f"E-mail to {EMAIL}")
             out(f"Subject: {alert['subject']}\n\n{alert['email'].rstrip()}")
         if alert["sms"] is None:
-            heading("-", "SMS: none, its subscription takes other severities")
+            heading("-", "SMS: none, its severity is below PagingMinSeverity")
         else:
             heading("-", f"SMS to {PHONE}, {len(alert['sms'])} characters")
             out(alert["sms"])

@@ -134,7 +134,7 @@ class Sam:
 
     def write_variables(self, ledger: str) -> None:
         variables = {
-            "ALERT_TOPIC_ARN": TOPIC, "MIN_SEVERITY": "low", "ACCOUNT_NAMES": f"{ACCOUNT}=prod", "MAX_ALERTS": "10",
+            "ALERT_TOPIC_ARN": TOPIC, "PAGING_TOPIC_ARN": "", "MIN_SEVERITY": "low", "ACCOUNT_NAMES": f"{ACCOUNT}=prod",
             "LEDGER_TABLE": ledger, "RULES_URI": "", "WATCHED": "", "AWS_ENDPOINT_URL": f"http://{HOST}:{self.port}",
             "AWS_REGION": REGION, "AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_SESSION_TOKEN": "test",

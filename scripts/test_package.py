@@ -17,7 +17,18 @@ from pathlib import Path
 from samtranslator.yaml_helper import yaml_parse
 
 from emulator import LOOPBACK, REGION, TOOLS, client, free_port, server
-from package import ARCHITECTURES, ROOT, TEMPLATES, PackageError, for_release, pack, pack_command_line
+from package import (
+    ARCHITECTURES,
+    PACKAGES,
+    PLAIN_TEMPLATES,
+    ROOT,
+    TEMPLATES,
+    PackageError,
+    for_release,
+    pack,
+    pack_command_line,
+    version,
+)
 
 FUNCTIONS = {"template.yaml": "CloudHsmAlertsFunction", "chat.yaml": "ChatFunction"}
 
@@ -112,6 +123,12 @@ class Templates(Test):
 
 
 class Program(unittest.TestCase):
+    def test_templates_without_a_function_are_copied(self) -> None:
+        subprocess.run([sys.executable, "-B", "package.py", "templates", "x86_64"], cwd=ROOT / "scripts", check=True)
+        for name in PLAIN_TEMPLATES:
+            copied = PACKAGES / name.replace(".", f"-{version()}.")
+            self.assertEqual(copied.read_bytes(), (ROOT / name).read_bytes())
+
     def test_what_cannot_be_packed_is_refused(self) -> None:
         for arguments, code, message in (
             (["function", "riscv64", "x"], 2, "argument architecture: invalid choice: 'riscv64'"),

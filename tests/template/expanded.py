@@ -11,7 +11,9 @@ import functools
 import json
 import re
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import boto3
@@ -59,9 +61,10 @@ class Expanded:
         partition: str = "aws",
         region: str = "us-west-2",
         stack: str = STACK,
+        imports: Mapping[str, str] = MappingProxyType({}),
         **parameters: str | int,
     ) -> None:
-        self.template = translated(name)
+        self.template, self.imports = translated(name), imports
         self.partition, self.region, self.stack = partition, region, stack
         self.parameters = self.checked(parameters)
         for rule in self.template.get("Rules", {}).values():
@@ -76,8 +79,18 @@ class Expanded:
         declared = self.template["Resources"]
         self.existing = {key for key, resource in declared.items() if exists(resource)}
         self.resources = {key: self.value(declared[key]) for key in declared if key in self.existing}
-        outputs = self.template["Outputs"]
-        self.outputs = {key: self.value(output["Value"]) for key, output in outputs.items() if exists(output)}
+        outputs = {key: output for key, output in self.template["Outputs"].items() if exists(output)}
+        self.outputs = {key: self.value(output["Value"]) for key, output in outputs.items()}
+        self.exports = {
+            self.value(output["Export"]["Name"]): self.outputs[key]
+            for key, output in outputs.items()
+            if "Export" in output
+        }
+
+    def beside(self, name: str, **parameters: str) -> "Expanded":
+        """A stack of guard.yaml or backfill.yaml, which uses the exports of this one."""
+        stack = f"{self.stack}-{name.removesuffix('.yaml')}"
+        return Expanded(name, self.partition, self.region, stack, self.exports, AlertsStack=self.stack, **parameters)
 
     def checked(self, given: dict[str, str | int]) -> dict[str, str]:
         values = {}
@@ -184,7 +197,6 @@ class Expanded:
             ("AWS::Logs::LogGroup", "Arn"): self.arn("logs", f"log-group:{called}:*"),
             ("AWS::Events::EventBus", "Arn"): self.arn("events", f"event-bus/{called}"),
             ("AWS::CloudTrail::Trail", "Arn"): self.arn("cloudtrail", f"trail/{name}"),
-            ("AWS::KMS::Key", "Arn"): self.arn("kms", f"key/{called}"),
         }
         return known[kind, attribute]
 
@@ -223,6 +235,9 @@ class Expanded:
     def fn_select(self, argument: list) -> Any:
         index, parts = argument
         return self.value(parts)[int(index)]
+
+    def fn_importvalue(self, argument: Any) -> str:
+        return self.imports[self.value(argument)]
 
     def fn_findinmap(self, argument: list) -> Any:
         table, first, second = map(self.value, argument)

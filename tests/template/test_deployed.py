@@ -65,6 +65,13 @@ class Deployed(unittest.TestCase):
         self.wait("the alerts", lambda: len(self.alerts("MachineQueueUrl")) >= len(ALERTS))
         self.assertEqual(self.alerts("MachineQueueUrl"), ALERTS)
 
+    def assert_pages(self, alerts: list[str]) -> None:
+        """The short texts that a phone got: an SMS begins with severity and event name."""
+        url = self.outputs["SmsQueueUrl"]
+        self.wait("the pages", lambda: len(self.emulator.messages(url)) >= len(alerts))
+        pages = sorted(" ".join(text.split()[:2]).lower() for text in self.emulator.received(url).values())
+        self.assertEqual(pages, sorted(" ".join(alert.split()[:2]).lower() for alert in alerts))
+
     def assert_object(self, url: str) -> None:
         """The object that the alerts name."""
         messages = self.emulator.received(self.outputs["MachineQueueUrl"]).values()
@@ -79,19 +86,15 @@ class Deployed(unittest.TestCase):
     def topic(self, name: str) -> str:
         return self.emulator.client("sns").create_topic(Name=name)["TopicArn"]
 
-    def queue(self, name: str) -> tuple[str, str]:
-        url = self.emulator.client("sqs").create_queue(QueueName=name)["QueueUrl"]
-        return url, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
-
     def test_a_new_trails_bucket_notifies_the_function(self) -> None:
         outputs = self.deploy("new-trail", AlertPhoneNumber=PHONE)
         bucket = outputs["TrailBucketName"]
-        self.assertEqual(bucket, f"cloudhsm-alerts-trail-{ACCOUNT}")
+        self.assertEqual(bucket, f"cloudhsm-alerts-trail-{ACCOUNT}-{REGION}")
         self.put(bucket)
         self.assert_alerts()
         self.assert_object(f"s3://{bucket}/{SAMPLE_KEY}")
         self.assertEqual(self.alerts("EmailQueueUrl"), ALERTS)
-        self.assertEqual(self.alerts("SmsQueueUrl"), CRITICAL)
+        self.assert_pages(CRITICAL)
         self.assertEqual(self.emulator.messages(outputs["FailureQueueUrl"]), [])
 
     def test_a_log_file_that_cannot_be_read_waits_in_the_failure_queue(self) -> None:
@@ -103,13 +106,12 @@ class Deployed(unittest.TestCase):
         self.assertEqual(record["s3"]["bucket"]["name"], outputs["TrailBucketName"])
         self.assertEqual(failure["responsePayload"]["errorType"], "LogFile.Truncated")
 
-    def test_each_subscriber_gets_its_severities(self) -> None:
-        minimum = {"EmailMinSeverity": "high", "SmsMinSeverity": "medium"}
-        outputs = self.deploy_trail("severities", AlertPhoneNumber=PHONE, **minimum)
+    def test_the_phone_gets_what_is_severe_enough(self) -> None:
+        outputs = self.deploy_trail("paging", AlertPhoneNumber=PHONE, PagingMinSeverity="high")
         self.put(outputs["TrailBucketName"])
         self.assert_alerts()
-        self.assertEqual(self.alerts("EmailQueueUrl"), CRITICAL + HIGH)
-        self.assertEqual(self.alerts("SmsQueueUrl"), ALERTS)
+        self.assertEqual(self.alerts("EmailQueueUrl"), ALERTS)
+        self.assert_pages(CRITICAL + HIGH)
 
     def test_an_existing_buckets_events_reach_the_function(self) -> None:
         self.bucket("central-logs", EventBridgeConfiguration={})
@@ -147,7 +149,8 @@ class Deployed(unittest.TestCase):
         self.assert_alerts()
 
     def test_an_existing_queue_reaches_the_function(self) -> None:
-        url, arn = self.queue("log-files")
+        url = self.emulator.client("sqs").create_queue(QueueName="log-files")["QueueUrl"]
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:log-files"
         self.bucket("queue-logs", QueueConfigurations=[{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}])
         self.deploy("queue", TrailSource="ExistingQueue", ExistingQueueArn=arn, ExistingBucketName="queue-logs")
         self.put("queue-logs")
@@ -176,17 +179,36 @@ class Deployed(unittest.TestCase):
         self.assertEqual(titles, ["CRITICAL"] * 3 + ["HIGH"])
         self.assertEqual(self.emulator.messages(chat["ChatFailureQueueUrl"]), [])
 
-    def test_failures_put_back_are_alerted(self) -> None:
-        _url, arn = self.queue("unused")
+    def test_failures_are_processed_again(self) -> None:
         self.bucket("redriven-logs")
         self.put("redriven-logs")
-        source = {"TrailSource": "ExistingQueue", "ExistingQueueArn": arn, "ExistingBucketName": "redriven-logs"}
-        failures = self.deploy("redrive", RedriveFailures="on", **source)["FailureQueueUrl"]
+        source = {"TrailSource": "ExistingBucketEventBridge", "ExistingBucketName": "redriven-logs"}
+        outputs = self.deploy("redrive", **source)
+        failures = outputs["FailureQueueUrl"]
         failure = json.loads((ROOT / "events" / "destination.json").read_text())
         failure["requestPayload"]["Records"][0]["s3"]["bucket"]["name"] = "redriven-logs"
         self.emulator.client("sqs").send_message(QueueUrl=failures, MessageBody=json.dumps(failure))
+        # As docs/operations.md describes it.
+        functions = self.emulator.client("lambda")
+        options = {"BatchSize": 1, "FunctionResponseTypes": ["ReportBatchItemFailures"]}
+        options |= {"EventSourceArn": outputs["FailureQueueArn"], "ScalingConfig": {"MaximumConcurrency": 2}}
+        mapping = functions.create_event_source_mapping(FunctionName="redrive", **options)
         self.assert_alerts()
         self.wait("the end of the failure", lambda: not self.emulator.messages(failures))
+        functions.delete_event_source_mapping(UUID=mapping["UUID"])
+
+    def test_the_stacks_beside_it_use_its_exports(self) -> None:
+        outputs = self.deploy_trail("guarded")
+        self.emulator.deploy("guarded-guard", "guard.yaml", AlertsStack="guarded")
+        events = self.emulator.client("events")
+        rules = events.list_rules(NamePrefix="guarded-tamper-")["Rules"]
+        self.assertEqual(len(rules), 9)
+        for rule in rules:
+            (target,) = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
+            self.assertEqual(target["Arn"], outputs["OperatorsTopicArn"])
+            self.assertEqual(target["DeadLetterConfig"]["Arn"], outputs["FailureQueueArn"])
+        backfill = self.emulator.deploy("guarded-backfill", "backfill.yaml", AlertsStack="guarded")
+        self.assertEqual(backfill["FunctionArn"], outputs["FunctionArn"])
 
 
 if __name__ == "__main__":

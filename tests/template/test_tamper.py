@@ -1,35 +1,31 @@
-"""Tampering: calls that silence the alerter, checked against the event patterns of the stack's tamper rules, as
-EventBridge would: a call on a thing of this stack matches one of them, the same call on its neighbour matches none.
+"""Tampering: calls that can stop the alerts, checked against the event patterns of guard.yaml, as EventBridge would: a
+call on a resource of the guarded stack matches one of them, the same call on another resource matches none.
 
 The emulator's own event matcher decides. It follows EventBridge's, and refuses the patterns that EventBridge refuses.
 """
 
+import fnmatch
 import json
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
 from ministack.services import eventbridge
 
-from expanded import ACCOUNT, Expanded
+from expanded import ACCOUNT, ROOT, Expanded
 
 DATA = yaml.safe_load(Path(__file__).with_name("tamper.yaml").read_text())
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 STACKS = {name: Expanded(**parameters) for name, parameters in DATA["stacks"].items()}
-TRAIL = STACKS["trail"]
-RULES = {"TamperInRule", "TamperRunRule", "TamperOutRule", "TamperAlarmRule", "TamperBaseRule"}
-KEY = DATA["stacks"]["trail"]["TrailKmsKeyArn"]
+GUARDS = {name: stack.beside("guard.yaml") for name, stack in STACKS.items()}
+TRAIL, GUARD = STACKS["trail"], GUARDS["trail"]
+RULES = set(GUARD.of_type("AWS::Events::Rule"))
 ALERTS = f"arn:aws:sns:us-west-2:{ACCOUNT}:AlertTopic"
-# Of a stack's name: a rule's name has 64 characters, and "-tamper-alarm" is appended to it.
-LONGEST = 51
-
-
-class LongNamed(Expanded):
-    """A stack of the longest name, in which CloudFormation makes up names as long as they get."""
-
-    def made_up(self, name: str) -> str:
-        return f"{self.stack}-{name}-1A2B3C4D5E6F"[:80]
+# Of a stack's name: a rule's name has 64 characters, and "-tamper-operators" is appended to it.
+LONGEST = 45
 
 
 def event(service: str, call: str, parameters: Any) -> dict:
@@ -68,20 +64,17 @@ def compact(pattern: dict) -> str:
     return json.dumps(pattern, separators=(",", ":"))
 
 
-def matched(stack: Expanded, happened: dict) -> set[str]:
-    """The rules of the stack that an event matches."""
+def matched(name: str, happened: dict) -> set[str]:
+    """The rules of a stack and its guard that an event matches."""
     found = set()
-    for name, rule in stack.of_type("AWS::Events::Rule").items():
+    rules = STACKS[name].of_type("AWS::Events::Rule") | GUARDS[name].of_type("AWS::Events::Rule")
+    for name, rule in rules.items():
         test = {"Event": json.dumps(happened), "EventPattern": compact(rule["Properties"]["EventPattern"])}
         status, _headers, body = eventbridge._test_event_pattern(test)
         assert status == 200, (name, body)
         if json.loads(body)["Result"]:
             found.add(name)
     return found
-
-
-def substituted(stack: Expanded, parameters: dict) -> dict:
-    return {key: stack.fn_sub(value) if isinstance(value, str) else value for key, value in parameters.items()}
 
 
 def silencing() -> Iterator[tuple[str, dict, str]]:
@@ -93,13 +86,13 @@ def silencing() -> Iterator[tuple[str, dict, str]]:
 class Tampering(unittest.TestCase):
     def test_what_silences_the_alerter_matches_and_its_neighbour_does_not(self) -> None:
         for name, case, call in silencing():
-            stack = STACKS[name]
-            for parameters in (substituted(stack, each) for each in case["ours"]):
+            for each in case["ours"]:
+                parameters = {k: STACKS[name].fn_sub(v) if "$" in str(v) else v for k, v in each.items()}
                 with self.subTest(name, call=call, parameters=parameters):
-                    self.assertTrue(matched(stack, event(case["service"], call, parameters)) & RULES)
+                    self.assertTrue(matched(name, event(case["service"], call, parameters)) & RULES)
             for parameters in case.get("neighbours", []):
                 with self.subTest(name, call=call, neighbour=parameters):
-                    self.assertEqual(matched(stack, event(case["service"], call, parameters)), set())
+                    self.assertEqual(matched(name, event(case["service"], call, parameters)), set())
 
     def test_calls_whose_parameters_cloudtrail_omitted_are_not_ruled_out(self) -> None:
         large = {"reason": "requestParameters too large", "omitted": True, "originalSize": 108417}
@@ -108,7 +101,7 @@ class Tampering(unittest.TestCase):
             for name, case, call in silencing():
                 with self.subTest(name, call=call, form=form):
                     happened = event(case["service"], call, {"requestParameters": form})
-                    self.assertTrue(matched(STACKS[name], happened) & RULES)
+                    self.assertTrue(matched(name, happened) & RULES)
             for service, call, other in (
                 ("ec2", "RunInstances", form),
                 ("iam", "PutRolePolicy", {"roleName": "r", "omitted": False}),
@@ -116,18 +109,18 @@ class Tampering(unittest.TestCase):
             ):
                 with self.subTest(call, form=other):
                     happened = event(service, call, {"requestParameters": other})
-                    self.assertEqual(matched(TRAIL, happened) & RULES, set())
+                    self.assertEqual(matched("trail", happened) & RULES, set())
 
     def test_ordinary_calls_match_no_rule(self) -> None:
         for service, call, parameters in DATA["ordinary"]:
             with self.subTest(call):
-                self.assertEqual(matched(TRAIL, event(service, call, parameters)) & RULES, set())
+                self.assertEqual(matched("trail", event(service, call, parameters)) & RULES, set())
 
     def test_every_call_in_a_pattern_is_tried(self) -> None:
         tried = {(case["service"], call) for _, case, call in silencing()}
-        for stack in STACKS.values():
+        for guard in GUARDS.values():
             for rule in RULES:
-                for branch in stack.properties(rule)["EventPattern"]["detail"]["$or"]:
+                for branch in guard.properties(rule)["EventPattern"]["detail"]["$or"]:
                     service = branch["eventSource"][0].partition(".")[0]
                     for call in branch.get("eventName", []):
                         prefix = call if isinstance(call, str) else call["prefix"]
@@ -136,16 +129,36 @@ class Tampering(unittest.TestCase):
 
     def test_calls_of_other_accounts_and_events_that_anybody_can_send_are_not_trusted(self) -> None:
         real = event("sns", "DeleteTopic", {"topicArn": ALERTS})
-        self.assertEqual(matched(TRAIL, real), {"TamperOutRule"})
+        self.assertEqual(matched("trail", real), {"TamperAlertRule"})
         for change in ({"account": "444455556666"}, {"source": "my.service"}, {"detail-type": "DeleteTopic"}):
-            self.assertEqual(matched(TRAIL, {**real, **change}), set())
+            self.assertEqual(matched("trail", {**real, **change}), set())
         # AWS has another name in China.
-        self.assertEqual(matched(TRAIL, {**real, "detail-type": "Amazon API Call via CloudTrail"}), {"TamperOutRule"})
+        in_china = {**real, "detail-type": "Amazon API Call via CloudTrail"}
+        self.assertEqual(matched("trail", in_china), {"TamperAlertRule"})
 
     def test_no_tamper_rule_can_be_switched_off_unseen(self) -> None:
         for rule in RULES:
-            off = event("events", "DisableRule", {"name": TRAIL.properties(rule)["Name"]})
-            self.assertNotEqual(matched(TRAIL, off) - {rule}, set())
+            off = event("events", "DisableRule", {"name": GUARD.properties(rule)["Name"]})
+            self.assertEqual(matched("trail", off) | {rule}, {rule, "TamperFirstRule", "TamperSecondRule"})
+
+    def test_a_deployment_of_the_guard_sends_few_notices(self) -> None:
+        def calls(resource: str) -> list[dict]:
+            name = GUARD.properties(resource).get("Name")
+            if name is None:
+                return [event("monitoring", "PutMetricAlarm", {"alarmName": f"{GUARD.stack}-guard"})]
+            return [event("events", "PutRule", {"name": name}), event("events", "PutTargets", {"rule": name})]
+
+        # CloudTrail takes about a minute: a call meets the rules that are created together with it, too.
+        first, graph, made = 0, GUARD.dependencies(), set()
+        while made != set(graph):
+            together = {name for name in set(graph) - made if graph[name] <= made}
+            made |= together
+            first += sum(len(matched("trail", call) & made) for name in together for call in calls(name))
+        update = [call for name in RULES for call in calls(name)]
+        update.append(event("cloudformation", "ExecuteChangeSet", {"stackName": GUARD.stack}))
+        largest = sum(len(matched("trail", call)) for call in update)
+        text = f"The first deployment of `guard.yaml` sends at most {first} notices, and an update at most {largest}"
+        self.assertIn(text, OPERATIONS)
 
     def test_the_fast_path_matches_calls_on_clusters_and_key_stores(self) -> None:
         for service, call, expected in (
@@ -154,43 +167,41 @@ class Tampering(unittest.TestCase):
             ("kms", "Decrypt", False),
             ("s3", "DeleteBucket", False),
         ):
-            self.assertEqual("FastPathRule" in matched(TRAIL, event(service, call, None)), expected, call)
+            self.assertEqual("FastPathRule" in matched("trail", event(service, call, None)), expected, call)
 
-    def test_patterns_fit_and_targets_bypass_the_function(self) -> None:
-        everything = {"AlertEmail": "a@example.com", "AlertPhoneNumber": "+12065550100", "FastPath": "on"}
-        everything |= {"RedriveFailures": "on", "RulesBucket": "r" * 63, "RulesKmsKeyArn": KEY}
-        everything |= {"AlertTopicKmsKeyArn": KEY, "stack": "s" * LONGEST}
-        for name, parameters in DATA["stacks"].items():
-            stack = LongNamed(partition="aws-us-gov", region="us-gov-west-1", **{**everything, **parameters})
-            for key, rule in stack.of_type("AWS::Events::Rule").items():
-                with self.subTest(name, rule=key):
-                    self.assertLessEqual(len(rule["Properties"]["Name"]), 64)
-                    self.assertLessEqual(len(compact(rule["Properties"]["EventPattern"])), 2048)
+    def test_patterns_fit(self) -> None:
+        stack = "s" * LONGEST
+        options = {"partition": "aws-us-gov", "region": "us-gov-west-1", "stack": "g" * 128, "AlertsStack": stack}
+        longest = {f"{stack}-{name}": start + "x" * count for name, (start, count) in DATA["longest"].items()}
+        guard = Expanded("guard.yaml", imports=longest, **options)
+        for rule in map(guard.properties, RULES):
+            with self.subTest(rule["Name"]):
+                self.assertLessEqual(len(rule["Name"]), 64)
+                self.assertLessEqual(len(compact(rule["EventPattern"])), 2048)
+
+    def test_notices_bypass_the_function(self) -> None:
+        for name, guard in GUARDS.items():
+            allowed = STACKS[name].statements("FailureQueuePolicy")["RuleFailures"]["Condition"]["ArnLike"]
             for key in RULES:
-                (target,) = stack.properties(key)["Targets"]
-                self.assertEqual(target["Arn"], stack.outputs["OperatorsTopicArn"])
-                self.assertEqual(target["DeadLetterConfig"], {"Arn": stack.outputs["FailureQueueArn"]})
+                (target,) = guard.properties(key)["Targets"]
+                self.assertEqual(target["Arn"], STACKS[name].outputs["OperatorsTopicArn"])
+                self.assertEqual(target["DeadLetterConfig"], {"Arn": STACKS[name].outputs["FailureQueueArn"]})
+                arn = guard.fn_getatt(f"{key}.Arn")
+                self.assertTrue(any(fnmatch.fnmatchcase(arn, pattern) for pattern in allowed["aws:SourceArn"]))
+                self.assertIn(
+                    f",source_rule={guard.properties(key)['Name']},", STACKS[name].variables()["WATCHED"] + ","
+                )
 
     def test_the_mail_holds_what_happened_and_nothing_that_the_caller_wrote(self) -> None:
         happened = event("sns", "DeleteTopic", {"topicArn": ALERTS, "note": "see https://example.com"})
+        parts = {key: value for key, value in happened.items() if key != "detail"}
+        # As the emulator hands it to an input transformer.
+        envelope = SimpleNamespace(event_with_detail=lambda: happened, envelope=lambda: parts)
         texts = set()
         for rule in RULES:
-            transformer = TRAIL.properties(rule)["Targets"][0]["InputTransformer"]
-            texts.add(eventbridge._apply_input_transformer(transformer, None, Envelope(happened)))
+            transformer = GUARD.properties(rule)["Targets"][0]["InputTransformer"]
+            texts.add(eventbridge._apply_input_transformer(transformer, None, envelope))
         self.assertEqual(texts, {DATA["mail"].strip()})
-
-
-class Envelope:
-    """An event as the emulator hands it to an input transformer."""
-
-    def __init__(self, happened: dict) -> None:
-        self.happened = happened
-
-    def event_with_detail(self) -> dict:
-        return self.happened
-
-    def envelope(self) -> dict:
-        return {key: value for key, value in self.happened.items() if key != "detail"}
 
 
 if __name__ == "__main__":

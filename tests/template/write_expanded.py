@@ -1,9 +1,10 @@
-"""Writes the stacks that users choose, expanded and evaluated, as plain CloudFormation into a folder, for the linters:
-they take a parameter's default for its value and skip what a condition leaves out. And every policy of every stack."""
+"""Writes the stacks that users choose, and those beside them, expanded and evaluated, as plain CloudFormation into a
+folder, for the linters: they take a parameter's default for its value and skip what a condition leaves out. And every
+policy of every stack."""
 
-import argparse
 import json
 import re
+import sys
 import zlib
 from pathlib import Path
 
@@ -11,20 +12,23 @@ from test_expanded import ACCOUNT, AUDIENCES, DATA, OPTIONS, SOURCES, Expanded, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    folder = Path(sys.argv[1])
     (folder / "policies").mkdir(parents=True, exist_ok=True)
-    for number, (name, parameters) in enumerate(SOURCES.items()):
+    stacks = []
+    for name, parameters in SOURCES.items():
         stack = Expanded(**parameters, **AUDIENCES["everybody"], **OPTIONS["everything"])
+        beside = {f"{name}, {file}": stack.beside(file) for file in ("guard.yaml", "backfill.yaml")}
+        stacks += [(name, stack), *beside.items()]
+    for number, (name, stack) in enumerate(stacks):
         for resource in stack.resources.values():
             resource.pop("Condition", None)
         document = {"AWSTemplateFormatVersion": "2010-09-09", "Description": name, "Resources": stack.resources}
         path = folder / f"{number:02}-{re.sub('[^A-Za-z0-9]', '-', name)}.json"
         path.write_text(json.dumps(document, indent=1, default=str))
     chat = DATA["chat"]
-    of_chat = [("", Expanded("chat.yaml", **chat["given"], **each["parameters"])) for each in chat["stacks"]]
-    for _, stack in every_stack() + of_chat:
+    of_chat = [Expanded("chat.yaml", **chat["given"], **each["parameters"]) for each in chat["stacks"]]
+    alerting = [stack for _, stack in every_stack()]
+    for stack in [*alerting, *(stack.beside("backfill.yaml") for stack in alerting), *of_chat]:
         for name in stack.resources:
             own = stack.properties(name)
             # A bus has a statement among its properties.

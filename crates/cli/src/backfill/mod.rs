@@ -31,7 +31,7 @@ then counts matches and publishes nothing. Otherwise it publishes alerts for cal
 last 40 days. Calls older than one day go into summaries that are marked as backfill, at most --max-messages of
 them, by e-mail and as JSON but not as SMS. Newer calls are alerted as usual.
 
-The ARNs and the bucket are outputs of a stack that was deployed with Backfill=on. The AWS credentials need
+The ARNs and the bucket are outputs of the stack of backfill.yaml. The AWS credentials need
 s3:ListBucket on the bucket of the log files; s3:PutObject, s3:GetObject and s3:ListBucket on the backfill
 bucket; s3:CreateJob and s3:DescribeJob; and iam:PassRole for the role of the job.
 

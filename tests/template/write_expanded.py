@@ -1,6 +1,5 @@
-"""Writes the stacks that users choose, and those beside them, expanded and evaluated, as plain CloudFormation into a
-folder, for the linters: they take a parameter's default for its value and skip what a condition leaves out. And every
-policy of every stack."""
+"""Writes the stacks that users choose, expanded, as plain CloudFormation into a folder, for the linters: they take a
+parameter's default for its value and skip what a condition leaves out. And every policy of every stack."""
 
 import json
 import re
@@ -23,22 +22,19 @@ def main() -> None:
         for resource in stack.resources.values():
             resource.pop("Condition", None)
         document = {"AWSTemplateFormatVersion": "2010-09-09", "Description": name, "Resources": stack.resources}
-        path = folder / f"{number:02}-{re.sub('[^A-Za-z0-9]', '-', name)}.json"
-        path.write_text(json.dumps(document, indent=1, default=str))
-    chat = DATA["chat"]
-    of_chat = [Expanded("chat.yaml", **chat["given"], **each["parameters"]) for each in chat["stacks"]]
-    alerting = [stack for _, stack in every_stack()]
-    for stack in [*alerting, *(stack.beside("backfill.yaml") for stack in alerting), *of_chat]:
-        for name in stack.resources:
-            own = stack.properties(name)
+        file = f"{number:02}-{re.sub('[^A-Za-z0-9]', '-', name)}.json"
+        (folder / file).write_text(json.dumps(document, indent=1, default=str))
+    given = DATA["chat"]["given"]
+    of_chat = [("", Expanded("chat.yaml", **given, **each["parameters"])) for each in DATA["chat"]["stacks"]]
+    for _, stack in every_stack() + of_chat:
+        for name, own in ((name, stack.properties(name)) for name in stack.resources):
             # A bus has a statement among its properties.
             for policy in [own, *own.values(), *(each["PolicyDocument"] for each in own.get("Policies", []))]:
                 if isinstance(policy, dict) and "Statement" in policy:
                     # A trust policy names no resource, because it is about its role.
                     role = {"Resource": f"arn:aws:iam::{ACCOUNT}:role/{name}"}
                     statements = [role | each for each in as_list(policy["Statement"])]
-                    document = {"Version": policy.get("Version", "2012-10-17"), "Statement": statements}
-                    text = json.dumps(document, indent=1)
+                    text = json.dumps({"Version": policy.get("Version", "2012-10-17"), "Statement": statements})
                     (folder / "policies" / f"{name}-{zlib.crc32(text.encode()):08x}.json").write_text(text)
 
 

@@ -110,7 +110,7 @@ bench-start: build ## from the start of the process to the first request; the fi
 	@exec $(PYTHON) -B scripts/bench_start.py
 
 .PHONY: size
-size: build ## how large the function is, and whether that is too much
+size: build-function ## how large the function is, and whether that is too much
 	@exec $(PYTHON) -B scripts/size.py
 
 .PHONY: tools-rsigma
@@ -118,10 +118,12 @@ tools-rsigma: ## the rsigma command line, for bench-compare: compiles for some m
 	cargo install --locked --version 0.23.0 --root $(TOOLS)/rsigma rsigma
 
 ##@ Build it
-.PHONY: build
-build: ## both programs, optimized, for this machine
-	cargo build --release --locked -p cloudhsm-alerts --bin bootstrap
+.PHONY: build build-function
+build: build-function ## both programs, optimized, for this machine
 	cargo build --release --locked -p cloudhsm-alerts-cli
+
+build-function: ## the function, optimized, for this machine
+	cargo build --release --locked -p cloudhsm-alerts --bin bootstrap
 
 # What `sam build` calls: ARTIFACTS_DIR is SAM's. The chat function is the same program.
 .PHONY: build-CloudHsmAlertsFunction build-ChatFunction build-command-line

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// One of the two topics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Channel {
     /// `ALERT_TOPIC_ARN`.
     Alert,

@@ -44,7 +44,7 @@ pub struct Counts {
     pub below_min_severity: u64,
     /// Calls that had been alerted before.
     pub duplicates: u64,
-    /// Calls that could not be alerted. Each fails the units that named its log file.
+    /// Calls whose alert or page could not be published. Each fails the units that named its log file.
     pub failed: u64,
     /// Calls with the event ID of another call, as far as this instance knows. Each is alerted: a forged record must
     /// not hide a real one.

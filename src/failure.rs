@@ -67,11 +67,13 @@ pub enum Failure {
         /// Bytes that were read.
         read: u64,
     },
-    /// The invocation ended before an alert was published.
-    #[error("alert for event {event_id}: {OUT_OF_TIME}")]
-    AlertOutOfTime {
+    /// There was no time to publish an alert or a page.
+    #[error("{channel} for event {event_id}: {OUT_OF_TIME}")]
+    PublishOutOfTime {
         /// The event ID of its call.
         event_id: String,
+        /// Which of the two.
+        channel: Channel,
     },
     /// A bug in this program.
     #[error("{at}: cloudhsm-alerts panicked: {message}; please report it")]
@@ -112,21 +114,24 @@ impl Failure {
             Failure::Publish { error, .. } => error.error_type(),
             Failure::Claimed { .. } => "Ledger.Claimed",
             Failure::ObjectOutOfTime { .. } => "Object.OutOfTime",
-            Failure::AlertOutOfTime { .. } => "Publish.OutOfTime",
+            Failure::PublishOutOfTime { .. } => "Publish.OutOfTime",
             Failure::Panicked { .. } => "Function.Panicked",
         }
     }
 
-    /// For a failure to alert a call: its event ID, and the reason without it. `None` for all others.
-    pub fn about_alert(&self) -> Option<(&str, String)> {
+    /// For a failure to alert a call: its event ID, what was not published, and the reason without the event ID. `None`
+    /// for all others.
+    pub fn about_alert(&self) -> Option<(&str, Channel, String)> {
         match self {
             Failure::Publish {
                 event_id,
                 channel,
                 error,
-            } => Some((event_id, format!("{channel}: {error}"))),
-            Failure::Claimed { event_id } => Some((event_id, CLAIMED.to_owned())),
-            Failure::AlertOutOfTime { event_id } => Some((event_id, OUT_OF_TIME.to_owned())),
+            } => Some((event_id, *channel, error.to_string())),
+            Failure::Claimed { event_id } => Some((event_id, Channel::Alert, CLAIMED.to_owned())),
+            Failure::PublishOutOfTime { event_id, channel } => {
+                Some((event_id, *channel, OUT_OF_TIME.to_owned()))
+            }
             _ => None,
         }
     }
@@ -140,7 +145,7 @@ impl Failure {
             | Failure::Panicked { .. } => false,
             Failure::Claimed { .. }
             | Failure::ObjectOutOfTime { .. }
-            | Failure::AlertOutOfTime { .. } => true,
+            | Failure::PublishOutOfTime { .. } => true,
             Failure::Object { error, .. } => error.is_temporary(),
             Failure::Publish { error, .. } => error.is_temporary(),
         }

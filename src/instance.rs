@@ -5,7 +5,7 @@ use aws_config::SdkConfig;
 
 use crate::{
     account_names::AccountSource,
-    channel::Channel,
+    channel::{Channel, PerChannel},
     clock::Clock,
     files::LoadError,
     ledger::Ledger,
@@ -62,8 +62,8 @@ impl Publishers {
 pub(crate) struct Loads {
     /// The failure at the start, for the first invocation to report.
     pub(crate) start_error: Option<LoadError>,
-    /// The failure that an operational notice was published about.
-    pub(crate) notified_error: Option<LoadError>,
+    /// The failure that an operational notice was published about, for each topic.
+    pub(crate) notified: PerChannel<Option<LoadError>>,
     /// Whether the last attempt failed with an error that a retry may fix.
     pub(crate) last_failed: bool,
 }

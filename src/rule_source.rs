@@ -9,7 +9,10 @@ use std::{
 use aws_sdk_s3::Client;
 
 use crate::files::{self, File, FilesUri, LoadError, ReadError, Refresh, Source};
-use cloudhsm_alerts_core::rules::{RuleFile, RuleSet, watched::Watched};
+use cloudhsm_alerts_core::{
+    rules::{RuleFile, RuleSet, watched::Watched},
+    text::FirstLines,
+};
 
 /// The rules in use, and the source of additional ones.
 #[derive(Debug)]
@@ -49,8 +52,10 @@ impl RuleSource {
             let name = uri.to_string();
             Source::new(files::RULES, uri, client, move |files| {
                 let files = rule_files(files);
-                let set = RuleSet::with(&files, &watched)
-                    .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+                let set = RuleSet::with(&files, &watched).map_err(|problems| {
+                    let lines = problems.iter().map(ToString::to_string);
+                    lines.collect::<FirstLines>().into_lines()
+                })?;
                 tracing::info!(uri = %name, files = files.len(), rules = set.len(), filters = set.filters().len(), "rules loaded");
                 Ok(set)
             })

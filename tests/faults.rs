@@ -19,7 +19,7 @@ use cloudhsm_alerts::{
 };
 use cloudhsm_alerts_core::rules::{RuleSet, watched::Watched};
 use cloudhsm_alerts_test_support::{
-    fixtures::{TOPIC_ARN, call, on_cluster},
+    fixtures::{TOPIC_ARN, call, denied, on_cluster},
     stub::{Fault, FaultPlan, Operation, RandomFaults, Stub},
 };
 use futures_util::{StreamExt, future::join_all, stream};
@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 
 const BUCKET: &str = "trail";
 const PAGING_ARN: &str = "arn:aws:sns:us-west-2:111122223333:pages";
-/// The calls' event names; call number `n` has name number `n % 4`.
+/// The calls' event names; call number `n` has name number `n % 4`. Call number 6 is denied.
 const NAMES: [&str; 4] = ["DeleteHsm", "CreateHsm", "DeleteBackup", "TagResource"];
 /// The default seeds. `FAULT_SEEDS=7` runs one seed, `FAULT_SEEDS=0..100000` a range.
 const SEEDS: std::ops::Range<u64> = 0..2000;
@@ -106,7 +106,10 @@ impl Schedule {
                     match dice.throw(8) {
                         0 => records.push(call("DescribeClusters", &format!("read-{id}"))),
                         _ => {
-                            let record = call(NAMES[(id % 4) as usize], &format!("call-{id}"));
+                            let mut record = call(NAMES[(id % 4) as usize], &format!("call-{id}"));
+                            if id == 6 {
+                                record = denied(record);
+                            }
                             records.push(match paging {
                                 Paging::PagesPerCall => on_cluster(record, id as usize),
                                 _ => record,
@@ -439,7 +442,8 @@ impl Trial<'_> {
         (0..8)
             .filter(|n| n % 2 == 0)
             .map(|n| {
-                let text = format!("CRITICAL {} SUCCEEDED: cluster-{n}, ", NAMES[n % 4]);
+                let outcome = if n == 6 { "DENIED" } else { "SUCCEEDED" };
+                let text = format!("CRITICAL {} {outcome}: cluster-{n}, ", NAMES[n % 4]);
                 let times = pages.iter().filter(|page| page.starts_with(&text)).count();
                 (format!("call-{n}"), times)
             })
@@ -487,7 +491,11 @@ impl Trial<'_> {
                     excused.insert(request.target.clone());
                     ledger_faults += 1;
                 }
-                Operation::Slot | Operation::Page if is_hit => ledger_faults += 1,
+                Operation::Page if is_hit => {
+                    page_hides_success = true;
+                    ledger_faults += 1;
+                }
+                Operation::Slot if is_hit => ledger_faults += 1,
                 _ => {}
             }
         }

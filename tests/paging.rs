@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, retry::RetryConfig};
+use aws_sdk_dynamodb::types::AttributeValue;
 use cloudhsm_alerts::{
     clock::Clock, context::Context, function::Function, rule_source::RuleSource,
     settings::Settings, timing::Timing,
 };
-use cloudhsm_alerts_core::rules::watched::Watched;
+use cloudhsm_alerts_core::{call_id::CallId, record::Record, rules::watched::Watched};
 use cloudhsm_alerts_test_support::{
     emulator::Lambda,
     fixtures::{
@@ -177,6 +178,7 @@ fn a_retry_after_a_failed_page_publishes_only_the_page() {
         );
         assert_eq!(headlines(&aws, &topic), ALERTS);
         assert_eq!(pages(&aws, &paging), [PAGE]);
+        assert_eq!(reply.get("event_ids_reused"), None, "{reply}");
         let reply = lambda.invoke(&event);
         assert_eq!(reply["duplicates"], 2, "{reply}");
     }
@@ -245,6 +247,90 @@ fn a_storm_pages_although_the_alert_topic_is_gone() {
     expected.sort();
     assert_eq!(ids, expected);
     assert_eq!(pages(&aws, &paging).len(), 4);
+}
+
+/// The ledger's item of a call of which only a part was delivered, by an invocation that has ended.
+fn put_delivered(aws: &Moto, record: &Value, delivered: &str) {
+    let fields = record.as_object().expect("an object").clone();
+    let string = |text: &str| AttributeValue::S(text.to_owned());
+    let item = [
+        ("id", string(CallId::of(&Record::new(0, fields)).key())),
+        ("status", string("claimed")),
+        ("owner", string("another invocation")),
+        ("claimed_until", AttributeValue::N("0".to_owned())),
+        ("delivered", string(delivered)),
+    ];
+    let item = item.map(|(name, value)| (name.to_owned(), value));
+    aws.put_item("ledger", item.into());
+}
+
+/// Calls that repeat each other share an alert only if the same was delivered of them.
+#[test]
+fn repeated_calls_are_alerted_and_paged_whatever_was_delivered_of_the_others() {
+    let events = ["alert", "page", "neither"];
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let aws = Moto::start();
+        aws.table("ledger", "id");
+        let (topic, paging) = (aws.topic("t"), aws.paging_topic("p"));
+        let calls = order.map(|n| call("DeleteHsm", events[n]));
+        for delivered in ["alert", "page"] {
+            put_delivered(&aws, &call("DeleteHsm", delivered), delivered);
+        }
+        aws.put(&key_named("three"), log_file_of(&calls));
+        let lambda = start(&aws, &topic, &paging, &[]);
+        let reply = lambda.invoke(&s3_notification(&[&key_named("three")]));
+        assert_eq!(reply["published"], 3, "{reply}");
+        let published = aws.published(&topic);
+        let mut ids: Vec<String> = published.iter().flat_map(Published::event_ids).collect();
+        ids.sort();
+        assert_eq!(ids, ["neither", "page"], "{order:?}");
+        assert_eq!(pages(&aws, &paging), [PAGE; 2], "{order:?}");
+    }
+}
+
+/// A backfill publishes no pages, and does not repeat an alert. The retry that a page is missing for still finds it.
+#[test]
+fn a_backfill_alerts_old_calls_beside_one_that_lacks_its_page() {
+    let aws = Moto::start();
+    aws.table("ledger", "id");
+    let (topic, paging) = (aws.topic("t"), aws.paging_topic("p"));
+    let alerted = call("DeleteHsm", "alerted");
+    put_delivered(&aws, &alerted, "alert");
+    let calls = [alerted, on_cluster(call("DeleteHsm", "new"), 1)];
+    aws.put(&key_named("old"), log_file_of(&calls));
+    let batch = json!({
+        "invocationSchemaVersion": "2.0", "invocationId": "i",
+        "job": {"id": "j", "userArguments": {"cloudhsm-alerts": "backfill"}},
+        "tasks": [{"taskId": "t", "s3Key": key_named("old"), "s3VersionId": null, "s3BucketArn": format!("arn:aws:s3:::{BUCKET}")}],
+    });
+    let reply = start(&aws, &topic, &paging, &[]).invoke(&batch);
+    assert_eq!(reply["results"][0]["resultCode"], "Succeeded", "{reply}");
+    let published = aws.published(&topic);
+    let ids: Vec<String> = published.iter().flat_map(Published::event_ids).collect();
+    assert_eq!(ids, ["new"], "{reply}");
+    assert_eq!(pages(&aws, &paging), [] as [String; 0]);
+}
+
+/// The page of an hour belongs to one call, whose retry may publish it again.
+#[test]
+fn a_page_for_a_refused_call_is_retried() {
+    let aws = Moto::start();
+    aws.table("ledger", "id");
+    let (topic, paging) = (aws.topic("t"), aws.paging_topic("p"));
+    let refused = |id: &str| denied(call("DeleteHsm", id));
+    for id in ["first", "second"] {
+        aws.put(&key_named(id), log_file_of(&[refused(id)]));
+    }
+    let invoke =
+        |id: &str| start(&aws, &topic, &paging, &[]).invoke(&s3_notification(&[&key_named(id)]));
+    invoke("first");
+    assert_eq!(pages(&aws, &paging).len(), 1);
+    // The instance died before it knew that SNS had accepted the page.
+    put_delivered(&aws, &refused("first"), "alert");
+    invoke("first");
+    assert_eq!(pages(&aws, &paging).len(), 2);
+    invoke("second");
+    assert_eq!(pages(&aws, &paging).len(), 2);
 }
 
 /// An instance dies after its alert was accepted and before its page was.

@@ -47,8 +47,8 @@ pub const ACCOUNT_NAMES: FileKind = FileKind {
 pub struct File {
     /// Path or address.
     pub name: String,
-    /// Bytes that are not UTF-8 are U+FFFD. What reads the text reports the line of that character, and at the same
-    /// time the problems of all other files.
+    /// Bytes that are not UTF-8 are U+FFFD. The parser of the text reports the line of that character, and at the same
+    /// time all other problems.
     pub text: String,
 }
 

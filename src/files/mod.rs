@@ -32,8 +32,6 @@ use crate::clock;
 const INTERVAL: Duration = Duration::from_secs(60);
 /// Timeout of a refresh. The next one tries again.
 const TIMEOUT: Duration = Duration::from_secs(8);
-/// Maximum number of problems that are reported. The others are counted.
-const MAX_REPORTED: usize = 5;
 
 /// The result of a refresh without errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +49,7 @@ pub struct LoadError {
     pub error_type: &'static str,
     /// Whether a retry can succeed without any fix.
     pub is_temporary: bool,
-    /// One line for each problem.
+    /// A line for each of the first problems.
     pub lines: Vec<String>,
 }
 
@@ -64,11 +62,7 @@ impl LoadError {
         }
     }
 
-    fn broken(kind: FileKind, mut lines: Vec<String>) -> LoadError {
-        if lines.len() > MAX_REPORTED {
-            let more = lines.split_off(MAX_REPORTED).len();
-            lines.push(format!("and {more} more"));
-        }
+    fn broken(kind: FileKind, lines: Vec<String>) -> LoadError {
         LoadError {
             error_type: kind.broken,
             is_temporary: false,
@@ -77,7 +71,7 @@ impl LoadError {
     }
 }
 
-/// Makes a value of all files of a source, or gives one line for each problem.
+/// Makes a value of all files of a source, or gives a line for each of the first problems.
 type Load<T> = Box<dyn Fn(Vec<File>) -> Result<T, Vec<String>> + Send + Sync>;
 
 /// A source of files, and the value that was made of them.

@@ -14,6 +14,7 @@ use super::{
     reading::Report,
 };
 use crate::{
+    channel::Channel,
     counts::Counts,
     failure::Failure,
     metrics::Measures,
@@ -30,8 +31,8 @@ pub(super) struct Inbox {
     units: Vec<UnitState>,
     pub(super) counts: Counts,
     pub(super) measures: Measures,
-    /// Calls whose alerts were not published, by error type.
-    unpublished: BTreeMap<&'static str, Unpublished>,
+    /// Calls whose alerts or pages were not published, by that and by error type.
+    unpublished: BTreeMap<(Channel, &'static str), Unpublished>,
 }
 
 /// One unit.
@@ -46,7 +47,7 @@ struct UnitState {
     file: Option<FileResult>,
 }
 
-/// Calls whose alerts were not published, of one error type.
+/// Calls whose alerts or pages were not published, of one error type.
 struct Unpublished {
     /// The reason for the first of them.
     reason: String,
@@ -184,14 +185,14 @@ impl Inbox {
     }
 
     /// Fails units with a failure about an alert. Many failed alerts must not flood the log, so
-    /// [`Inbox::log_unpublished`] writes one line for each error type.
+    /// [`Inbox::log_unpublished`] writes one line for each error type and topic.
     pub(super) fn fail_alert(&mut self, failure: Failure, units: &[usize]) {
-        let Some((event_id, reason)) = failure.about_alert() else {
+        let Some((event_id, channel, reason)) = failure.about_alert() else {
             return self.fail(usize::MAX, failure, units);
         };
         let unpublished = self
             .unpublished
-            .entry(failure.error_type())
+            .entry((channel, failure.error_type()))
             .or_insert(Unpublished {
                 reason,
                 count: 0,
@@ -225,9 +226,9 @@ impl Inbox {
         }
     }
 
-    /// Logs the alerts that were not published, by error type.
+    /// Logs the alerts and pages that were not published, by error type.
     pub(super) fn log_unpublished(&self) {
-        for (error_type, unpublished) in &self.unpublished {
+        for ((channel, error_type), unpublished) in &self.unpublished {
             let Unpublished {
                 reason,
                 count,
@@ -237,7 +238,7 @@ impl Inbox {
                 error_type,
                 calls = count,
                 event_ids = event_ids.join(", "),
-                "alerts were not published: {reason}"
+                "{channel}s were not published: {reason}"
             );
         }
     }

@@ -145,7 +145,7 @@ impl Queue {
             .by_event_id
             .entry(event_id.to_owned())
             .or_insert_with(|| call.clone());
-        if first == call && !ledger.remembers_event_id(event_id) {
+        if first == call && !ledger.remembers_other(call) {
             return;
         }
         counts.event_ids_reused += 1;

@@ -10,11 +10,10 @@ use super::{
     publishing::{Publishing, Slot},
 };
 use crate::{
-    channel::Channel,
+    channel::{Channel, PerChannel},
     files::{FilesUri, LoadError, Refresh},
     instance::{Instance, Loads, State},
     payload::BatchMode,
-    sns::PublishError,
     timing::Deadline,
 };
 
@@ -74,7 +73,7 @@ async fn attempt(
     match deadline.response(refresh).await {
         None | Some(Ok(Refresh::NotDue)) => None,
         Some(Ok(Refresh::InUse)) => {
-            loads.notified_error = None;
+            loads.notified = PerChannel::default();
             loads.last_failed = false;
             None
         }
@@ -92,8 +91,8 @@ fn notice(
     operator::not_loaded(what, &uri, &error.lines, instance.clock.now())
 }
 
-/// Logs a failure, and publishes the notice about it once. A temporary failure is published only if it lasts until the
-/// next attempt.
+/// Logs a failure, and publishes the notice about it once to each topic. A temporary failure is published only if it
+/// lasts until the next attempt.
 async fn report(
     publishing: &mut Publishing<'_>,
     loads: fn(&mut State) -> &mut Loads,
@@ -107,37 +106,27 @@ async fn report(
     let known = loads(publishing.state);
     let may_pass = failure.is_temporary && !known.last_failed;
     known.last_failed = failure.is_temporary;
-    if may_pass || known.notified_error.as_ref() == Some(&failure) {
+    if may_pass {
         return;
     }
-    match publish(publishing, notice, inbox).await {
-        Some(Ok(())) => loads(publishing.state).notified_error = Some(failure),
-        Some(Err(error)) => error!(
-            error_type = error.error_type(),
-            "the operational notice was not published, and will be tried again: {error}"
-        ),
-        // The next invocation tries again.
-        None => {}
-    }
-}
-
-/// Publishes a notice, and its page if that is severe enough. `None`: there is no time.
-async fn publish(
-    publishing: &mut Publishing<'_>,
-    notice: &Notice,
-    inbox: &mut Inbox,
-) -> Option<Result<(), PublishError>> {
     let mut messages = vec![(Channel::Alert, &notice.message)];
     if publishing.is_paged(operator::SEVERITY) {
         messages.push((Channel::Page, &notice.page));
     }
     for (channel, message) in messages {
-        if publishing.wait_for_slot(channel, Duration::MAX).await != Slot::Now {
-            return None;
+        if loads(publishing.state).notified[channel].as_ref() == Some(&failure) {
+            continue;
         }
-        if let Err(error) = publishing.send(channel, message, inbox).await {
-            return Some(Err(error));
+        if publishing.wait_for_slot(channel, Duration::MAX).await != Slot::Now {
+            // The next invocation tries again.
+            return;
+        }
+        match publishing.send(channel, message, inbox).await {
+            Ok(()) => loads(publishing.state).notified[channel] = Some(failure.clone()),
+            Err(error) => error!(
+                error_type = error.error_type(),
+                "the {channel} about this was not published, and will be tried again: {error}"
+            ),
         }
     }
-    Some(Ok(()))
 }

@@ -44,9 +44,10 @@ impl Memory {
         }
     }
 
-    /// Whether a message was published about any call with this event ID.
-    pub fn contains_event_id(&self, event_id: &str) -> bool {
-        self.event_ids.contains_key(event_id)
+    /// Whether it has another call with the same event ID.
+    pub fn contains_other(&self, call: &CallId) -> bool {
+        let known = self.event_ids.get(call.event_id()).copied().unwrap_or(0);
+        known > usize::from(self.calls.contains_key(call))
     }
 
     /// Adds a call that was alerted.
@@ -101,7 +102,15 @@ mod tests {
         assert!(!memory.contains(&call(0)));
         assert!(memory.contains(&call(1)));
         assert!(memory.contains(&call(CAPACITY)));
-        assert!(!memory.contains_event_id("0") && memory.contains_event_id("1"));
+        let other = |n: usize| {
+            let fields = [
+                ("eventID".to_owned(), n.to_string().into()),
+                ("eventName".to_owned(), "DeleteHsm".into()),
+            ];
+            CallId::of(&Record::new(0, fields.into_iter().collect()))
+        };
+        assert!(!memory.contains_other(&other(0)) && memory.contains_other(&other(1)));
+        assert!(!memory.contains_other(&call(1)));
 
         let part = Delivered {
             alert: true,

@@ -37,6 +37,7 @@ use crate::{
 };
 use cloudhsm_alerts_core::{call_id::CallId, text::one_line};
 use memory::Memory;
+pub use pages::Page;
 pub use slots::SharedSlot;
 pub use table::{Claim, LedgerError, Table};
 
@@ -57,8 +58,8 @@ pub struct Ledger {
     /// request ID, possibly while the first attempt is still running, so the request ID is not enough.
     owner: String,
     errors: Errors,
-    /// When each kind of refused call may page again, as far as this instance knows.
-    paged_until: HashMap<String, Timestamp>,
+    /// For each kind of refused call, the call that paged and when another may, as far as this instance knows.
+    paged: HashMap<String, (CallId, Timestamp)>,
 }
 
 /// Failed requests to the table in this invocation. A role can be allowed some kinds of requests and not others, so
@@ -106,11 +107,6 @@ impl Errors {
     }
 }
 
-/// The key of the item for the pages of a kind of call.
-fn page_key(kind: &str) -> String {
-    format!("cloudhsm-alerts page {kind}")
-}
-
 impl Ledger {
     /// A ledger in the memory of this instance and, if `table` is given, in that DynamoDB table.
     pub fn new(sdk: &SdkConfig, table: Option<&str>, timing: &Timing, clock: Clock) -> Ledger {
@@ -133,7 +129,7 @@ impl Ledger {
             clock,
             owner: String::new(),
             errors: Errors::default(),
-            paged_until: HashMap::new(),
+            paged: HashMap::new(),
         }
     }
 
@@ -149,9 +145,9 @@ impl Ledger {
         self.memory.contains(call)
     }
 
-    /// Whether this instance knows that an alert was published for a call with this event ID.
-    pub fn remembers_event_id(&self, event_id: &str) -> bool {
-        self.memory.contains_event_id(event_id)
+    /// Whether this instance knows another call with the same event ID.
+    pub fn remembers_other(&self, call: &CallId) -> bool {
+        self.memory.contains_other(call)
     }
 
     /// Whether claims are shared with other instances, and expire.
@@ -198,7 +194,7 @@ impl Ledger {
         }
     }
 
-    /// Notes which channels have the message about claimed calls. The claims stay.
+    /// Notes which channels have the message about claimed calls, and renews the claims.
     pub async fn note_delivered(&mut self, calls: &[&CallId], delivered: Delivered) {
         let Some(text) = delivered.text() else {
             return;
@@ -211,7 +207,9 @@ impl Ledger {
             .for_each_concurrent(CONCURRENT, |call| async move {
                 let breaker = &this.errors.marks;
                 if let Some(table) = this.table_unless_open(breaker) {
-                    let noted = table.note_delivered(call, &this.owner, text).await;
+                    let noted = table
+                        .note_delivered(call, &this.owner, text, this.clock.now())
+                        .await;
                     this.response(breaker, noted);
                 }
             })
@@ -288,48 +286,48 @@ impl Ledger {
         self.response(breaker, taken)
     }
 
-    /// Takes the pages of this hour for kinds of refused calls. Returns the kinds that had not paged yet.
-    pub async fn take_pages(&mut self, kinds: Vec<String>) -> Vec<String> {
+    /// Takes the pages of this hour for kinds of refused calls, each for one call. Returns those that were free, or
+    /// taken for the same call.
+    pub async fn take_pages(&mut self, pages: Vec<Page>) -> Vec<Page> {
         let now = self.clock.now();
-        self.paged_until.retain(|_, until| *until > now);
+        self.paged.retain(|_, (_, until)| *until > now);
         let this = &*self;
-        let taken: Vec<String> = stream::iter(kinds)
-            .map(|kind| async move {
-                if this.paged_until.contains_key(&kind) {
-                    return None;
+        let taken: Vec<Page> = stream::iter(pages)
+            .map(|page| async move {
+                if let Some((call, _)) = this.paged.get(&page.kind) {
+                    return (*call == page.call).then_some(page);
                 }
                 let breaker = &this.errors.pages;
                 let is_free = match this.table_unless_open(breaker) {
-                    Some(table) => {
-                        let taken = table.take_page(&page_key(&kind), now).await;
-                        this.response(breaker, taken)
-                    }
+                    Some(table) => this.response(breaker, table.take_page(&page, now).await),
                     None => None,
                 };
                 // Without a response of the table, the call pages: one page too many is better than none.
-                is_free.unwrap_or(true).then_some(kind)
+                is_free.unwrap_or(true).then_some(page)
             })
             .buffered(CONCURRENT)
             .filter_map(std::future::ready)
             .collect()
             .await;
         let until = clock::later(now, pages::INTERVAL);
-        self.paged_until
-            .extend(taken.iter().map(|kind| (kind.clone(), until)));
+        let paged = taken
+            .iter()
+            .map(|page| (page.kind.clone(), (page.call.clone(), until)));
+        self.paged.extend(paged);
         taken
     }
 
     /// Releases pages whose message was not published.
-    pub async fn release_pages(&mut self, kinds: Vec<String>) {
-        for kind in &kinds {
-            self.paged_until.remove(kind);
+    pub async fn release_pages(&mut self, pages: Vec<Page>) {
+        for page in &pages {
+            self.paged.remove(&page.kind);
         }
         let this = &*self;
-        stream::iter(&kinds)
-            .for_each_concurrent(CONCURRENT, |kind| async move {
+        stream::iter(&pages)
+            .for_each_concurrent(CONCURRENT, |page| async move {
                 let breaker = &this.errors.pages;
                 if let Some(table) = this.table_unless_open(breaker) {
-                    this.response(breaker, table.release_page(&page_key(kind)).await);
+                    this.response(breaker, table.release_page(page).await);
                 }
             })
             .await;

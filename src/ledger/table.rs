@@ -206,17 +206,19 @@ impl Table {
             .map_err(|error| ledger_error(&error))
     }
 
-    /// Notes which channels have the call's message. The claim of `owner` stays.
+    /// Notes which channels have the call's message, and renews the claim of `owner`.
     pub(super) async fn note_delivered(
         &self,
         call: &CallId,
         owner: &str,
         delivered: &str,
+        now: Timestamp,
     ) -> Result<(), LedgerError> {
         let request = self
             .update_claim(call, owner)
-            .update_expression("SET delivered = :delivered")
-            .expression_attribute_values(":delivered", string(delivered));
+            .update_expression("SET delivered = :delivered, claimed_until = :until")
+            .expression_attribute_values(":delivered", string(delivered))
+            .expression_attribute_values(":until", millis(later(now, self.lease)));
         if_claimed(request.send().await)
     }
 
@@ -240,7 +242,10 @@ impl Table {
             .delete_item()
             .table_name(&self.name)
             .key("id", string(call.key()))
-            .condition_expression(CLAIMED_BY_OWNER)
+            // What an earlier invocation delivered is kept: that claim, whose response was lost, then expires.
+            .condition_expression(format!(
+                "{CLAIMED_BY_OWNER} AND attribute_not_exists(delivered)"
+            ))
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_values(":claimed", string("claimed"))

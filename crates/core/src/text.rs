@@ -179,6 +179,43 @@ pub fn is_shell_safe(value: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b"._:/@+-".contains(&b))
 }
 
+/// The first few of any number of lines, and how many follow: a file may have an error in every line.
+#[derive(Debug, Default)]
+pub struct FirstLines {
+    lines: Vec<String>,
+    more: usize,
+}
+
+impl FirstLines {
+    /// How many lines are kept.
+    const MAX: usize = 5;
+
+    /// Adds a line.
+    pub fn push(&mut self, line: String) {
+        if self.lines.len() < Self::MAX {
+            self.lines.push(line);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// The lines, and a last one with the number of those that were left out.
+    pub fn into_lines(mut self) -> Vec<String> {
+        if self.more > 0 {
+            self.lines.push(format!("and {} more", self.more));
+        }
+        self.lines
+    }
+}
+
+impl FromIterator<String> for FirstLines {
+    fn from_iter<T: IntoIterator<Item = String>>(all: T) -> FirstLines {
+        let mut first = FirstLines::default();
+        all.into_iter().for_each(|line| first.push(line));
+        first
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

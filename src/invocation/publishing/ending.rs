@@ -37,8 +37,8 @@ pub(super) enum Ending {
     OnlyCounted,
     /// SNS did not accept the alert or the page. What it did accept is kept in the ledger.
     Rejected(Channel, PublishError),
-    /// The invocation ended first.
-    OutOfTime,
+    /// There was no time to publish the alert or the page.
+    OutOfTime(Channel),
     /// A bug in this program; the message of the panic.
     Panicked(String),
     /// Another invocation had claimed it until the end of this one. That invocation may have died, so this one fails
@@ -63,7 +63,7 @@ impl Ending {
             Ending::Published | Ending::Summarized | Ending::Grouped => ClaimEnding::MarkSent,
             Ending::OnlyCounted
             | Ending::Rejected(..)
-            | Ending::OutOfTime
+            | Ending::OutOfTime(_)
             | Ending::Panicked(_) => ClaimEnding::Release,
             Ending::Duplicate | Ending::Claimed => ClaimEnding::None,
         }
@@ -76,7 +76,10 @@ impl Ending {
                 channel: *channel,
                 error: error.clone(),
             }),
-            Ending::OutOfTime => Some(Failure::AlertOutOfTime { event_id }),
+            Ending::OutOfTime(channel) => Some(Failure::PublishOutOfTime {
+                event_id,
+                channel: *channel,
+            }),
             Ending::Panicked(message) => Some(Failure::Panicked {
                 at: format!("alert for event {event_id}"),
                 message: message.clone(),
@@ -110,7 +113,7 @@ impl Ending {
                 return;
             }
             Ending::OnlyCounted => return inbox.count_only(all, units, mode),
-            Ending::Rejected(..) | Ending::OutOfTime | Ending::Panicked(_) | Ending::Claimed => {
+            Ending::Rejected(..) | Ending::OutOfTime(_) | Ending::Panicked(_) | Ending::Claimed => {
                 counts.failed += all;
                 if let Some(failure) = self.failure(one_line(call.event_id(), 256)) {
                     inbox.fail_alert(failure, units);
@@ -196,7 +199,7 @@ mod tests {
                 ClaimEnding::Release,
             ),
             (
-                Ending::OutOfTime,
+                Ending::OutOfTime(Channel::Page),
                 failed.clone(),
                 Some("Publish.OutOfTime"),
                 ClaimEnding::Release,

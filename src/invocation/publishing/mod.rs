@@ -37,7 +37,6 @@ use tracing::info;
 use self::{
     backfill::Backfill,
     ending::{ClaimEnding, Ending},
-    paging::take_pages,
     topic::CircuitBreaker,
 };
 pub(super) use topic::Slot;
@@ -64,9 +63,6 @@ const BATCH_ALERTS: usize = 400;
 const BATCH_CALLS: usize = 2000;
 /// Most bytes of the records that the alerts of a batch are about: parsed, they take some ten times as much.
 const BATCH_BYTES: usize = 1024 * 1024;
-/// Most calls whose delivery to the alert topic is noted before their page is published. A crash between the two is
-/// rare, and a note is a request for each call. Without one, a crash repeats the alert.
-const MAX_NOTED: usize = 10;
 /// Pauses before calls that another invocation has claimed are tried again. The last one repeats.
 const PAUSES: [Duration; 3] = [
     Duration::from_millis(250),
@@ -179,9 +175,10 @@ impl<'a> Publishing<'a> {
             let out_of_time = self
                 .deadline
                 .publishing_is_over()
-                .then_some(Ending::OutOfTime);
-            let severity = group.first().call.severity;
-            match out_of_time.or_else(|| self.rejected_by_topic(severity)) {
+                .then_some(Ending::OutOfTime(Channel::Alert));
+            let first = &group.first().call;
+            let age = self.age(first.time);
+            match out_of_time.or_else(|| self.rejected_by_topic(first.severity, age)) {
                 Some(ending) => {
                     for call in group.0 {
                         self.end_unclaimed(call, &ending, inbox);
@@ -191,10 +188,9 @@ impl<'a> Publishing<'a> {
             }
         }
         let alerts = self.claim_batch(possible, inbox).await;
-        let now = self.instance.clock.now();
         let (old, recent): (Vec<Alert>, Vec<Alert>) = alerts
             .into_iter()
-            .partition(|alert| self.backfill.is_old(alert.time, now));
+            .partition(|alert| self.age(alert.time) == Age::Old);
         let (mut singles, mut rest) = (Vec::new(), Vec::new());
         for alert in recent {
             if singles.len() < self.singles_left && self.may_be_single(&alert, all_is_read) {
@@ -206,7 +202,7 @@ impl<'a> Publishing<'a> {
         let mut singles = singles.into_iter();
         let mut summarized = Vec::new();
         while let Some(alert) = singles.next() {
-            if let Some(ending) = self.rejected_by_topic(alert.severity) {
+            if let Some(ending) = self.rejected_by_topic(alert.severity, Age::Recent) {
                 self.end(&calls_of(&[alert]), &ending, inbox).await;
                 continue;
             }
@@ -225,26 +221,40 @@ impl<'a> Publishing<'a> {
                     late.extend(singles);
                     late.extend(rest);
                     late.extend(old);
-                    return self.end(&calls_of(&late), &Ending::OutOfTime, inbox).await;
+                    let ending = Ending::OutOfTime(Channel::Alert);
+                    return self.end(&calls_of(&late), &ending, inbox).await;
                 }
             }
         }
         summarized.extend(singles);
         summarized.extend(rest);
-        // A summary is either about calls that the alert topic does not have, or about calls that only lack a page.
-        let (only_page, summarized): (Vec<Alert>, Vec<Alert>) = summarized
-            .into_iter()
-            .partition(|alert| self.delivered(&alert.call_id)[Channel::Alert]);
-        self.publish_summaries(summarized, Age::Recent, inbox).await;
+        // A summary is either about calls that only lack a page, or about calls that the alert topic does not have.
+        let is_alerted = |alert: &Alert| self.delivered(&alert.call_id)[Channel::Alert];
+        let (only_page, summarized): (Vec<Alert>, Vec<Alert>) =
+            summarized.into_iter().partition(is_alerted);
+        let (alerted, old): (Vec<Alert>, Vec<Alert>) = old.into_iter().partition(is_alerted);
         self.publish_summaries(only_page, Age::Recent, inbox).await;
+        self.publish_summaries(summarized, Age::Recent, inbox).await;
+        // Old calls do not page. Their claims expire, so that the retry that they lack a page for still finds them.
+        self.end(&calls_of(&alerted), &Ending::Duplicate, inbox)
+            .await;
         self.publish_summaries(old, Age::Old, inbox).await;
+    }
+
+    /// Whether a call of this time is recent, or an old one of a backfill.
+    fn age(&self, time: Option<Timestamp>) -> Age {
+        if self.backfill.is_old(time, self.instance.clock.now()) {
+            Age::Old
+        } else {
+            Age::Recent
+        }
     }
 
     /// The ending of calls of this severity that are not tried any more, because the circuit breaker of the alert
     /// topic is open and no page can be published about them.
-    fn rejected_by_topic(&self, severity: Severity) -> Option<Ending> {
+    fn rejected_by_topic(&self, severity: Severity, age: Age) -> Option<Ending> {
         let error = self.breakers[Channel::Alert].error()?;
-        (!self.can_page(severity)).then(|| Ending::Rejected(Channel::Alert, error.clone()))
+        (!self.can_page(severity, age)).then(|| Ending::Rejected(Channel::Alert, error.clone()))
     }
 
     /// Which channels have the message about a claimed call.
@@ -307,8 +317,8 @@ impl<'a> Publishing<'a> {
         let mut claims = self.claim(&calls).await.into_iter();
         let mut alerts = Vec::new();
         for group in batch {
-            // Calls that the alert topic does not have, and calls that it has.
-            let mut ours = [Vec::new(), Vec::new()];
+            // Only calls of which the same was delivered can share an alert.
+            let mut ours: Vec<(Delivered, Vec<QueuedCall>)> = Vec::new();
             for (mut queued, claim) in group.0.into_iter().zip(claims.by_ref()) {
                 match claim {
                     Claim::Ours(delivered) => {
@@ -319,14 +329,17 @@ impl<'a> Publishing<'a> {
                             delivered,
                         };
                         self.claimed.insert(queued.call.call_id.clone(), ticket);
-                        ours[usize::from(delivered[Channel::Alert])].push(queued);
+                        match ours.iter_mut().find(|(known, _)| *known == delivered) {
+                            Some((_, calls)) => calls.push(queued),
+                            None => ours.push((delivered, vec![queued])),
+                        }
                     }
                     Claim::Alerted => self.end_unclaimed(queued, &Ending::Duplicate, inbox),
                     Claim::Held => self.held.push(queued),
                 }
             }
-            for ours in ours {
-                alerts.extend(self.alert_about(ours, inbox).await);
+            for (_, calls) in ours {
+                alerts.extend(self.alert_about(calls, inbox).await);
             }
         }
         alerts
@@ -379,17 +392,17 @@ impl<'a> Publishing<'a> {
         // A stack with the most severe on top.
         groups.reverse();
         while let Some(alerts) = groups.pop() {
-            if age == Age::Old && !self.backfill.take_message(self.state, self.deadline).await {
-                self.end(&calls_of(&alerts), &Ending::OnlyCounted, inbox)
-                    .await;
-                continue;
-            }
             // The most severe is first.
             let Some(first) = alerts.first() else {
                 continue;
             };
-            if let Some(ending) = self.rejected_by_topic(first.severity) {
+            if let Some(ending) = self.rejected_by_topic(first.severity, age) {
                 self.end(&calls_of(&alerts), &ending, inbox).await;
+                continue;
+            }
+            if age == Age::Old && !self.backfill.take_message(self.state, self.deadline).await {
+                self.end(&calls_of(&alerts), &Ending::OnlyCounted, inbox)
+                    .await;
                 continue;
             }
             if self.wait_for_alert_slot(first, Duration::MAX).await != Slot::Now {
@@ -397,7 +410,8 @@ impl<'a> Publishing<'a> {
                     .into_iter()
                     .chain(groups.into_iter().flatten())
                     .collect();
-                return self.end(&calls_of(&late), &Ending::OutOfTime, inbox).await;
+                let ending = Ending::OutOfTime(Channel::Alert);
+                return self.end(&calls_of(&late), &ending, inbox).await;
             }
             let parts = self.publish_alerts(alerts, age, inbox).await;
             groups.extend(parts.into_iter().rev());
@@ -427,10 +441,7 @@ impl<'a> Publishing<'a> {
             let second = alerts.split_off(alerts.len() / 2);
             return vec![alerts, second];
         }
-        let paged = match age {
-            Age::Recent => self.paged(&alerts),
-            Age::Old => Vec::new(),
-        };
+        let paged = self.paged(&alerts, age);
         let page = self.publish_page(&paged, inbox).await;
         let whole = if alerts.len() > 1 {
             Ending::Summarized
@@ -478,66 +489,11 @@ impl<'a> Publishing<'a> {
         Ok(())
     }
 
-    /// Publishes the page about these alerts, if one is due.
-    async fn publish_page(&mut self, alerts: &[&Alert], inbox: &mut Inbox) -> Result<(), Ending> {
-        if alerts.is_empty() {
-            return Ok(());
-        }
-        let taken = take_pages(&mut self.state.ledger, self.deadline, alerts).await;
-        let Some(taken) = taken else {
-            return Ok(());
-        };
-        let sent = self.try_page(alerts, inbox).await;
-        if sent.is_err() {
-            self.deadline
-                .response(self.state.ledger.release_pages(taken))
-                .await;
-        }
-        sent
-    }
-
-    async fn try_page(&mut self, alerts: &[&Alert], inbox: &mut Inbox) -> Result<(), Ending> {
-        let message = match panics::catch(|| compose::page(alerts)) {
-            Ok(Some(message)) => message,
-            Ok(None) => return Ok(()),
-            Err(message) => return Err(Ending::Panicked(message)),
-        };
-        self.note_delivered(alerts).await;
-        // The claims must not expire meanwhile.
-        let patience = self.instance.timing.lease_left / 2;
-        if self.wait_for_slot(Channel::Page, patience).await != Slot::Now {
-            return Err(Ending::OutOfTime);
-        }
-        self.send(Channel::Page, &message, inbox)
-            .await
-            .map_err(|error| Ending::Rejected(Channel::Page, error))?;
-        self.set_delivered(alerts.iter().copied(), Channel::Page);
-        let calls: usize = alerts.iter().map(|alert| alert.count()).sum();
-        let first = alerts.first().map(|alert| one_line(&alert.event_id, 256));
-        info!(event_id = first, calls, "page published");
-        Ok(())
-    }
-
     fn set_delivered<'b>(&mut self, alerts: impl Iterator<Item = &'b Alert>, channel: Channel) {
         for call in alerts.flat_map(Alert::call_ids) {
             if let Some(ticket) = self.claimed.get_mut(call) {
                 ticket.delivered[channel] = true;
             }
-        }
-    }
-
-    /// Notes in the ledger what the alert topic has, so that a crash before the page is published does not repeat it.
-    async fn note_delivered(&mut self, alerts: &[&Alert]) {
-        let calls: Vec<&CallId> = alerts.iter().flat_map(|alert| alert.call_ids()).collect();
-        let Some(first) = calls.first() else {
-            return;
-        };
-        // The calls of one message have the same.
-        let delivered = self.delivered(first);
-        if calls.len() <= MAX_NOTED && self.state.ledger.is_shared() {
-            self.deadline
-                .response(self.state.ledger.note_delivered(&calls, delivered))
-                .await;
         }
     }
 
@@ -592,7 +548,8 @@ impl<'a> Publishing<'a> {
                     .filter(|call| !lost.contains(call))
                     .cloned()
                     .collect();
-                self.end(&rest, &Ending::OutOfTime, inbox).await;
+                self.end(&rest, &Ending::OutOfTime(Channel::Alert), inbox)
+                    .await;
                 continue;
             }
             alert.repeats.calls.retain(|call| !lost.contains(call));

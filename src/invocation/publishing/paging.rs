@@ -6,12 +6,24 @@
 //! alert topic gets all of them. Old calls of a backfill do not page.
 
 use cloudhsm_alerts_core::{
-    alert::Alert, fingerprint::Fingerprint, record::Outcome, severity::Severity, text::hex,
+    alert::{
+        Alert,
+        compose::{self, Age},
+    },
+    call_id::CallId,
+    fingerprint::Fingerprint,
+    record::Outcome,
+    severity::Severity,
+    text::{hex, one_line},
 };
+use tracing::info;
 
-use crate::{channel::Channel, ledger::Ledger, timing::Deadline};
+use super::{Publishing, ending::Ending, topic::Slot};
+use crate::{channel::Channel, clock::later, invocation::inbox::Inbox, ledger::Page, panics};
 
-use super::Publishing;
+/// Most calls whose delivery to the alert topic is noted before their page is published. A crash between the two is
+/// rare, and a note is a request for each call. Without one, a crash repeats the alert.
+const MAX_NOTED: usize = 10;
 
 /// The kind of refused call that pages once an hour: by whom (all sessions of a role are one caller), what, and how
 /// severe.
@@ -28,24 +40,19 @@ fn kind(alert: &Alert) -> String {
     hex(&hash.finish())
 }
 
-/// Whether a page about these alerts is due: the kinds of refused calls whose page of this hour it takes, which is
-/// none if a call succeeded; or `None`, if no page is due.
-pub(super) async fn take_pages(
-    ledger: &mut Ledger,
-    deadline: Deadline,
-    alerts: &[&Alert],
-) -> Option<Vec<String>> {
-    if alerts.iter().any(|alert| alert.outcome == Outcome::Success) {
-        return Some(Vec::new());
+/// The pages of this hour that the kinds of these refused calls have, each for the first call of its kind.
+fn pages(alerts: &[&Alert]) -> Vec<Page> {
+    let mut pages: Vec<Page> = Vec::new();
+    for alert in alerts {
+        let kind = kind(alert);
+        if pages.iter().all(|page| page.kind != kind) {
+            pages.push(Page {
+                kind,
+                call: alert.call_id.clone(),
+            });
+        }
     }
-    let mut kinds: Vec<String> = alerts.iter().map(|alert| kind(alert)).collect();
-    kinds.sort();
-    kinds.dedup();
-    let taken = deadline
-        .response(ledger.take_pages(kinds))
-        .await
-        .unwrap_or_default();
-    (!taken.is_empty()).then_some(taken)
+    pages
 }
 
 impl Publishing<'_> {
@@ -55,18 +62,103 @@ impl Publishing<'_> {
         paging.is_some_and(|paging| severity >= paging.min_severity)
     }
 
-    /// Whether a page of this severity can be published now.
-    pub(super) fn can_page(&self, severity: Severity) -> bool {
-        self.is_paged(severity) && self.breakers[Channel::Page].error().is_none()
+    /// Whether a page about such a call can be published now.
+    pub(super) fn can_page(&self, severity: Severity, age: Age) -> bool {
+        age == Age::Recent
+            && self.is_paged(severity)
+            && self.breakers[Channel::Page].error().is_none()
     }
 
     /// The alerts of a message that its page is about, if no earlier invocation published it.
-    pub(super) fn paged<'a>(&self, alerts: &'a [Alert]) -> Vec<&'a Alert> {
-        alerts
+    pub(super) fn paged<'a>(&self, alerts: &'a [Alert], age: Age) -> Vec<&'a Alert> {
+        let is_paged = |alert: &&Alert| {
+            age == Age::Recent
+                && self.is_paged(alert.severity)
+                && !self.delivered(&alert.call_id)[Channel::Page]
+        };
+        alerts.iter().filter(is_paged).collect()
+    }
+
+    /// Publishes the page about these alerts, if one is due.
+    pub(super) async fn publish_page(
+        &mut self,
+        alerts: &[&Alert],
+        inbox: &mut Inbox,
+    ) -> Result<(), Ending> {
+        if alerts.is_empty() {
+            return Ok(());
+        }
+        if let Some(error) = self.breakers[Channel::Page].error() {
+            return Err(Ending::Rejected(Channel::Page, error.clone()));
+        }
+        if alerts.iter().any(|alert| alert.outcome == Outcome::Success) {
+            return self.send_page(alerts, inbox).await;
+        }
+        let taken = self.state.ledger.take_pages(pages(alerts));
+        // Without a response before the end of the invocation, whether a page is due is for the retry to find out.
+        let Some(taken) = self.deadline.response(taken).await else {
+            return Err(Ending::OutOfTime(Channel::Page));
+        };
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let sent = self.send_page(alerts, inbox).await;
+        if sent.is_err() {
+            self.deadline
+                .response(self.state.ledger.release_pages(taken))
+                .await;
+        }
+        sent
+    }
+
+    async fn send_page(&mut self, alerts: &[&Alert], inbox: &mut Inbox) -> Result<(), Ending> {
+        let message = match panics::catch(|| compose::page(alerts)) {
+            Ok(Some(message)) => message,
+            // No alert, no page.
+            Ok(None) => return Ok(()),
+            Err(message) => return Err(Ending::Panicked(message)),
+        };
+        self.hold(alerts).await;
+        let patience = self.instance.timing.lease_left / 2;
+        if self.wait_for_slot(Channel::Page, patience).await != Slot::Now {
+            return Err(Ending::OutOfTime(Channel::Page));
+        }
+        self.send(Channel::Page, &message, inbox)
+            .await
+            .map_err(|error| Ending::Rejected(Channel::Page, error))?;
+        self.set_delivered(alerts.iter().copied(), Channel::Page);
+        let calls: usize = alerts.iter().map(|alert| alert.count()).sum();
+        let first = alerts.first().map(|alert| one_line(&alert.event_id, 256));
+        info!(event_id = first, calls, "page published");
+        Ok(())
+    }
+
+    /// Notes in the ledger what the alert topic has, so that a crash before the page is published does not repeat it.
+    /// Renews claims that would expire before the page is published.
+    async fn hold(&mut self, alerts: &[&Alert]) {
+        if !self.state.ledger.is_shared() {
+            return;
+        }
+        let calls: Vec<&CallId> = alerts.iter().flat_map(|alert| alert.call_ids()).collect();
+        let Some(first) = calls.first() else {
+            return;
+        };
+        // As long as waiting for a slot and publishing may take.
+        let needed = later(
+            self.instance.clock.now(),
+            self.instance.timing.lease_left * 3 / 2,
+        );
+        let is_expiring = calls
             .iter()
-            .filter(|alert| {
-                self.is_paged(alert.severity) && !self.delivered(&alert.call_id)[Channel::Page]
-            })
-            .collect()
+            .filter_map(|call| self.claimed.get(*call))
+            .any(|ticket| ticket.until <= needed);
+        // The calls of one message have the same.
+        let delivered = self.delivered(first);
+        if delivered[Channel::Alert] && (is_expiring || calls.len() <= MAX_NOTED) {
+            let noted = self.state.ledger.note_delivered(&calls, delivered);
+            self.deadline.response(noted).await;
+        } else if is_expiring {
+            self.claim(&calls).await;
+        }
     }
 }

@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 
-use crate::{defang::defanged, text::one_line};
+use crate::{
+    defang::defanged,
+    text::{FirstLines, one_line},
+};
 
 /// Longest name, in characters. AWS Organizations allows 50.
 const MAX_NAME: usize = 64;
-/// Maximum number of errors in a file that are reported.
-const MAX_ERRORS: usize = 20;
 
 /// A map from account ID to name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,8 +44,8 @@ impl Accounts {
     /// others.
     ///
     /// # Errors
-    /// One line for each error, with the line of the file: a column is missing, a value is not an account ID, a name
-    /// is missing, or an account has two names.
+    /// A line for each of the first errors, with the line of the file: a column is missing, a value is not an account
+    /// ID, a name is missing or not one line of UTF-8, or an account has two names.
     pub fn parse_csv(text: &str) -> Result<Accounts, Vec<String>> {
         // Excel begins UTF-8 files with a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -64,11 +65,11 @@ impl Accounts {
             let found: Vec<&str> = columns.iter().collect();
             return Err(vec![format!(
                 "line 1: expected the columns account and name, found {:?}",
-                one_line(&found.join(","), 200)
+                defanged(&found.join(","), 200)
             )]);
         };
         let mut accounts = Accounts::default();
-        let mut errors = Vec::new();
+        let mut errors = FirstLines::default();
         for row in reader.records() {
             let row = match row {
                 Ok(row) => row,
@@ -77,30 +78,44 @@ impl Accounts {
                     break;
                 }
             };
-            let line = row.position().map_or(0, csv::Position::line);
-            let (id, name) = (row.get(id).unwrap_or(""), row.get(name).unwrap_or(""));
-            let added = if !is_id(id) {
-                Err(format!(
-                    "expected an account ID of twelve digits, found {:?}",
-                    one_line(id, 64)
-                ))
-            } else if name.is_empty() {
-                Err(format!("account {id} has no name"))
-            } else {
-                accounts.add(id, name)
-            };
+            let added = accounts.add_row(
+                row.get(id).unwrap_or_default(),
+                row.get(name).unwrap_or_default(),
+            );
             if let Err(error) = added {
-                errors.push(format!("line {line}: {error}"));
+                let begin = row.position().map_or(0, csv::Position::byte);
+                errors.push(format!("line {}: {error}", line_at(text, begin)));
             }
         }
+        let errors = errors.into_lines();
         if errors.is_empty() {
-            return Ok(accounts);
+            Ok(accounts)
+        } else {
+            Err(errors)
         }
-        if errors.len() > MAX_ERRORS {
-            let more = errors.split_off(MAX_ERRORS).len();
-            errors.push(format!("and {more} more"));
+    }
+
+    fn add_row(&mut self, id: &str, name: &str) -> Result<(), String> {
+        if !is_id(id) {
+            return Err(format!(
+                "expected an account ID of twelve digits, found {:?}",
+                defanged(id, MAX_NAME)
+            ));
         }
-        Err(errors)
+        if name.is_empty() {
+            return Err(format!("account {id} has no name"));
+        }
+        if name.contains(['\n', '\r']) {
+            return Err(format!(
+                "the name of account {id} has a line break; expected one line, and a closing quotation mark"
+            ));
+        }
+        if name.contains('\u{fffd}') {
+            return Err(format!(
+                "the name of account {id} is not UTF-8; save the file as UTF-8"
+            ));
+        }
+        self.add(id, name)
     }
 
     fn add(&mut self, id: &str, name: &str) -> Result<(), String> {
@@ -127,6 +142,15 @@ impl Accounts {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The line of the row that begins at a byte. The CSV reader counts line breaks before a row as part of it.
+fn line_at(text: &str, begin: u64) -> usize {
+    let begin = usize::try_from(begin).unwrap_or(usize::MAX).min(text.len());
+    let (before, row) = text.as_bytes().split_at(begin);
+    let breaks = row.iter().take_while(|byte| b"\r\n".contains(byte));
+    let lines = before.iter().chain(breaks).filter(|byte| **byte == b'\n');
+    1 + lines.count()
 }
 
 fn is_id(text: &str) -> bool {
@@ -179,9 +203,8 @@ mod tests {
                 "{text:?}"
             );
         }
-        let quoted =
-            Accounts::parse_csv("account,name\n111122223333,\"a, \"\"b\"\"\nc\"\n").unwrap();
-        assert_eq!(quoted.name("111122223333"), Some("a, \"b\"\\nc"));
+        let quoted = Accounts::parse_csv("account,name\n111122223333,\"a, \"\"b\"\"\"\n").unwrap();
+        assert_eq!(quoted.name("111122223333"), Some("a, \"b\""));
         let link = Accounts::parse_csv("account,name\n111122223333,see evil.example\n").unwrap();
         assert_eq!(link.name("111122223333"), Some("see evil[.]example"));
         assert_eq!(
@@ -205,9 +228,30 @@ mod tests {
                 "account,name\nprod,111122223333\n11112222333,x\n111122223333\n444455556666,a\n444455556666,b\n",
                 vec![
                     "line 2: expected an account ID of twelve digits, found \"prod\"",
-                    "line 3: expected an account ID of twelve digits, found \"11112222333\"",
+                    "line 3: expected an account ID of twelve digits, found \"111122[2]2333\"",
                     "line 4: account 111122223333 has no name",
                     "line 6: account 444455556666 has two names, \"a\" and \"b\"; expected one",
+                ],
+            ),
+            (
+                "account,name\r\n\r\nprod,1\r\n\r\n\r\n111122223333,\r\n",
+                vec![
+                    "line 3: expected an account ID of twelve digits, found \"prod\"",
+                    "line 6: account 111122223333 has no name",
+                ],
+            ),
+            (
+                "name,account\nx,see evil.example,111122223333\nZ\u{fffd}rich,111122223333\n\"a,444455556666\nb,777788889999\n",
+                vec![
+                    "line 2: expected an account ID of twelve digits, found \"see evil[.]example\"",
+                    "line 3: the name of account 111122223333 is not UTF-8; save the file as UTF-8",
+                    "line 4: expected an account ID of twelve digits, found \"\"",
+                ],
+            ),
+            (
+                "account,name\n111122223333,\"a\n444455556666,b\n",
+                vec![
+                    "line 2: the name of account 111122223333 has a line break; expected one line, and a closing quotation mark",
                 ],
             ),
         ] {
@@ -216,6 +260,6 @@ mod tests {
         }
         let many = format!("account,name\n{}", "x,y\n".repeat(30));
         let errors = Accounts::parse_csv(&many).unwrap_err();
-        assert_eq!((errors.len(), errors[20].as_str()), (21, "and 10 more"));
+        assert_eq!((errors.len(), errors[5].as_str()), (6, "and 25 more"));
     }
 }

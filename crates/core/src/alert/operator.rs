@@ -77,7 +77,13 @@ pub fn not_loaded(what: NotLoaded, uri: &str, problems: &[String], now: Timestam
     finding["unmapped"] = json!({ "uri": uri, "problems": problems });
     let attribute = |value: &str| Attribute::One(value.to_owned());
     let parts = Parts {
-        subject: format!("cloudhsm-alerts: {noun} were NOT loaded, the previous ones stay in use"),
+        subject: format!(
+            "cloudhsm-alerts: {noun} were NOT loaded{}",
+            match what {
+                NotLoaded::Rules(_) => ", the previous ones stay in use",
+                NotLoaded::AccountNames => "",
+            }
+        ),
         finding,
         email: Some(email),
         attributes: vec![
@@ -87,7 +93,7 @@ pub fn not_loaded(what: NotLoaded, uri: &str, problems: &[String], now: Timestam
             ("actor_type", attribute("cloudhsm-alerts")),
         ],
     };
-    let page = format!("cloudhsm-alerts: {noun} NOT loaded, previous ones stay. {first}");
+    let page = format!("cloudhsm-alerts: {noun} NOT loaded. {first}");
     Notice {
         message: Message::compose(parts, None),
         page: Message::page(gsm7(&page, MAX_SMS)),
@@ -113,7 +119,7 @@ mod tests {
         );
         let body: Value = serde_json::from_str(&notice.message.body).unwrap();
         assert_snapshot!(format!("{}\n\n{}---\n{}", notice.message.subject.unwrap(), body["email"].as_str().unwrap(), notice.page.body), @r#"
-        cloudhsm-alerts: account names were NOT loaded, the previous ones stay in use
+        cloudhsm-alerts: account names were NOT loaded
 
         The account names of cloudhsm-alerts were not loaded
 
@@ -127,7 +133,7 @@ mod tests {
           Fix the errors above. The function loads the account names again after its next log file, a minute later at the earliest.
           The first line of the file is account,name. Each other line has an account ID of twelve digits and its name.
         ---
-        cloudhsm-alerts: account names NOT loaded, previous ones stay. s3(://)config/accounts.csv:2: expected twelve digits, found "prod"
+        cloudhsm-alerts: account names NOT loaded. s3(://)config/accounts.csv:2: expected twelve digits, found "prod"
         "#);
     }
 }

@@ -47,7 +47,7 @@ pub fn parse(request: &Request) -> ParsedRequest {
                 let update = parsed.json["UpdateExpression"].as_str().expect("an update");
                 match update {
                     _ if update.starts_with("SET #status = :claimed") => Operation::Claim,
-                    "SET delivered = :delivered" => Operation::Note,
+                    "SET delivered = :delivered, claimed_until = :until" => Operation::Note,
                     "SET delivered = :delivered, claimed_until = :released" => Operation::Release,
                     _ => Operation::Slot,
                 }
@@ -210,13 +210,18 @@ fn item_request(parsed: &ParsedRequest, state: &mut State) -> Response {
                         || number(&attribute("claimed_until")) > number(&values[":never"])))
         }
         "#status = :claimed AND #owner = :owner" => is_claimed && is_owner,
+        "#status = :claimed AND #owner = :owner AND attribute_not_exists(delivered)" => {
+            is_claimed && is_owner && attribute("delivered").is_null()
+        }
         "attribute_not_exists(next_turn) OR next_turn <= :now OR next_turn > :never" => {
             old.is_none()
                 || number(&attribute("next_turn")) <= number(&values[":now"])
                 || number(&attribute("next_turn")) > number(&values[":never"])
         }
-        "attribute_not_exists(id) OR paged_until <= :now OR paged_until > :until" => {
+        "paged_for = :call" => attribute("paged_for") == values[":call"],
+        "attribute_not_exists(id) OR paged_for = :call OR paged_until <= :now OR paged_until > :until" => {
             old.is_none()
+                || attribute("paged_for") == values[":call"]
                 || number(&attribute("paged_until")) <= number(&values[":now"])
                 || number(&attribute("paged_until")) > number(&values[":until"])
         }
@@ -256,9 +261,8 @@ fn item_request(parsed: &ParsedRequest, state: &mut State) -> Response {
         Operation::Note | Operation::Release if values[":delivered"].is_object() => {
             let mut item = old.expect("the condition holds only for an item");
             item["delivered"] = values[":delivered"].clone();
-            if let Some(released) = values.get(":released") {
-                item["claimed_until"] = released.clone();
-            }
+            let until = [":released", ":until"].map(|name| values.get(name));
+            item["claimed_until"] = until.into_iter().flatten().next().expect("a time").clone();
             state.items.insert(parsed.target.clone(), item);
         }
         Operation::Page if request["Item"].is_object() => {

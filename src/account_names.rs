@@ -1,11 +1,11 @@
 //! The account names in use: a list, or a CSV file that is read again when it changes.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::{Arc, LazyLock};
 
 use aws_sdk_s3::Client;
 use cloudhsm_alerts_core::alert::accounts::Accounts;
 
-use crate::files::{self, FilesUri, LoadError, Refresh, Source};
+use crate::files::{self, FilesUri, Loaded, Source};
 
 /// The value of `ACCOUNT_NAMES`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,67 +36,29 @@ impl AccountNames {
 }
 
 /// The names in use, and the file that they come from.
-#[derive(Debug)]
-pub struct AccountSource {
-    list: Arc<Accounts>,
-    file: Option<Source<Accounts>>,
-}
+pub type AccountSource = Loaded<Accounts>;
 
 impl AccountSource {
     /// The names of a list, or those of a file, from which nothing has been read yet.
     pub fn new(names: AccountNames, client: Client) -> AccountSource {
-        let uri = match names {
-            AccountNames::List(list) => {
-                return AccountSource {
-                    list: Arc::new(list),
-                    file: None,
-                };
-            }
-            AccountNames::File(uri) => uri,
+        let (list, source) = match names {
+            AccountNames::List(list) => (list, None),
+            AccountNames::File(uri) => (Accounts::default(), Some(source(uri, client))),
         };
-        let file = Source::new(files::ACCOUNT_NAMES, uri.clone(), client, move |files| {
-            let Some(file) = files.into_iter().next() else {
-                return Err(vec![format!("{uri}: expected a CSV file, found none")]);
-            };
-            let accounts = Accounts::parse_csv(&file.text).map_err(|lines| {
-                let at = |line: String| format!("{}: {line}", file.name);
-                lines.into_iter().map(at).collect::<Vec<_>>()
-            })?;
-            tracing::info!(uri = %uri, accounts = accounts.len(), "account names loaded");
-            Ok(accounts)
-        });
-        AccountSource {
-            list: Arc::default(),
-            file: Some(file),
-        }
+        Loaded::of(LazyLock::new(Box::new(|| Arc::new(list))), source)
     }
+}
 
-    /// Sets the shortest time between two refreshes.
-    #[must_use]
-    pub fn refreshed_every(mut self, interval: Duration) -> AccountSource {
-        self.file = self.file.map(|file| file.refreshed_every(interval));
-        self
-    }
-
-    /// The address of the file.
-    pub fn uri(&self) -> Option<&FilesUri> {
-        self.file.as_ref().map(Source::uri)
-    }
-
-    /// The names in use.
-    pub fn current(&self) -> Arc<Accounts> {
-        let loaded = self.file.as_ref().and_then(Source::current);
-        loaded.unwrap_or_else(|| Arc::clone(&self.list))
-    }
-
-    /// Reads the file again if it has changed; see [`Source::refresh`].
-    ///
-    /// # Errors
-    /// As [`Source::refresh`].
-    pub async fn refresh(&self) -> Result<Refresh, LoadError> {
-        match &self.file {
-            Some(file) => file.refresh().await,
-            None => Ok(Refresh::NotDue),
-        }
-    }
+fn source(uri: FilesUri, client: Client) -> Source<Accounts> {
+    Source::new(files::ACCOUNT_NAMES, uri.clone(), client, move |files| {
+        let Some(file) = files.into_iter().next() else {
+            return Err(vec![format!("{uri}: expected a CSV file, found none")]);
+        };
+        let accounts = Accounts::parse_csv(&file.text).map_err(|lines| {
+            let at = |line: String| format!("{}: {line}", file.name);
+            lines.into_iter().map(at).collect::<Vec<_>>()
+        })?;
+        tracing::info!(uri = %uri, accounts = accounts.len(), "account names loaded");
+        Ok(accounts)
+    })
 }

@@ -3,30 +3,22 @@
 use std::{
     sync::{Arc, LazyLock},
     thread,
-    time::Duration,
 };
 
 use aws_sdk_s3::Client;
 
-use crate::files::{self, File, FilesUri, LoadError, ReadError, Refresh, Source};
+use crate::files::{self, File, FilesUri, Loaded, ReadError, Source, WithoutFiles};
 use cloudhsm_alerts_core::{
     rules::{RuleFile, RuleSet, watched::Watched},
     text::FirstLines,
 };
 
-/// The rules in use, and the source of additional ones.
-#[derive(Debug)]
-pub struct RuleSource {
-    builtin: Builtin,
-    /// The built-in rules together with those of `RULES_URI`.
-    files: Option<Source<RuleSet>>,
-}
+/// The rules in use: the built-in ones, together with those of `RULES_URI` once these are loaded.
+pub type RuleSource = Loaded<RuleSet>;
 
 /// The built-in rules. A thread loads them while the clients are made and before the first invocation arrives. The
 /// first use waits for it.
-type Builtin = LazyLock<Arc<RuleSet>, Box<dyn FnOnce() -> Arc<RuleSet> + Send>>;
-
-fn builtin(watched: &Watched) -> Builtin {
+fn builtin(watched: &Watched) -> WithoutFiles<RuleSet> {
     let watched = watched.clone();
     let load = move || RuleSet::builtin(&watched);
     // If the thread cannot be started, they are loaded on first use.
@@ -60,44 +52,12 @@ impl RuleSource {
                 Ok(set)
             })
         });
-        RuleSource { builtin, files }
+        Loaded::of(builtin, files)
     }
 
     /// These rules only, without a source of more.
     pub fn fixed(rules: Arc<RuleSet>) -> RuleSource {
-        RuleSource {
-            builtin: LazyLock::new(Box::new(move || rules)),
-            files: None,
-        }
-    }
-
-    /// Sets the shortest time between two refreshes.
-    #[must_use]
-    pub fn refreshed_every(mut self, interval: Duration) -> RuleSource {
-        self.files = self.files.map(|files| files.refreshed_every(interval));
-        self
-    }
-
-    /// The value of `RULES_URI`.
-    pub fn uri(&self) -> Option<&FilesUri> {
-        self.files.as_ref().map(Source::uri)
-    }
-
-    /// The rules in use.
-    pub fn current(&self) -> Arc<RuleSet> {
-        let loaded = self.files.as_ref().and_then(Source::current);
-        loaded.unwrap_or_else(|| Arc::clone(&self.builtin))
-    }
-
-    /// Loads changed rules; see [`Source::refresh`].
-    ///
-    /// # Errors
-    /// As [`Source::refresh`].
-    pub async fn refresh(&self) -> Result<Refresh, LoadError> {
-        match &self.files {
-            Some(files) => files.refresh().await,
-            None => Ok(Refresh::NotDue),
-        }
+        Loaded::of(LazyLock::new(Box::new(move || rules)), None)
     }
 }
 

@@ -12,7 +12,7 @@ mod uri;
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, LazyLock, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -75,7 +75,7 @@ impl LoadError {
 type Load<T> = Box<dyn Fn(Vec<File>) -> Result<T, Vec<String>> + Send + Sync>;
 
 /// A source of files, and the value that was made of them.
-pub struct Source<T> {
+pub(crate) struct Source<T> {
     kind: FileKind,
     uri: FilesUri,
     client: Client,
@@ -109,7 +109,7 @@ impl<T> fmt::Debug for Source<T> {
 
 impl<T> Source<T> {
     /// A source from which nothing has been read yet.
-    pub fn new(
+    pub(crate) fn new(
         kind: FileKind,
         uri: FilesUri,
         client: Client,
@@ -126,30 +126,13 @@ impl<T> Source<T> {
         }
     }
 
-    /// Sets the shortest time between two refreshes.
-    #[must_use]
-    pub fn refreshed_every(mut self, interval: Duration) -> Source<T> {
-        self.interval = interval;
-        self
-    }
-
-    /// Where the files are.
-    pub fn uri(&self) -> &FilesUri {
-        &self.uri
-    }
-
-    /// What is in use; `None`: nothing has been loaded yet.
-    pub fn current(&self) -> Option<Arc<T>> {
+    /// `None`: nothing has been loaded yet.
+    fn current(&self) -> Option<Arc<T>> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         current.as_ref().map(Arc::clone)
     }
 
-    /// Checks the files for changes, unless that was done within the last minute, and loads them if they have changed.
-    ///
-    /// # Errors
-    /// The files cannot be read, or not used. What was in use stays in use, and each refresh returns the error until
-    /// it is fixed.
-    pub async fn refresh(&self) -> Result<Refresh, LoadError> {
+    async fn refresh(&self) -> Result<Refresh, LoadError> {
         let mut last = self.last_refresh.lock().await;
         if last.at.is_some_and(|at| at.elapsed() < self.interval) {
             return Ok(Refresh::NotDue);
@@ -196,6 +179,57 @@ impl<T> Source<T> {
 
     async fn read(&self, known: &Files) -> Result<Files, ReadError> {
         read(self.kind, &self.uri, &self.client, known).await
+    }
+}
+
+/// What is in use: what a source contains, or until that is loaded, a value without files.
+#[derive(Debug)]
+pub struct Loaded<T> {
+    without_files: WithoutFiles<T>,
+    source: Option<Source<T>>,
+}
+
+/// A value that is made when it is first used.
+pub(crate) type WithoutFiles<T> = LazyLock<Arc<T>, Box<dyn FnOnce() -> Arc<T> + Send>>;
+
+impl<T> Loaded<T> {
+    pub(crate) fn of(without_files: WithoutFiles<T>, source: Option<Source<T>>) -> Loaded<T> {
+        Loaded {
+            without_files,
+            source,
+        }
+    }
+
+    /// Sets the shortest time between two refreshes.
+    #[must_use]
+    pub fn refreshed_every(mut self, interval: Duration) -> Loaded<T> {
+        if let Some(source) = &mut self.source {
+            source.interval = interval;
+        }
+        self
+    }
+
+    /// Where the files are, if there are any.
+    pub fn uri(&self) -> Option<&FilesUri> {
+        self.source.as_ref().map(|source| &source.uri)
+    }
+
+    /// What is in use.
+    pub fn current(&self) -> Arc<T> {
+        let loaded = self.source.as_ref().and_then(Source::current);
+        loaded.unwrap_or_else(|| Arc::clone(&self.without_files))
+    }
+
+    /// Checks the files for changes, unless that was done within the last minute, and loads them if they have changed.
+    ///
+    /// # Errors
+    /// The files cannot be read, or not used. What was in use stays in use, and each refresh returns the error until
+    /// it is fixed.
+    pub async fn refresh(&self) -> Result<Refresh, LoadError> {
+        match &self.source {
+            Some(source) => source.refresh().await,
+            None => Ok(Refresh::NotDue),
+        }
     }
 }
 

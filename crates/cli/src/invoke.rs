@@ -16,9 +16,9 @@ pub const LONG_ABOUT: &str = "\
 Run the function in this process with one invocation payload, and publish its alerts
 
 Reads the log files that the payload names and publishes to the configured topics. Requires AWS credentials,
-and ALERT_TOPIC_ARN and AWS_REGION in the environment. LEDGER_TABLE, MIN_SEVERITY, ACCOUNT_NAMES, MAX_ALERTS,
-RULES_URI and WATCHED have the same meaning as for the deployed function. AWS_ENDPOINT_URL selects an
-endpoint other than AWS.";
+and ALERT_TOPIC_ARN and AWS_REGION in the environment. PAGING_TOPIC_ARN, PAGING_MIN_SEVERITY, LEDGER_TABLE,
+MIN_SEVERITY, ACCOUNT_NAMES, MAX_ALERTS, RULES_URI and WATCHED have the same meaning as for the deployed
+function. AWS_ENDPOINT_URL selects an endpoint other than AWS.";
 
 #[derive(Args)]
 pub struct Arguments {

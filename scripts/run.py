@@ -108,10 +108,10 @@ def counts(log: list[str]) -> str:
     """What the function logs at its end: each record and each alert accounted for."""
     for line in reversed(log):
         try:
-            logged = json.loads(json.loads(line)["counts"])
+            logged = json.loads(line)["counts"]
         except (ValueError, KeyError, TypeError):
             continue
-        return ", ".join(f"{name} {number}" for name, number in logged.items() if number)
+        return ", ".join(f"{name} {number}" for name, number in logged.items())
     return "not in its log"
 
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cloudhsm_alerts_core::rules::Suppressed;
 use serde::Serialize;
+use serde_json::Value;
 
 /// The counts, as the reply and the log show them.
 ///
@@ -83,6 +84,17 @@ impl Counts {
         ];
         self.records == self.evaluated + self.unreadable
             && self.matched == endings.iter().sum::<u64>()
+    }
+
+    /// The counts that are not 0.
+    pub fn without_zeros(&self) -> Value {
+        // The counts have a JSON form; without one, the line would have no counts.
+        let mut counts = serde_json::to_value(self).unwrap_or_default();
+        if let Some(members) = counts.as_object_mut() {
+            members
+                .retain(|_, value| *value != 0 && value.as_object().is_none_or(|m| !m.is_empty()));
+        }
+        counts
     }
 
     /// Errors inside the function, which fail nothing or not the invocation alone: the metric `InternalErrors`.

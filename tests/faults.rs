@@ -547,7 +547,8 @@ impl Trial<'_> {
         let mut sums: BTreeMap<String, u64> = BTreeMap::new();
         for line in String::from_utf8(bytes).expect("text").lines() {
             let line: Value = serde_json::from_str(line).expect("JSON");
-            let count = |name: &str| line[name].as_u64().expect("a count");
+            // Values that are 0 are left out.
+            let count = |name: &str| line[name].as_u64().unwrap_or(0);
             let outcomes = [
                 "Published",
                 "Summarized",

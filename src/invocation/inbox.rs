@@ -139,16 +139,19 @@ impl Inbox {
         for unreadable in &report.unreadable {
             error!(object = %object, record = unreadable.index, "{unreadable}");
         }
-        info!(
-            object = %object,
-            compressed = report.compressed,
-            uncompressed = report.uncompressed,
-            records = counts.records,
-            evaluated = counts.evaluated,
-            unreadable = counts.unreadable,
-            matched = counts.matched,
-            "log file read"
-        );
+        // Most log files match nothing; a line about each would be most of the log, and of its cost.
+        if counts.matched + counts.unreadable > 0 || report.failure.is_some() {
+            info!(
+                object = %object,
+                compressed = report.compressed,
+                uncompressed = report.uncompressed,
+                records = counts.records,
+                evaluated = counts.evaluated,
+                unreadable = counts.unreadable,
+                matched = counts.matched,
+                "log file read"
+            );
+        }
         let file = self.units[units[0]].file.get_or_insert_default();
         file.records += counts.records;
         file.matched += counts.matched;

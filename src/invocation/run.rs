@@ -201,17 +201,13 @@ fn evaluate(item: RecordItem, shared: Shared<'_>, inbox: &mut Inbox) -> Option<F
 /// Logs a summary of the invocation and emits its metrics.
 fn log(instance: &Instance, context: &Context, inbox: &Inbox) {
     inbox.log_unpublished();
-    let counts = reply::json(&inbox.counts).unwrap_or_default();
+    let counts = inbox.counts.without_zeros();
     if !inbox.counts.sums_hold() {
         error!(%counts, "the counts do not add up: calls may have been lost; please report it");
     }
-    info!(%counts, messages = inbox.measures.messages, "invocation done");
-    if let Some(metrics) = &instance.metrics {
-        metrics.emit(
-            instance.clock.now(),
-            context,
-            &inbox.counts,
-            &inbox.measures,
-        );
+    let measures = &inbox.measures;
+    match &instance.metrics {
+        Some(metrics) => metrics.emit(instance.clock.now(), context, &inbox.counts, measures),
+        None => info!(%counts, messages = measures.messages, "invocation done"),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Amazon Q Developer in chat applications shows only messages in its own format. The chat function is subscribed to
 //! the alert topic, receives each alert as an OCSF finding, and publishes it in that format to the topic of the chat
-//! channels, unless its severity is below `MIN_SEVERITY`: no filter policy of a subscription is involved. It is separate from the function that reads log files, so a failure here affects neither e-mail nor SMS.
+//! channels, unless its severity is below `MIN_SEVERITY`: no filter policy of a subscription is involved. It is separate
+//! from the function that reads log files, so a failure here affects neither e-mail nor SMS.
 //!
 //! Source: Amazon Q Developer in chat applications Administrator Guide, "Custom notifications".
 

@@ -5,7 +5,7 @@ use aws_config::SdkConfig;
 
 use crate::{
     account_names::AccountSource,
-    channel::{Channel, PerChannel},
+    channel::PerChannel,
     clock::Clock,
     files::LoadError,
     ledger::Ledger,
@@ -33,28 +33,12 @@ pub(crate) struct Instance {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) ledger: Ledger,
-    pub(crate) publishers: Publishers,
+    /// A publisher for each topic; `None`: there is no paging topic.
+    pub(crate) publishers: PerChannel<Option<Publisher>>,
     pub(crate) rule_loads: Loads,
     pub(crate) account_loads: Loads,
     /// The last job of S3 Batch Operations, and the messages about old calls that this instance published for it.
     pub(crate) job_messages: (String, u64),
-}
-
-/// A publisher for each topic.
-#[derive(Debug)]
-pub(crate) struct Publishers {
-    alert: Publisher,
-    page: Option<Publisher>,
-}
-
-impl Publishers {
-    /// The publisher of a channel; `None`: there is no paging topic.
-    pub(crate) fn get_mut(&mut self, channel: Channel) -> Option<&mut Publisher> {
-        match channel {
-            Channel::Alert => Some(&mut self.alert),
-            Channel::Page => self.page.as_mut(),
-        }
-    }
 }
 
 /// What is known of the attempts to load files.
@@ -92,8 +76,8 @@ impl Instance {
         let table = settings.ledger_table.as_deref();
         let state = State {
             ledger: Ledger::new(sdk, table, &timing, clock.clone()),
-            publishers: Publishers {
-                alert: publisher(&settings.topic),
+            publishers: PerChannel {
+                alert: Some(publisher(&settings.topic)),
                 page: settings
                     .paging
                     .as_ref()

@@ -77,7 +77,7 @@ enum Paging {
     Nothing,
     /// Calls may be grouped or in summaries.
     Pages,
-    /// Each call has a cluster of its own and is alerted alone, so that its pages can be told by their text.
+    /// Each call has a cluster of its own and is alerted alone, so that the text of a page identifies its call.
     PagesPerCall,
 }
 
@@ -432,7 +432,7 @@ impl Trial<'_> {
         self.check()
     }
 
-    /// How many pages are about each critical call, where that can be told.
+    /// How many pages are about each critical call, if their texts identify it.
     fn pages(&self) -> BTreeMap<String, usize> {
         if self.schedule.paging != Paging::PagesPerCall {
             return BTreeMap::new();

@@ -26,7 +26,7 @@ pub(super) async fn read(
         version_id: None,
     };
     if kind.has(prefix) {
-        let file = fetch(kind, client, &at).await?;
+        let file = fetch(kind, client, &at, false).await?;
         let version = file.text.clone();
         return Ok(Files::from([(at.key, (version, file))]));
     }
@@ -69,19 +69,23 @@ async fn file(
     {
         return Ok((found.object.key, (found.etag, file.clone())));
     }
-    let file = fetch(kind, client, &found.object)
-        .await
-        .map_err(|mut error| {
-            // It was deleted after it was listed. The next refresh lists the objects again.
-            error.is_temporary |= error.is_missing;
-            error
-        })?;
+    let file = fetch(kind, client, &found.object, true).await?;
     Ok((found.object.key, (found.etag, file)))
 }
 
-async fn fetch(kind: FileKind, client: &Client, object: &ObjectRef) -> Result<File, ReadError> {
+/// Fetches an object. If one that was listed is missing, it was deleted since: the next refresh lists the objects again.
+async fn fetch(
+    kind: FileKind,
+    client: &Client,
+    object: &ObjectRef,
+    was_listed: bool,
+) -> Result<File, ReadError> {
     let name = object.to_string();
-    let failed = |error: FetchError| read_error(kind, &name, &error);
+    let failed = |error: FetchError| {
+        let mut failed = read_error(kind, &name, &error);
+        failed.is_temporary |= was_listed && matches!(error, FetchError::NotFound(_));
+        failed
+    };
     let mut body = s3::open(client, object).await.map_err(failed)?;
     let mut bytes = Vec::new();
     while let Some(chunk) = s3::next_chunk(&mut body).await.map_err(failed)? {
@@ -111,6 +115,5 @@ fn read_error(kind: FileKind, at: &str, error: &FetchError) -> ReadError {
         at: at.to_owned(),
         message,
         is_temporary: error.is_temporary(),
-        is_missing: matches!(error, FetchError::NotFound(_)),
     }
 }

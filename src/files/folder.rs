@@ -57,7 +57,6 @@ fn read_error(path: &Path, reason: &str) -> ReadError {
         at: display(path),
         message: format!("cannot be read: {}", one_line(reason, 300)),
         is_temporary: false,
-        is_missing: false,
     }
 }
 

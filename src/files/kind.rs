@@ -71,8 +71,6 @@ pub struct ReadError {
     pub message: String,
     /// Whether a retry can succeed without any fix.
     pub is_temporary: bool,
-    /// Whether it is not there.
-    pub is_missing: bool,
 }
 
 /// The version of a file: an object's ETag, or a file's modification time and size.
@@ -110,7 +108,6 @@ impl FileKind {
             at: at.to_owned(),
             message,
             is_temporary: false,
-            is_missing: false,
         })
     }
 }

@@ -144,7 +144,6 @@ impl<T> Source<T> {
                     at: self.uri.to_string(),
                     message: format!("could not be read within {} seconds", TIMEOUT.as_secs()),
                     is_temporary: true,
-                    is_missing: false,
                 })
             });
         last.at = Some(clock::instant());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
-use super::table::{LedgerError, Table, is_condition_false, ledger_error, seconds, string};
+use super::table::{LedgerError, Table, if_condition_held, seconds, string};
 use crate::clock::later;
 
 /// How long the count is kept after the last message: longer than a job can run.
@@ -38,11 +38,7 @@ impl Table {
             .expression_attribute_values(":expires_at", seconds(later(now, KEPT)))
             .send()
             .await;
-        match counted {
-            Ok(_) => Ok(true),
-            Err(error) if is_condition_false(error.as_service_error()) => Ok(false),
-            Err(error) => Err(ledger_error(&error)),
-        }
+        Ok(if_condition_held(counted)?.is_some())
     }
 }
 

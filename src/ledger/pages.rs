@@ -7,11 +7,10 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::operation::{delete_item::DeleteItemError, put_item::PutItemError};
 use cloudhsm_alerts_core::call_id::CallId;
 use jiff::Timestamp;
 
-use super::table::{LedgerError, Table, ledger_error, millis, seconds, string};
+use super::table::{LedgerError, Table, if_condition_held, millis, seconds, string};
 use crate::clock::later;
 
 /// The shortest time between two pages for one kind of refused call.
@@ -54,17 +53,7 @@ impl Table {
             .expression_attribute_values(":until", millis(until))
             .send()
             .await;
-        match taken {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(ledger_error(&error)),
-        }
+        Ok(if_condition_held(taken)?.is_some())
     }
 
     /// Releases a page whose message was not published, unless another call has taken it over.
@@ -78,15 +67,6 @@ impl Table {
             .expression_attribute_values(":call", string(page.call.key()))
             .send()
             .await;
-        match released {
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            released => released.map(drop).map_err(|error| ledger_error(&error)),
-        }
+        if_condition_held(released).map(drop)
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use jiff::Timestamp;
 
-use super::table::{LedgerError, Table, is_condition_false, ledger_error, millis, seconds, string};
+use super::table::{LedgerError, Table, if_condition_held, millis, seconds, string};
 use crate::clock::later;
 
 /// The longest backlog. A next slot that is later than this was written by an instance whose clock is wrong, and is
@@ -55,10 +55,8 @@ impl Table {
             .expression_attribute_values(":never", millis(later(now, MAX_BACKLOG)))
             .send()
             .await;
-        match idle {
-            Ok(_) => return Ok(SharedSlot::At(now)),
-            Err(error) if is_condition_false(error.as_service_error()) => {}
-            Err(error) => return Err(ledger_error(&error)),
+        if if_condition_held(idle)?.is_some() {
+            return Ok(SharedSlot::At(now));
         }
         let interval_millis = interval.as_millis().to_string();
         let busy = update()
@@ -69,14 +67,11 @@ impl Table {
             .return_values(ReturnValue::UpdatedNew)
             .send()
             .await;
-        let attributes = match busy {
-            Ok(output) => output.attributes,
-            Err(error) if is_condition_false(error.as_service_error()) => {
-                return Ok(SharedSlot::TooLate);
-            }
-            Err(error) => return Err(ledger_error(&error)),
+        let Some(output) = if_condition_held(busy)? else {
+            return Ok(SharedSlot::TooLate);
         };
-        attributes
+        output
+            .attributes
             .as_ref()
             .and_then(|attributes| attributes.get("next_turn")?.as_n().ok())
             .and_then(|next| next.parse::<i64>().ok())

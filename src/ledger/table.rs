@@ -10,9 +10,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
-    operation::update_item::{
-        UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder,
-    },
+    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use jiff::Timestamp;
@@ -219,7 +217,8 @@ impl Table {
             .update_expression("SET delivered = :delivered, claimed_until = :until")
             .expression_attribute_values(":delivered", string(delivered))
             .expression_attribute_values(":until", millis(later(now, self.lease)));
-        if_claimed(request.send().await)
+        // A claim that another owner has taken over is not an error; likewise below.
+        if_condition_held(request.send().await).map(drop)
     }
 
     /// Releases a claim of `owner`, so that a retry need not wait for it to expire. What was delivered is kept.
@@ -235,7 +234,7 @@ impl Table {
                 .update_expression("SET delivered = :delivered, claimed_until = :released")
                 .expression_attribute_values(":delivered", string(delivered))
                 .expression_attribute_values(":released", millis(Timestamp::UNIX_EPOCH));
-            return if_claimed(request.send().await);
+            return if_condition_held(request.send().await).map(drop);
         }
         let deleted = self
             .client
@@ -252,16 +251,7 @@ impl Table {
             .expression_attribute_values(":owner", string(owner))
             .send()
             .await;
-        match deleted {
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|error| error.is_conditional_check_failed_exception()) =>
-            {
-                Ok(())
-            }
-            deleted => deleted.map(drop).map_err(|error| ledger_error(&error)),
-        }
+        if_condition_held(deleted).map(drop)
     }
 
     /// An update of a call that `owner` has claimed.
@@ -280,19 +270,18 @@ impl Table {
 
 const CLAIMED_BY_OWNER: &str = "#status = :claimed AND #owner = :owner";
 
-/// The result of an update of a claim. A claim that another owner has taken over is not an error.
-fn if_claimed(
-    updated: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
-) -> Result<(), LedgerError> {
-    match updated {
-        Err(error) if is_condition_false(error.as_service_error()) => Ok(()),
-        updated => updated.map(drop).map_err(|error| ledger_error(&error)),
+/// The output of a conditional write; `None`: its condition was false, and nothing was written.
+pub(super) fn if_condition_held<T, E>(
+    written: Result<T, SdkError<E>>,
+) -> Result<Option<T>, LedgerError>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match written {
+        Ok(output) => Ok(Some(output)),
+        Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(None),
+        Err(error) => Err(ledger_error(&error)),
     }
-}
-
-/// Whether an update was not made because its condition was false.
-pub(super) fn is_condition_false(error: Option<&UpdateItemError>) -> bool {
-    error.is_some_and(UpdateItemError::is_conditional_check_failed_exception)
 }
 
 pub(super) fn string(value: &str) -> AttributeValue {

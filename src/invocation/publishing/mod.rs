@@ -286,7 +286,7 @@ impl<'a> Publishing<'a> {
         message: &Message,
         inbox: &mut Inbox,
     ) -> Result<(), PublishError> {
-        let Some(publisher) = self.state.publishers.get_mut(channel) else {
+        let Some(publisher) = self.state.publishers[channel].as_mut() else {
             return Ok(());
         };
         let sent = self.breakers[channel]

@@ -91,7 +91,7 @@ pub(super) async fn wait_for_slot(
     if deadline.publishing_is_over() {
         return Slot::OutOfTime;
     }
-    let Some(publisher) = state.publishers.get_mut(channel) else {
+    let Some(publisher) = state.publishers[channel].as_mut() else {
         return Slot::Now;
     };
     let limit = deadline.left_to_publish(patience.min(LONGEST_WAIT));

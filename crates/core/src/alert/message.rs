@@ -12,9 +12,6 @@ use crate::text::escaped_json;
 /// Largest message in bytes, attributes included: SNS's 256 KiB less a margin.
 pub const MAX_BYTES: usize = 262_144 - 2048;
 
-/// Protocols that get the finding, beside `default`, which stands for all that are not named.
-const JSON_PROTOCOLS: [&str; 6] = ["sqs", "lambda", "http", "https", "email-json", "firehose"];
-
 /// One message, ready to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -81,9 +78,9 @@ impl Attribute {
 }
 
 impl Message {
-    /// Composes a message. The finding stands under every protocol's own name if that fits, else under `default`
-    /// alone, which reaches the same subscribers. If that does not fit either, the finding is replaced by
-    /// `smaller`, where there is one; the sizes of all other parts are bounded where they are made.
+    /// Composes a message. The finding is `default`, which every protocol gets that has no text of its own; only e-mail
+    /// has one. If the message is too large, the finding is replaced by `smaller`, where there is one; the sizes of all
+    /// other parts are bounded where they are made.
     pub fn compose(parts: Parts, smaller: Option<&dyn Fn() -> Value>) -> Message {
         let Parts {
             subject,
@@ -92,28 +89,16 @@ impl Message {
             attributes,
         } = parts;
         let limit = MAX_BYTES.saturating_sub(attribute_bytes(&attributes));
-        let email = email.as_deref();
-        let fitting = |finding: &str| {
-            let full = body(finding, email, &JSON_PROTOCOLS);
-            if full.len() <= limit {
-                return Ok(full);
-            }
-            let short = body(finding, email, &[]);
-            if short.len() <= limit {
-                Ok(short)
-            } else {
-                Err(short)
-            }
+        let whole = body(&finding, email.as_deref());
+        let body = match smaller.filter(|_| whole.len() > limit) {
+            Some(smaller) => body(&smaller(), email.as_deref()),
+            // What is still too large is published all the same: SNS refuses it, which is counted and reported.
+            None => whole,
         };
-        let body = fitting(&escaped_json(&finding)).or_else(|too_large| match smaller {
-            Some(smaller) => fitting(&escaped_json(&smaller())),
-            None => Err(too_large),
-        });
         Message {
             subject: Some(subject),
             structure: Structure::Json,
-            // What is still too large is published all the same: SNS refuses it, which is counted and reported.
-            body: body.unwrap_or_else(|too_large| too_large),
+            body,
             attributes,
         }
     }
@@ -139,19 +124,16 @@ impl Message {
     }
 }
 
-fn body(finding: &str, email: Option<&str>, protocols: &[&str]) -> String {
+fn body(finding: &Value, email: Option<&str>) -> String {
     let mut body = Map::new();
-    body.insert("default".into(), finding.into());
+    body.insert("default".into(), escaped_json(finding).into());
     if let Some(email) = email {
         body.insert("email".into(), email.into());
-    }
-    for protocol in protocols {
-        body.insert((*protocol).into(), finding.into());
     }
     Value::Object(body).to_string()
 }
 
-fn attribute_bytes(attributes: &[(&str, Attribute)]) -> usize {
+pub(super) fn attribute_bytes(attributes: &[(&str, Attribute)]) -> usize {
     attributes
         .iter()
         .map(|(name, value)| name.len() + value.data_type().len() + value.value().len())

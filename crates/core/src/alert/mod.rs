@@ -5,6 +5,7 @@
 //! [`message`] for SNS. Publishing it is up to the function.
 
 pub mod accounts;
+mod attributes;
 pub mod compose;
 mod contents;
 pub mod email;

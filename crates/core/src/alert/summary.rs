@@ -11,18 +11,24 @@ use std::{cmp::Reverse, fmt::Write};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{contents::Alert, email, ocsf, sms};
+use super::{
+    attributes::{attributes, most_bytes},
+    contents::Alert,
+    email,
+    message::{MAX_BYTES, attribute_bytes},
+    ocsf, sms,
+};
 use crate::{
     record::Outcome,
     severity::Severity,
-    text::{ascii, one_line},
+    text::{ascii, escaped_json, json_string_bytes, one_line},
 };
 
-/// Largest sum of the sizes of one summary's finding and e-mail, in bytes, before they are put into the message:
-/// the escapes of two layers of JSON then stay within SNS's limit.
-const MAX_PARTS: usize = 90 * 1024;
-/// Most alerts in one summary, so that its attributes, one value for each, stay small.
-const MAX_CALLS: usize = 50;
+/// Most alerts in one summary: a person reads it.
+const MAX_CALLS: usize = 100;
+/// What a group of several calls adds to the parts that the message about its first call has, too: a count and a tally
+/// in three texts.
+const MARGIN: usize = 1024;
 
 /// Distributes alerts over as few messages as hold them, the most severe first, and of equals those whose call
 /// succeeded, so that refused calls do not bury one that worked. A group of one alert needs no summary.
@@ -31,27 +37,41 @@ pub fn split(mut alerts: Vec<Alert>) -> Vec<Vec<Alert>> {
     let mut groups: Vec<Vec<Alert>> = Vec::new();
     let mut size = 0;
     for alert in alerts {
-        let evidence = ocsf::pruned(ocsf::detailed_evidence(&alert)).to_string();
-        let command = alert.first_command().map_or(0, |c| command_line(c).len());
-        let mut more = evidence.len() + call(&alert).len() + command;
-        let fits = groups.last().is_some_and(|group| {
-            if group.last().is_none_or(|last| kind(last) != kind(&alert)) {
-                more += heading(&alert).len();
-            }
-            group.len() < MAX_CALLS && size + more <= MAX_PARTS
-        });
-        match groups.last_mut().filter(|_| fits) {
-            Some(group) => {
+        if let Some(group) = groups.last_mut() {
+            let more = added_bytes(&alert, group.last());
+            if group.len() < MAX_CALLS && size + more <= MAX_BYTES {
                 size += more;
                 group.push(alert);
-            }
-            None => {
-                size = more + heading(&alert).len();
-                groups.push(vec![alert]);
+                continue;
             }
         }
+        size = alone_bytes(&alert);
+        groups.push(vec![alert]);
     }
     groups
+}
+
+/// Bytes of a summary about this call alone.
+fn alone_bytes(alert: &Alert) -> usize {
+    let alone = std::slice::from_ref(alert);
+    let finding = escaped_json(&finding(alone));
+    json_string_bytes(&finding)
+        + json_string_bytes(&email_text(alone))
+        + attribute_bytes(&attributes(alone))
+        + MARGIN
+}
+
+/// Most bytes that a call adds to a summary whose last call so far is `last`.
+fn added_bytes(alert: &Alert, last: Option<&Alert>) -> usize {
+    let evidence = escaped_json(&ocsf::pruned(ocsf::detailed_evidence(alert)));
+    let mut email = call(alert);
+    if let Some(command) = alert.first_command() {
+        email.push_str(&command_line(command));
+    }
+    if last.is_none_or(|last| kind(last) != kind(alert)) {
+        email.push_str(&heading(alert));
+    }
+    json_string_bytes(&evidence) + 1 + json_string_bytes(&email) + most_bytes(alert)
 }
 
 type Order<'a> = (

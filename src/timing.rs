@@ -13,8 +13,15 @@ use crate::clock;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timing {
     /// Between two messages. SNS suspends an e-mail subscription that gets more than ten messages a second
-    /// (Amazon SNS quotas); one message in each interval is at most nine in any second.
+    /// (Amazon SNS quotas). Some messages arrive later than others, so the interval has a margin: see the tests.
     pub interval: Duration,
+    /// Between two summaries that instances share.
+    pub summary_interval: Duration,
+    /// How long a shared summary is open.
+    pub gather: Duration,
+    /// Without a response of the table, an instance cannot see how many others publish. It then waits for a random
+    /// time up to this before each message.
+    pub spread: Duration,
     /// How long a claim is valid. Lambda retries a failed asynchronous invocation after a minute: by then the claims of
     /// an invocation that died must have expired.
     pub lease: Duration,
@@ -22,7 +29,8 @@ pub struct Timing {
     pub lease_left: Duration,
     /// How long an invocation waits at its end for calls that another invocation has claimed.
     pub settle: Duration,
-    /// When the next slot to publish in is further away than this, alerts go into summaries.
+    /// When the next slot to publish in is further away than this, an instance shares a summary with others, or
+    /// combines its alerts into one of its own.
     pub crowded: Duration,
     /// Timeout of one attempt to publish.
     pub publish_attempt: Duration,
@@ -37,11 +45,14 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Timing {
         Timing {
-            interval: Duration::from_millis(125),
+            interval: Duration::from_millis(225),
+            summary_interval: Duration::from_secs(1),
+            gather: Duration::from_millis(150),
+            spread: Duration::from_secs(30),
             lease: Duration::from_secs(45),
             lease_left: Duration::from_secs(20),
             settle: Duration::from_secs(6),
-            crowded: Duration::from_secs(5),
+            crowded: Duration::from_secs(1),
             publish_attempt: Duration::from_secs(6),
             publish_operation: Duration::from_secs(15),
             ledger_attempt: Duration::from_millis(1500),
@@ -116,5 +127,91 @@ impl Deadline {
             Some(stages) => timeout_at(stages.responses, work).await.ok(),
             None => Some(work.await),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages that SNS may get in a second, for e-mail (Amazon SNS quotas).
+    const MAX_PER_SECOND: usize = 10;
+    const STORMS: u64 = 10_000;
+    /// Seconds within which 99 of 100 messages arrive after they should.
+    const JITTER_P99: f64 = 0.5;
+
+    /// SplitMix64.
+    struct Random(u64);
+
+    impl Random {
+        /// Between 0 and 1.
+        fn next(&mut self) -> f64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 + f64::EPSILON
+        }
+
+        /// The absolute value of a normal variable.
+        fn half_normal(&mut self) -> f64 {
+            let (radius, angle) = (-2.0 * self.next().ln(), self.next() * std::f64::consts::PI);
+            radius.sqrt() * angle.sin()
+        }
+    }
+
+    /// How late a message arrives, in seconds: distributions with the same 99th percentile.
+    const JITTERS: [fn(&mut Random) -> f64; 4] = [
+        |random| random.next() * JITTER_P99 / 0.99,
+        |random| random.next().ln() * JITTER_P99 / 0.01_f64.ln(),
+        |random| random.half_normal() * JITTER_P99 / 2.576,
+        // Most are early, and one in a thousand is more than a second late.
+        |random| 0.05 * (random.next().powf(-0.5) - 1.0) / 9.0 * 10.0,
+    ];
+
+    fn most_in_a_second(mut arrivals: Vec<f64>) -> usize {
+        arrivals.sort_by(f64::total_cmp);
+        let mut most = 0;
+        let mut first = 0;
+        for last in 0..arrivals.len() {
+            while arrivals[last] - arrivals[first] >= 1.0 {
+                first += 1;
+            }
+            most = most.max(last - first + 1);
+        }
+        most
+    }
+
+    fn worst_storm(messages: impl Fn(&mut Random) -> Vec<f64>) -> usize {
+        let mut random = Random(7);
+        let storms = (0..STORMS).map(|n| {
+            let jitter = JITTERS[n as usize % JITTERS.len()];
+            let messages = messages(&mut random);
+            most_in_a_second(messages.iter().map(|at| at + jitter(&mut random)).collect())
+        });
+        storms.max().unwrap()
+    }
+
+    /// A storm of a minute, in which every slot is used, and every shared summary.
+    #[test]
+    fn no_subscription_gets_more_messages_than_it_may() {
+        let timing = Timing::default();
+        let every = |interval: Duration, begin: f64| {
+            let interval = interval.as_secs_f64();
+            (0..(60.0 / interval) as u32).map(move |n| begin + f64::from(n) * interval)
+        };
+        let worst = worst_storm(|random| {
+            let summaries = every(timing.summary_interval, random.next());
+            every(timing.interval, 0.0).chain(summaries).collect()
+        });
+        assert!(worst <= MAX_PER_SECOND, "{worst} messages in a second");
+    }
+
+    /// Forty instances that the table gives neither a slot nor a shared summary, with one message each.
+    #[test]
+    fn instances_without_a_slot_spread_their_messages() {
+        let spread = Timing::default().spread.as_secs_f64();
+        let worst = worst_storm(|random| (0..40).map(|_| random.next() * spread).collect());
+        assert!(worst <= MAX_PER_SECOND, "{worst} messages in a second");
     }
 }

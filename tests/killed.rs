@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use cloudhsm_alerts::clock::Clock;
 use cloudhsm_alerts_test_support::{
     fixtures::{
         BUCKET, TOPIC_ARN, denied, key_named, log_file_of, on_cluster, s3_notification, sqs_event,
@@ -450,13 +451,71 @@ async fn publish_slots_of_two_instances_keep_the_interval() {
         (&left["published"], &right["published"]),
         (&json!(12), &json!(12))
     );
-    // Each reservation moves the next free slot by the interval of 125 ms (eight messages per second), or to one
-    // interval from now if that is later.
+    // Each reservation moves the next free slot by the interval of 225 ms, or to one interval from now if that is later.
     let slots = stub.state().slots.clone();
     assert!(slots.len() >= 24, "{slots:?}");
     for pair in slots.windows(2) {
-        assert!(pair[1] - pair[0] >= 125, "{slots:?}");
+        assert!(pair[1] - pair[0] >= 225, "{slots:?}");
     }
+}
+
+/// An item that instances share.
+fn put_item(stub: &Stub, id: &str, mut item: Value) {
+    item["id"] = json!({"S": id});
+    stub.state().items.insert(id.to_owned(), item);
+}
+
+fn millis_from_now(millis: i64) -> Value {
+    json!({"N": (Clock::default().now().as_millisecond() + millis).to_string()})
+}
+
+/// Twelve instances with one call each, and what each of them returned.
+async fn twelve_at_once(stub: &Stub) -> Vec<Value> {
+    let invoked = |n: usize| async move {
+        let name = format!("file-{n}");
+        let mut call = call("DeleteHsm", &format!("call-{n:02}"));
+        call["requestParameters"] = json!({"hsmId": format!("hsm-{n}")});
+        put(stub, &name, &[call]);
+        let mut bootstrap = Bootstrap::start(&stub.endpoint, &VARIABLES).await;
+        bootstrap.invoke(&notification(&[&name])).await
+    };
+    join_all((0..12).map(invoked)).await
+}
+
+/// The sum of a count of the replies.
+fn sum(replies: &[Value], count: &str) -> u64 {
+    replies
+        .iter()
+        .map(|reply| reply[count].as_u64().unwrap_or_default())
+        .sum()
+}
+
+#[tokio::test]
+async fn instances_whose_slots_are_far_away_share_summaries() {
+    let stub = Stub::start(FaultPlan::none()).await;
+    let turns = format!("cloudhsm-alerts turns {TOPIC_ARN}");
+    put_item(&stub, &turns, json!({"next_turn": millis_from_now(60_000)}));
+    let replies = twelve_at_once(&stub).await;
+    let once: BTreeMap<String, usize> = (0..12).map(|n| (format!("call-{n:02}"), 1)).collect();
+    assert_eq!(alerts(&stub), once, "{replies:?}");
+    assert_eq!(sum(&replies, "failed"), 0, "{replies:?}");
+    assert!(stub.state().messages.len() < 12);
+    // Nobody waited for a slot.
+    assert!(stub.state().slots.is_empty(), "{:?}", stub.state().slots);
+}
+
+#[tokio::test]
+async fn alerts_in_a_summary_whose_instance_died_are_published_by_their_own() {
+    let stub = Stub::start(FaultPlan::none()).await;
+    let summary = format!("cloudhsm-alerts summary {TOPIC_ARN}");
+    let turns = format!("cloudhsm-alerts turns {TOPIC_ARN}");
+    put_item(&stub, &turns, json!({"next_turn": millis_from_now(3_000)}));
+    let dead = json!({"leader": {"S": "dead"}, "closes_at": millis_from_now(4_000), "objects": {"SS": ["[\"b\",\"k\",null]"]}});
+    put_item(&stub, &summary, dead);
+    let replies = twelve_at_once(&stub).await;
+    let once: BTreeMap<String, usize> = (0..12).map(|n| (format!("call-{n:02}"), 1)).collect();
+    assert_eq!(alerts(&stub), once, "{replies:?}");
+    assert_eq!(sum(&replies, "failed"), 0, "{replies:?}");
 }
 
 #[tokio::test]
@@ -489,9 +548,9 @@ async fn a_storm_of_5000_calls_is_alerted_completely_critical_first() {
     );
     let state = stub.state();
     assert_eq!(state.messages[0].event_ids(), ["storm-4321"]);
-    // At eight per second, less than half a minute.
+    // At four per second, less than half a minute.
     assert!(
-        state.messages.len() < 200,
+        state.messages.len() < 100,
         "{} messages",
         state.messages.len()
     );

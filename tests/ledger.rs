@@ -2,6 +2,7 @@
 //! used does not stop an alert.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use cloudhsm_alerts::clock::Clock;
 use cloudhsm_alerts_core::{call_id::CallId, record::Record};
 use cloudhsm_alerts_test_support::{
     emulator::Lambda,
@@ -236,6 +237,64 @@ fn a_claim_of_another_invocation_holds_until_it_expires() {
         let reply = fresh.invoke(&s3_notification(&[&key_named("held")]));
         assert_eq!(counts(&reply), [1, 0, 0, 0], "{reply}");
     }
+}
+
+/// That the expressions of a shared summary are valid: each of its requests is made once.
+#[test]
+fn an_instance_whose_slot_is_far_away_leads_a_summary_or_joins_one() {
+    let aws = Moto::start();
+    let topic = aws.topic("t");
+    aws.table("ledger", "id");
+    for name in ["lead", "next", "join"] {
+        let file = log_file_of(&[call("DeleteHsm", name)]);
+        aws.put(&key_named(name), file);
+    }
+    let now = Clock::default().now().as_millisecond();
+    let number = |n: i64| AttributeValue::N(n.to_string());
+    let turns = [
+        (
+            "id",
+            AttributeValue::S(format!("cloudhsm-alerts turns {topic}")),
+        ),
+        ("next_turn", number(now + 600_000)),
+    ];
+    aws.put_item(
+        "ledger",
+        turns.map(|(name, value)| (name.to_owned(), value)).into(),
+    );
+    let lambda = start(&aws, &topic, "ledger");
+    // The second one closes a second after the first.
+    for name in ["lead", "next"] {
+        let reply = lambda.invoke(&s3_notification(&[&key_named(name)]));
+        assert_eq!(counts(&reply), [1, 0, 0, 0], "{reply}");
+    }
+    let summary = format!("cloudhsm-alerts summary {topic}");
+    let item = aws.items("ledger")[&summary].clone();
+    assert_eq!((item.get("leader"), item.get("objects")), (None, None));
+
+    // Nobody publishes the one that it joins, so it publishes the alert itself.
+    let mut item = item;
+    let closes_at = Clock::default().now().as_millisecond() + 3_000;
+    item.insert("leader".into(), AttributeValue::S("dead".into()));
+    item.insert("closes_at".into(), number(closes_at));
+    item.insert(
+        "objects".into(),
+        AttributeValue::Ss(vec!["[\"b\",\"k\",null]".into()]),
+    );
+    aws.put_item("ledger", item);
+    let mut turns = aws.items("ledger")[&format!("cloudhsm-alerts turns {topic}")].clone();
+    turns.insert("next_turn".into(), number(closes_at));
+    aws.put_item("ledger", turns);
+    let reply = lambda.invoke(&s3_notification(&[&key_named("join")]));
+    assert_eq!(counts(&reply), [1, 0, 0, 0], "{reply}");
+    assert_eq!(
+        aws.items("ledger")[&summary]["objects"]
+            .as_ss()
+            .unwrap()
+            .len(),
+        2
+    );
+    assert_eq!(aws.published(&topic).len(), 3);
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(super) struct Inbox {
     units: Vec<UnitState>,
     pub(super) counts: Counts,
     pub(super) measures: Measures,
+    /// Compressed bytes of all objects that were read.
+    pub(super) compressed: u64,
     /// Calls whose alerts or pages were not published, by that and by error type.
     unpublished: BTreeMap<(Channel, &'static str), Unpublished>,
 }
@@ -38,6 +40,9 @@ pub(super) struct Inbox {
 /// One unit.
 struct UnitState {
     id: String,
+    /// Whether it belongs to other instances, whose calls are published here, too. Each of them handles its own
+    /// failures.
+    is_others: bool,
     /// Each failure with the number of the item it is about: they are reported in the order of the payload, however
     /// fast each object was read. Failures about alerts come last.
     failures: Vec<(usize, Failure)>,
@@ -66,6 +71,7 @@ impl Inbox {
         for (unit, Unit { id, items }) in units.into_iter().enumerate() {
             self.units.push(UnitState {
                 id,
+                is_others: false,
                 failures: Vec::new(),
                 notes: Vec::new(),
                 file: None,
@@ -113,6 +119,26 @@ impl Inbox {
         (objects, records)
     }
 
+    /// Adds log files of other instances. Returns the objects to read.
+    pub(super) fn open_others(&mut self, objects: Vec<ObjectRef>) -> Vec<ObjectItem> {
+        let unit = self.units.len();
+        self.units.push(UnitState {
+            id: String::new(),
+            is_others: true,
+            failures: Vec::new(),
+            notes: Vec::new(),
+            file: None,
+        });
+        objects
+            .into_iter()
+            .map(|object| ObjectItem {
+                object,
+                units: vec![unit],
+                item: usize::MAX,
+            })
+            .collect()
+    }
+
     /// Adds the result of reading one object. `is_live`: its notification has just arrived for the first time.
     pub(super) fn add_report(&mut self, report: Report, is_live: bool) {
         let Report {
@@ -132,6 +158,7 @@ impl Inbox {
             return self.skip(Skip::Empty, &object.to_string(), units[0]);
         }
         self.counts.objects += 1;
+        self.compressed += report.compressed;
         self.measures.live_objects += u64::from(is_live);
         self.counts.records += counts.records;
         self.counts.evaluated += counts.evaluated;
@@ -183,6 +210,10 @@ impl Inbox {
 
     /// Fails units with a failure about the item with this number.
     pub(super) fn fail(&mut self, item: usize, failure: Failure, units: &[usize]) {
+        if self.are_others(units) {
+            info!("{failure}; another instance handles it");
+            return;
+        }
         error!(error_type = failure.error_type(), "{failure}");
         self.add_failure(item, failure, units);
     }
@@ -190,6 +221,9 @@ impl Inbox {
     /// Fails units with a failure about an alert. Many failed alerts must not flood the log, so
     /// [`Inbox::log_unpublished`] writes one line for each error type and topic.
     pub(super) fn fail_alert(&mut self, failure: Failure, units: &[usize]) {
+        if self.are_others(units) {
+            return;
+        }
         let Some((event_id, channel, reason)) = failure.about_alert() else {
             return self.fail(usize::MAX, failure, units);
         };
@@ -206,6 +240,10 @@ impl Inbox {
             unpublished.event_ids.push(event_id.to_owned());
         }
         self.add_failure(usize::MAX, failure, units);
+    }
+
+    fn are_others(&self, units: &[usize]) -> bool {
+        units.iter().all(|unit| self.units[*unit].is_others)
     }
 
     fn add_failure(&mut self, item: usize, failure: Failure, units: &[usize]) {
@@ -262,6 +300,7 @@ impl Inbox {
                 summary: summary.join("; "),
             }
         };
-        self.units.into_iter().map(result).collect()
+        let own = self.units.into_iter().filter(|unit| !unit.is_others);
+        own.map(result).collect()
     }
 }

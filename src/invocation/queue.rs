@@ -6,7 +6,8 @@
 use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 use cloudhsm_alerts_core::{
-    alert::Source, call_id::CallId, finding::Finding, rules::Suppressed, text::one_line,
+    alert::Source, call_id::CallId, finding::Finding, record::Outcome, rules::Suppressed,
+    severity::Severity, text::one_line,
 };
 use tracing::warn;
 
@@ -16,6 +17,9 @@ use crate::{counts::Counts, ledger::Ledger, settings::Settings};
 /// Maximum memory that queued calls take, in bytes: some ten thousand calls. A full queue is published at once, most
 /// severe first, and reading continues: memory is bounded for any file.
 const CAPACITY: usize = 24 * 1024 * 1024;
+
+/// With this many calls in the queue there is a storm, and reading the rest takes a while.
+const STORM: usize = 64;
 
 /// The position of a record in an invocation: the number of its item, and its index in that item. Alerts of the same
 /// severity are published in this order, however fast each object was read.
@@ -83,6 +87,8 @@ pub(super) struct Queue {
     index: HashMap<CallId, usize>,
     /// The first call with each event ID, of the whole invocation.
     by_event_id: HashMap<String, CallId>,
+    /// The first critical call that succeeded.
+    urgent: Option<CallId>,
     /// Memory that the calls take, in bytes.
     size: usize,
 }
@@ -112,6 +118,9 @@ impl Queue {
         }
         self.check_event_id(&call.call_id, ledger, counts);
         self.size += call.size();
+        if call.severity == Severity::Critical && call.outcome == Outcome::Success {
+            self.urgent.get_or_insert_with(|| call.call_id.clone());
+        }
         self.index.insert(call.call_id.clone(), self.calls.len());
         self.calls.push(QueuedCall {
             call,
@@ -163,9 +172,26 @@ impl Queue {
         self.size > CAPACITY
     }
 
+    /// In a storm, takes the first critical call that succeeded out: no other is more severe, so its alert need not wait
+    /// until all are known.
+    pub(super) fn take_urgent(&mut self) -> Option<QueuedCall> {
+        if self.calls.len() < STORM {
+            return None;
+        }
+        let call_id = self.urgent.take()?;
+        let at = self.index.remove(&call_id)?;
+        let taken = self.calls.swap_remove(at);
+        self.size = self.size.saturating_sub(taken.call.size());
+        if let Some(moved) = self.calls.get(at) {
+            self.index.insert(moved.call.call_id.clone(), at);
+        }
+        Some(taken)
+    }
+
     /// Takes all calls out.
     pub(super) fn take(&mut self) -> Vec<QueuedCall> {
         self.index.clear();
+        self.urgent = None;
         self.size = 0;
         std::mem::take(&mut self.calls)
     }

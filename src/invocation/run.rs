@@ -66,18 +66,41 @@ pub(crate) async fn run(
             queue.push(found, publishing.ledger(), &mut inbox.counts);
         }
     }
-    let mut readers = Readers::new(objects, shared);
+    let readers = Readers::new(objects, shared);
+    read(readers, is_live, &mut queue, &mut publishing, &mut inbox).await;
+    publishing.publish(queue.take(), true, &mut inbox).await;
+    if let Some(objects) = publishing.share(&mut inbox).await {
+        let readers = Readers::new(inbox.open_others(objects), shared);
+        read(readers, false, &mut queue, &mut publishing, &mut inbox).await;
+        publishing.publish_shared(queue.take(), &mut inbox).await;
+    }
+    publishing.finish(&mut inbox).await;
+    reload::reload(instance, &mut publishing, job_mode, &mut inbox).await;
+    inbox.counts.ledger_errors = publishing.ledger().errors();
+    log(instance, context, &inbox);
+    reply_to.reply(inbox)
+}
+
+/// Reads objects. Publishes before all is read if the queue is full, and in a storm one alert that is urgent.
+async fn read(
+    mut readers: Readers<'_>,
+    is_live: bool,
+    queue: &mut Queue,
+    publishing: &mut Publishing<'_>,
+    inbox: &mut Inbox,
+) {
     while let Some(event) = readers.next().await {
         match event {
             Event::Found(found) => {
                 for found in found {
                     queue.push(found, publishing.ledger(), &mut inbox.counts);
+                    publishing.publish_urgent(queue, inbox).await;
                 }
             }
             Event::Read(report) => inbox.add_report(*report, is_live),
         }
         if queue.is_full() {
-            publishing.publish(queue.take(), false, &mut inbox).await;
+            publishing.publish(queue.take(), false, inbox).await;
         }
     }
     for item in readers.unread() {
@@ -87,12 +110,6 @@ pub(crate) async fn run(
         };
         inbox.fail(item.item, failure, &item.units);
     }
-    publishing.publish(queue.take(), true, &mut inbox).await;
-    publishing.finish(&mut inbox).await;
-    reload::reload(instance, &mut publishing, job_mode, &mut inbox).await;
-    inbox.counts.ledger_errors = publishing.ledger().errors();
-    log(instance, context, &inbox);
-    reply_to.reply(inbox)
 }
 
 /// The units of a payload, and the form of the reply to it.

@@ -8,12 +8,15 @@
 //!
 //! With a table ([`table`]) this holds across all instances of the function; without one, within each instance
 //! ([`memory`]). If the table fails, alerts are published all the same, and the error is counted. The table also has
-//! what else the instances share: slots to publish in ([`slots`]), the message limit of a job, and pages.
+//! what else the instances share: slots to publish in ([`slots`]), summaries ([`summaries`]), the message limit of a
+//! job, and pages.
 
 mod job_limit;
+mod marks;
 pub mod memory;
 mod pages;
 pub mod slots;
+mod summaries;
 pub mod table;
 
 use std::{
@@ -35,10 +38,11 @@ use crate::{
     clock::{self, Clock},
     timing::Timing,
 };
-use cloudhsm_alerts_core::{call_id::CallId, text::one_line};
+use cloudhsm_alerts_core::{call_id::CallId, object::ObjectRef, text::one_line};
 use memory::Memory;
 pub use pages::Page;
 pub use slots::SharedSlot;
+pub use summaries::Share;
 pub use table::{Claim, LedgerError, Table};
 
 /// Maximum number of concurrent requests to the table. Conditional writes can be batched only in transactions, which
@@ -79,6 +83,8 @@ struct CircuitBreaker {
     /// The sum of the weights of the failures since the last success.
     weight: AtomicU32,
     is_open: AtomicBool,
+    /// Whether a person must correct the table or a permission before such a request can succeed.
+    is_unusable: AtomicBool,
 }
 
 impl CircuitBreaker {
@@ -95,10 +101,21 @@ impl CircuitBreaker {
             // Every request of this kind fails.
             LedgerError::Denied(_) | LedgerError::TableNotFound(_) => MAX_WEIGHT,
         };
+        match error {
+            LedgerError::Throttled(_) | LedgerError::Unavailable(_) => {}
+            LedgerError::Denied(_) | LedgerError::TableNotFound(_) | LedgerError::NotALedger(_) => {
+                self.is_unusable.store(true, Ordering::Relaxed)
+            }
+        }
         if self.weight.fetch_add(weight, Ordering::Relaxed) + weight >= MAX_WEIGHT {
             self.is_open.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// The key of the item that the instances share for summaries.
+fn summary_key(topic: &str) -> String {
+    format!("cloudhsm-alerts summary {topic}")
 }
 
 impl Errors {
@@ -223,17 +240,16 @@ impl Ledger {
             self.memory.insert(call);
         }
         let this = &*self;
-        stream::iter(calls)
-            .map(|call| async move {
+        stream::iter(calls.chunks(marks::MAX_MARKS))
+            .map(|calls| async move {
                 let breaker = &this.errors.marks;
                 let table = this.table_unless_open(breaker)?;
-                let sent = table.mark_sent(call, &this.owner, this.clock.now()).await;
-                this.response(breaker, sent)
-                    .is_none()
-                    .then(|| (*call).clone())
+                let sent = table.mark_sent(calls, &this.owner, this.clock.now()).await;
+                this.response(breaker, sent).is_none().then_some(calls)
             })
             .buffered(CONCURRENT)
             .filter_map(std::future::ready)
+            .flat_map(|unmarked| stream::iter(unmarked.iter().map(|call| (*call).clone())))
             .collect()
             .await
     }
@@ -259,20 +275,71 @@ impl Ledger {
     }
 
     /// Takes the next free slot to publish to `topic`, unless it is later than `latest`. All instances share the
-    /// slots. `None`: there is no table, or the request failed.
+    /// slots. `None`: there is no table, or none that can be used until a person corrects it.
     pub async fn take_slot(
         &mut self,
         topic: &str,
         interval: Duration,
         latest: Timestamp,
     ) -> Option<SharedSlot> {
+        self.table.as_ref()?;
+        let breaker = &self.errors.slots;
+        let slot = match self.table_unless_open(breaker) {
+            Some(table) => {
+                let key = format!("cloudhsm-alerts turns {topic}");
+                let slot = table.take_slot(&key, self.clock.now(), interval, latest);
+                self.response(breaker, slot.await)
+            }
+            None => None,
+        };
+        let is_unusable = breaker.is_unusable.load(Ordering::Relaxed);
+        slot.or_else(|| (!is_unusable).then_some(SharedSlot::Unknown))
+    }
+
+    /// Joins the open summary for `topic`, or opens one. `objects` are the log files with this instance's calls.
+    /// `None`: there is no table, or the request failed.
+    pub async fn share_summary(
+        &mut self,
+        topic: &str,
+        objects: &[ObjectRef],
+        timing: &Timing,
+    ) -> Option<Share> {
         let breaker = &self.errors.slots;
         let table = self.table_unless_open(breaker)?;
-        let key = format!("cloudhsm-alerts turns {topic}");
-        let slot = table
-            .take_slot(&key, self.clock.now(), interval, latest)
+        let now = self.clock.now();
+        let shared = table
+            .share_summary(&summary_key(topic), &self.owner, objects, now, timing)
             .await;
-        self.response(breaker, slot)
+        self.response(breaker, shared)
+    }
+
+    /// Closes the summary that this instance leads. Returns the log files of all that joined; `None`: another
+    /// instance leads it now, or the request failed.
+    pub async fn close_summary(&mut self, topic: &str) -> Option<Vec<ObjectRef>> {
+        let breaker = &self.errors.slots;
+        let table = self.table_unless_open(breaker)?;
+        let closed = table.close_summary(&summary_key(topic), &self.owner).await;
+        self.response(breaker, closed).flatten()
+    }
+
+    /// Those of these calls that are marked as sent.
+    pub async fn sent<'c>(&mut self, calls: &[&'c CallId]) -> Vec<&'c CallId> {
+        let this = &*self;
+        let sent: Vec<&CallId> = stream::iter(calls)
+            .map(|call| async move {
+                let breaker = &this.errors.claims;
+                let table = this.table_unless_open(breaker)?;
+                let is_sent = this.response(breaker, table.is_sent(call).await)?;
+                is_sent.then_some(*call)
+            })
+            .buffered(CONCURRENT)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
+        for call in &sent {
+            self.memory.insert(call);
+        }
+        sent
     }
 
     /// Takes one message off the limit of a backfill job. `Some(false)`: all instances together have published `limit`

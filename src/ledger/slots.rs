@@ -26,6 +26,8 @@ pub enum SharedSlot {
     At(Timestamp),
     /// The next free slot is later than the caller can wait; none was taken.
     TooLate,
+    /// The table is throttled, or does not respond.
+    Unknown,
 }
 
 impl Table {

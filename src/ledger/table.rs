@@ -23,7 +23,7 @@ use cloudhsm_alerts_core::{
 };
 
 /// How long the item of a call is kept. CloudTrail tries to deliver a log file for 30 days.
-const KEPT: Duration = Duration::from_secs(40 * 24 * 3600);
+pub(super) const KEPT: Duration = Duration::from_secs(40 * 24 * 3600);
 /// The longest claim. One that expires later than this was written by an instance whose clock is wrong, and can be
 /// taken over.
 const MAX_CLAIM: Duration = Duration::from_secs(15 * 60);
@@ -33,7 +33,7 @@ const MAX_CLAIM: Duration = Duration::from_secs(15 * 60);
 pub enum LedgerError {
     /// A policy of the role, the table or its KMS key does not allow it.
     #[error(
-        "using it is not allowed ({0}); expected a role with dynamodb:PutItem, GetItem, UpdateItem and DeleteItem on the table and, if it is encrypted with a KMS key, kms:Decrypt"
+        "using it is not allowed ({0}); expected a role with dynamodb:BatchWriteItem, DeleteItem, GetItem, PutItem and UpdateItem on the table and, if it is encrypted with a KMS key, kms:Decrypt"
     )]
     Denied(String),
     /// There is no such table.
@@ -165,6 +165,11 @@ impl Table {
         }
     }
 
+    /// Whether a call is marked as sent.
+    pub(super) async fn is_sent(&self, call: &CallId) -> Result<bool, LedgerError> {
+        Ok(self.status(call).await? == Some(string("sent")))
+    }
+
     async fn status(&self, call: &CallId) -> Result<Option<AttributeValue>, LedgerError> {
         let item = self
             .client
@@ -181,27 +186,6 @@ impl Table {
             // The claim was released in the meantime. The next attempt to claim the call succeeds.
             None => Some(string("claimed")),
         })
-    }
-
-    /// Marks a call as sent, even if another owner has claimed it.
-    pub(super) async fn mark_sent(
-        &self,
-        call: &CallId,
-        owner: &str,
-        now: Timestamp,
-    ) -> Result<(), LedgerError> {
-        self.client
-            .put_item()
-            .table_name(&self.name)
-            .item("id", string(call.key()))
-            .item("status", string("sent"))
-            .item("owner", string(owner))
-            .item("sent_at", millis(now))
-            .item("expires_at", seconds(later(now, KEPT)))
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| ledger_error(&error))
     }
 
     /// Notes which channels have the call's message, and renews the claim of `owner`.

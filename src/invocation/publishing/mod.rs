@@ -10,6 +10,7 @@
 mod backfill;
 mod ending;
 mod paging;
+mod sharing;
 mod topic;
 
 use std::{
@@ -44,7 +45,7 @@ pub(super) use topic::Slot;
 use super::{
     grouping::{Group, groups, repeats},
     inbox::Inbox,
-    queue::QueuedCall,
+    queue::{Queue, QueuedCall},
 };
 use crate::{
     channel::{Channel, Delivered, PerChannel},
@@ -80,10 +81,20 @@ pub(super) struct Publishing<'a> {
     breakers: PerChannel<CircuitBreaker>,
     /// How many alerts may still be published one by one.
     singles_left: usize,
+    /// Whether an alert was published before everything was read, because it was urgent.
+    has_urgent: bool,
     /// Event names of the alerts that were published one by one before everything was read.
     single_names: HashSet<String>,
     /// The calls that this invocation has claimed and that have not ended.
     claimed: HashMap<CallId, Ticket>,
+    /// Claimed alerts that wait for a summary, because the next slot is far away.
+    waiting: Vec<Alert>,
+    /// Whether the next slot was too far away for a single message.
+    is_crowded: bool,
+    /// Whether a summary to share was looked for. Alerts that follow do not wait for one.
+    has_shared: bool,
+    /// Whether the next message needs no slot: it is a shared summary, which has a pace of its own.
+    has_slot: bool,
     /// Calls that another invocation has claimed.
     held: Vec<QueuedCall>,
     /// Calls that were alerted but are not marked as sent, because the table failed.
@@ -116,8 +127,13 @@ impl<'a> Publishing<'a> {
             accounts: instance.accounts.current(),
             breakers: PerChannel::default(),
             singles_left: instance.settings.max_alerts,
+            has_urgent: false,
             single_names: HashSet::new(),
             claimed: HashMap::new(),
+            waiting: Vec::new(),
+            is_crowded: false,
+            has_shared: false,
+            has_slot: false,
             held: Vec::new(),
             unmarked: Vec::new(),
             backfill: Backfill::new(job),
@@ -156,20 +172,41 @@ impl<'a> Publishing<'a> {
                 || batch_calls + calls > BATCH_CALLS
                 || batch_bytes + bytes > BATCH_BYTES;
             if is_full && !batch.is_empty() {
-                self.publish_batch(std::mem::take(&mut batch), all_is_read, inbox)
-                    .await;
+                let batch = std::mem::take(&mut batch);
+                let more = self.publish_batch(batch, all_is_read, inbox).await;
+                self.publish_recent(more, inbox).await;
                 (batch_calls, batch_bytes, max_alerts) = (0, 0, BATCH_ALERTS);
             }
             batch_calls += calls;
             batch_bytes += bytes;
             batch.push(group);
         }
-        if !batch.is_empty() {
-            self.publish_batch(batch, all_is_read, inbox).await;
+        let more = self.publish_batch(batch, all_is_read, inbox).await;
+        if all_is_read && self.is_crowded && !self.has_shared && self.can_share(&more, inbox) {
+            self.waiting.extend(more);
+        } else {
+            self.publish_recent(more, inbox).await;
         }
     }
 
-    async fn publish_batch(&mut self, batch: Vec<Group>, all_is_read: bool, inbox: &mut Inbox) {
+    /// In a storm, publishes one alert before everything is read, if a call is urgent.
+    pub(super) async fn publish_urgent(&mut self, queue: &mut Queue, inbox: &mut Inbox) {
+        if self.has_urgent || self.singles_left == 0 || self.backfill.job.mode != BatchMode::Live {
+            return;
+        }
+        if let Some(call) = queue.take_urgent() {
+            self.has_urgent = true;
+            self.publish(vec![call], true, inbox).await;
+        }
+    }
+
+    /// Publishes single messages, and summaries of old calls. Returns the alerts that remain for summaries.
+    async fn publish_batch(
+        &mut self,
+        batch: Vec<Group>,
+        all_is_read: bool,
+        inbox: &mut Inbox,
+    ) -> Vec<Alert> {
         let mut possible = Vec::new();
         for group in batch {
             let out_of_time = self
@@ -213,6 +250,7 @@ impl<'a> Publishing<'a> {
                     self.publish_alerts(vec![alert], Age::Recent, inbox).await;
                 }
                 Slot::Crowded => {
+                    self.is_crowded = true;
                     summarized.push(alert);
                     break;
                 }
@@ -222,23 +260,24 @@ impl<'a> Publishing<'a> {
                     late.extend(rest);
                     late.extend(old);
                     let ending = Ending::OutOfTime(Channel::Alert);
-                    return self.end(&calls_of(&late), &ending, inbox).await;
+                    self.end(&calls_of(&late), &ending, inbox).await;
+                    return Vec::new();
                 }
             }
         }
         summarized.extend(singles);
         summarized.extend(rest);
-        // A summary is either about calls that only lack a page, or about calls that the alert topic does not have.
         let is_alerted = |alert: &Alert| self.delivered(&alert.call_id)[Channel::Alert];
-        let (only_page, summarized): (Vec<Alert>, Vec<Alert>) =
-            summarized.into_iter().partition(is_alerted);
         let (alerted, old): (Vec<Alert>, Vec<Alert>) = old.into_iter().partition(is_alerted);
-        self.publish_summaries(only_page, Age::Recent, inbox).await;
-        self.publish_summaries(summarized, Age::Recent, inbox).await;
+        if !old.is_empty() {
+            self.publish_recent(std::mem::take(&mut summarized), inbox)
+                .await;
+        }
         // Old calls do not page. Their claims expire, so that the retry that they lack a page for still finds them.
         self.end(&calls_of(&alerted), &Ending::Duplicate, inbox)
             .await;
         self.publish_summaries(old, Age::Old, inbox).await;
+        summarized
     }
 
     /// Whether a call of this time is recent, or an old one of a backfill.
@@ -267,7 +306,8 @@ impl<'a> Publishing<'a> {
     async fn wait_for_alert_slot(&mut self, alert: &Alert, patience: Duration) -> Slot {
         let is_over = self.delivered(&alert.call_id)[Channel::Alert]
             || self.breakers[Channel::Alert].error().is_some();
-        if is_over && !self.deadline.publishing_is_over() {
+        let has_slot = std::mem::take(&mut self.has_slot);
+        if (is_over || has_slot) && !self.deadline.publishing_is_over() {
             return Slot::Now;
         }
         self.wait_for_slot(Channel::Alert, patience).await

@@ -6,7 +6,7 @@ use cloudhsm_alerts_core::alert::message::Message;
 
 use crate::{
     channel::Channel,
-    clock::later,
+    clock::{self, later},
     instance::{Instance, State},
     ledger::SharedSlot,
     sns::{PublishError, Publisher},
@@ -110,7 +110,15 @@ pub(super) async fn wait_for_slot(
         }
         Some(Some(SharedSlot::TooLate)) if patience == Duration::MAX => return Slot::OutOfTime,
         Some(Some(SharedSlot::TooLate)) => return Slot::Crowded,
-        // No table, or none that responds: this instance paces itself.
+        // Other instances cannot be seen. There may be many, so alerts go into summaries, at random times.
+        Some(Some(SharedSlot::Unknown)) if channel == Channel::Alert && patience < LONGEST_WAIT => {
+            return Slot::Crowded;
+        }
+        Some(Some(SharedSlot::Unknown)) => {
+            let part = (clock::unique() % 1024) as u32;
+            tokio::time::sleep(limit.min(instance.timing.spread) * part / 1024).await;
+        }
+        // No table that can be used: this instance paces itself.
         Some(None) => {}
         None => return Slot::OutOfTime,
     }

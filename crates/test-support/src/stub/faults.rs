@@ -26,6 +26,9 @@ pub enum Fault {
     Before(ErrorKind),
     /// An error response, although the request takes effect.
     After(ErrorKind),
+    /// Only half of the items of a BatchWriteItem are written, rounded down; the others are returned as
+    /// unprocessed. Other requests have no fault.
+    Unprocessed,
     /// The connection is closed, and the request has no effect.
     CutBefore,
     /// The connection is closed without a response, although the request takes effect.
@@ -129,7 +132,8 @@ impl RandomFaults {
         ];
         let kind = kinds[(dice >> 20) as usize % kinds.len()];
         match (dice >> 32) % 16 {
-            0..=4 => Fault::Before(kind),
+            0..=3 => Fault::Before(kind),
+            4 if request.operation == Operation::Sent => Fault::Unprocessed,
             5..=6 => Fault::After(kind),
             7..=8 => Fault::CutBefore,
             9..=10 => Fault::CutAfter,

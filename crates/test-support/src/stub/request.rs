@@ -13,12 +13,14 @@ pub enum Operation {
     PublishPage,
     /// Notes in the ledger which of the two was published.
     Note,
-    /// Marks a call as sent in the ledger.
+    /// Marks calls as sent in the ledger.
     Sent,
     /// Releases a claim.
     Release,
     /// Reserves the next slot to publish in, which all instances share.
     Slot,
+    /// Joins, opens or closes a summary that instances share.
+    Share,
     /// Reads an item of the ledger.
     GetItem,
     /// Reserves the page of an hour for refused calls, or returns the reservation.
@@ -30,8 +32,8 @@ pub enum Operation {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestKey {
     pub operation: Operation,
-    /// `bucket/key` of an object, or the event IDs of a message, or the text of a page, or the ID
-    /// of an item.
+    /// `bucket/key` of an object, or the event IDs of a message, or the text of a page, or the IDs
+    /// of items.
     pub target: String,
     /// How many requests with this operation and target came before.
     pub attempt: u32,

@@ -107,12 +107,13 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
             | Fault::CutAfter
             | Fault::HangAfter
             | Fault::HoldAfter => services::handle(&request, &parsed, &mut shared.state()),
+            Fault::Unprocessed => services::handle_half(&request, &parsed, &mut shared.state()),
             Fault::Before(_) | Fault::CutBefore | Fault::HangBefore | Fault::HoldBefore => {
                 Response::default()
             }
         };
         match fault {
-            Fault::None => {
+            Fault::None | Fault::Unprocessed => {
                 if connection.is_closed() {
                     shared.state().abandoned.push(key);
                     return;

@@ -1,6 +1,6 @@
 //! The services of the stub: parses a request, applies it to the state, and makes the response.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -31,17 +31,20 @@ pub fn parse(request: &Request) -> ParsedRequest {
     if let Some(action) = request.headers.get("x-amz-target") {
         parsed.json = serde_json::from_slice(&request.body).expect("JSON");
         let (_, action) = action.split_once('.').expect("a target");
-        let is_sent = parsed.json["Item"]["status"]["S"] == "sent";
+        if action == "BatchWriteItem" {
+            parsed.operation = Operation::Sent;
+            let ids: Vec<&str> = sent_items(&parsed.json).map(item_key).collect();
+            parsed.target = ids.join(",");
+            return parsed;
+        }
         let id_member = match action {
             "PutItem" => "Item",
             _ => "Key",
         };
-        let id = parsed.json[id_member]["id"]["S"].as_str().expect("an id");
-        // The ID of a call begins with its event ID, which no other call of a test shares.
-        parsed.target = id.split('#').next().unwrap_or_default().to_owned();
+        parsed.target = item_key(&parsed.json[id_member]).to_owned();
         parsed.operation = match action {
-            _ if id.starts_with("cloudhsm-alerts page ") => Operation::Page,
-            "PutItem" if is_sent => Operation::Sent,
+            _ if parsed.target.starts_with("cloudhsm-alerts page ") => Operation::Page,
+            _ if parsed.target.starts_with("cloudhsm-alerts summary ") => Operation::Share,
             "DeleteItem" => Operation::Release,
             "UpdateItem" => {
                 let update = parsed.json["UpdateExpression"].as_str().expect("an update");
@@ -75,6 +78,21 @@ pub fn parse(request: &Request) -> ParsedRequest {
             .into_owned();
     }
     parsed
+}
+
+/// The key of an item here. The ID of a call begins with its event ID, which no other call of a test shares.
+fn item_key(item: &Value) -> &str {
+    let id = item["id"]["S"].as_str().expect("an id");
+    id.split('#').next().unwrap_or_default()
+}
+
+/// The items of a BatchWriteItem, which marks calls as sent.
+fn sent_items(request: &Value) -> impl Iterator<Item = &Value> {
+    let tables = request["RequestItems"].as_object().expect("tables");
+    let requests = tables
+        .values()
+        .flat_map(|each| each.as_array().expect("requests"));
+    requests.map(|request| &request["PutRequest"]["Item"])
 }
 
 fn parse_form(body: &[u8]) -> HashMap<String, String> {
@@ -123,8 +141,46 @@ pub fn handle(request: &Request, parsed: &ParsedRequest, state: &mut State) -> R
     match parsed.operation {
         Operation::GetObject => get_object(request, &parsed.target, state),
         Operation::Publish | Operation::PublishPage => publish(&parsed.form, state),
+        Operation::Sent => mark_sent(&parsed.json, usize::MAX, state),
         _ => item_request(parsed, state),
     }
+}
+
+/// As [`handle`], but only half of the items of a BatchWriteItem are written.
+pub fn handle_half(request: &Request, parsed: &ParsedRequest, state: &mut State) -> Response {
+    if parsed.operation != Operation::Sent {
+        return handle(request, parsed, state);
+    }
+    let count = sent_items(&parsed.json).count();
+    mark_sent(&parsed.json, count / 2, state)
+}
+
+/// Writes the first items of a BatchWriteItem, at most `capacity`; the others are unprocessed.
+fn mark_sent(request: &Value, capacity: usize, state: &mut State) -> Response {
+    let items: Vec<&Value> = sent_items(request).collect();
+    assert!(
+        (1..=25).contains(&items.len()),
+        "DynamoDB takes 1 to 25 items"
+    );
+    let (written, left) = items.split_at(capacity.min(items.len()));
+    for item in written {
+        state
+            .items
+            .insert(item_key(item).to_owned(), (*item).clone());
+    }
+    let (table, _) = request["RequestItems"]
+        .as_object()
+        .and_then(|tables| tables.iter().next())
+        .expect("a table");
+    let left: Vec<Value> = left
+        .iter()
+        .map(|item| json!({"PutRequest": {"Item": item}}))
+        .collect();
+    let mut reply = json!({"UnprocessedItems": {}});
+    if !left.is_empty() {
+        reply["UnprocessedItems"][table] = left.into();
+    }
+    json_response(200, &reply)
 }
 
 fn get_object(request: &Request, target: &str, state: &State) -> Response {
@@ -186,6 +242,12 @@ fn publish(form: &HashMap<String, String>, state: &mut State) -> Response {
     }
 }
 
+/// The members of a string set.
+fn set(value: &Value) -> Vec<&str> {
+    let members = value["SS"].as_array().expect("a set");
+    members.iter().filter_map(Value::as_str).collect()
+}
+
 fn number(value: &Value) -> i64 {
     let number = value["N"].as_str().expect("a number");
     number.parse().expect("a number")
@@ -225,6 +287,26 @@ fn item_request(parsed: &ParsedRequest, state: &mut State) -> Response {
                 || number(&attribute("paged_until")) <= number(&values[":now"])
                 || number(&attribute("paged_until")) > number(&values[":until"])
         }
+        "attribute_exists(leader) AND closes_at > :now AND closes_at < :never AND size(objects) < :most" => {
+            !attribute("leader").is_null()
+                && number(&attribute("closes_at")) > number(&values[":now"])
+                && number(&attribute("closes_at")) < number(&values[":never"])
+                && set(&attribute("objects")).len() < number(&values[":most"]) as usize
+        }
+        "attribute_not_exists(closes_at) OR closes_at >= :never OR closes_at < :dead OR (attribute_not_exists(leader) AND closes_at <= :idle)" => {
+            old.is_none() || {
+                let closes_at = number(&attribute("closes_at"));
+                closes_at >= number(&values[":never"])
+                    || closes_at < number(&values[":dead"])
+                    || attribute("leader").is_null() && closes_at <= number(&values[":idle"])
+            }
+        }
+        "attribute_not_exists(leader) AND closes_at <= :now" => {
+            old.is_some()
+                && attribute("leader").is_null()
+                && number(&attribute("closes_at")) <= number(&values[":now"])
+        }
+        "leader = :leader" => attribute("leader") == values[":leader"],
         "next_turn <= :latest" => {
             old.is_some() && number(&attribute("next_turn")) <= number(&values[":latest"])
         }
@@ -252,11 +334,6 @@ fn item_request(parsed: &ParsedRequest, state: &mut State) -> Response {
             item["expires_at"] = values[":expires_at"].clone();
             state.items.insert(parsed.target.clone(), item.clone());
             reply["Attributes"] = item;
-        }
-        Operation::Sent => {
-            state
-                .items
-                .insert(parsed.target.clone(), request["Item"].clone());
         }
         Operation::Note | Operation::Release if values[":delivered"].is_object() => {
             let mut item = old.expect("the condition holds only for an item");
@@ -291,7 +368,42 @@ fn item_request(parsed: &ParsedRequest, state: &mut State) -> Response {
             });
             state.items.insert(parsed.target.clone(), item);
         }
-        Operation::GetObject | Operation::Publish | Operation::PublishPage | Operation::Note => {}
+        Operation::Share => {
+            let mut item = old
+                .clone()
+                .unwrap_or_else(|| json!({"id": request["Key"]["id"]}));
+            let update = request["UpdateExpression"].as_str().expect("an update");
+            if update == "ADD objects :objects" {
+                let objects = [&item["objects"], &values[":objects"]].map(set).concat();
+                let objects: BTreeSet<&str> = objects.into_iter().collect();
+                item["objects"] = json!({"SS": objects});
+            } else if update == "REMOVE leader, objects" {
+                let members = item.as_object_mut().expect("an item");
+                members.remove("leader");
+                members.remove("objects");
+            } else {
+                let closes_at = match &values[":closes_at"] {
+                    Value::Null => number(&item["closes_at"]) + number(&values[":interval"]),
+                    time => number(time),
+                };
+                item["closes_at"] = json!({"N": closes_at.to_string()});
+                for name in ["leader", "objects", "expires_at"] {
+                    item[name] = values[format!(":{name}").as_str()].clone();
+                }
+            }
+            let returned = if request["ReturnValues"] == "ALL_OLD" {
+                &old
+            } else {
+                &Some(item.clone())
+            };
+            reply["Attributes"] = returned.clone().expect("an item");
+            state.items.insert(parsed.target.clone(), item);
+        }
+        Operation::GetObject
+        | Operation::Publish
+        | Operation::PublishPage
+        | Operation::Sent
+        | Operation::Note => {}
     }
     json_response(200, &reply)
 }

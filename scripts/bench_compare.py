@@ -122,7 +122,7 @@ def odd_files() -> dict[str, tuple[bytes, int | None, bool]]:
         "report that the gzip file ends early": (whole[:-4], None, True),
         "report that the JSON ends early": (gzip.compress(one[:-2]), None, True),
         "report an element that is not a record": (gzip.compress(text(call, {"detail": call})), None, True),
-        "find the call before a damaged record": (gzip.compress(both.replace(b'"s3.', b'"s3".')), 1, True),
+        "report a damaged record and the call before it": (gzip.compress(both.replace(b'"s3.', b'"s3".')), 1, True),
     }
 
 

@@ -102,7 +102,7 @@ bench: ## each stage beside inflating alone, rules at scale, allocations, instru
 	@$(PYTHON) -B scripts/instructions.py || true
 
 .PHONY: bench-compare
-bench-compare: build tools-bench ## other readers of CloudTrail files beside this one (some are optional; ROUNDS=15)
+bench-compare: build tools-bench ## other readers of CloudTrail files beside this one, and what they do not do (ROUNDS=15)
 	@exec $(PYTHON) -B scripts/bench_compare.py --rounds "$(or $(ROUNDS),7)"
 
 .PHONY: bench-start

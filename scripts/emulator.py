@@ -299,25 +299,20 @@ def for_emulator(name: str) -> dict:
             # One attempt is enough to see a failure.
             resource["Properties"]["EventInvokeConfig"]["MaximumRetryAttempts"] = 0
     if "ChatTopic" in resources:
-        add_queue(template, "ChatQueue", {"Ref": "ChatTopic"}, {})
+        add_queue(template, "ChatQueue", {"Ref": "ChatTopic"})
     for name in ("Email", "Sms"):
         if declared := resources.get(f"{name}Subscription"):
-            add_queue(
-                template, f"{name}Queue", declared["Properties"]["TopicArn"], {"Condition": declared["Condition"]}
-            )
+            topic = declared["Properties"]["TopicArn"]
+            add_queue(template, f"{name}Queue", topic, Condition=declared["Condition"])
     if "EmailQueue" in resources:
-        add_queue(template, "MachineQueue", resources["EmailSubscription"]["Properties"]["TopicArn"], {})
+        add_queue(template, "MachineQueue", resources["EmailSubscription"]["Properties"]["TopicArn"])
     return template
 
 
-def add_queue(template: dict, name: str, topic: dict, condition: dict) -> None:
+def add_queue(template: dict, name: str, topic: dict, **condition: str) -> None:
     properties = {"TopicArn": topic, "Protocol": "sqs", "Endpoint": {"Fn::GetAtt": [name, "Arn"]}}
-    template["Resources"][name] = {"Type": "AWS::SQS::Queue", **condition}
-    template["Resources"][f"{name}Subscription"] = {
-        "Type": "AWS::SNS::Subscription",
-        "Properties": properties,
-        **condition,
-    }
+    subscription = {"Type": "AWS::SNS::Subscription", "Properties": properties, **condition}
+    template["Resources"] |= {name: {"Type": "AWS::SQS::Queue", **condition}, f"{name}Subscription": subscription}
     template["Outputs"][f"{name}Url"] = {"Value": {"Ref": name}, **condition}
 
 

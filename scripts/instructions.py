@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench_compare import FILES, ROOT, bench_program, write_files
+from bench_compare import FILES, ROOT, bench_program
 
 STAGES = ["inflate", "split", "look up", "whole", "parse all", "match all"]
 
@@ -31,7 +31,6 @@ def main() -> None:
     if not shutil.which("valgrind"):
         sys.exit("instructions are not counted: valgrind is not installed (Debian's package valgrind)")
     bench = bench_program()
-    write_files(bench)
     file = next((FILES / "typical").iterdir())
     size = len(gzip.decompress(file.read_bytes()))
     # Starting the program and loading the rules is the same for every stage.

@@ -1,11 +1,11 @@
 """The whole product on this machine, without an AWS account and without Docker: `make run`.
 
 Builds the function, deploys template.yaml into an emulator on a loopback port, puts a log file into the trail's
-bucket as CloudTrail would, and prints what the subscribers get. Alerts go to standard output, progress to standard
-error. Exit code: 0 done, 1 the function or a step before it failed, 2 the file cannot be used.
+bucket as CloudTrail would, and prints what the subscribers get. The environment variable FILE names the log file; with
+FULL=1 every alert is shown in full. Alerts go to standard output, progress to standard error. Exit code: 0 done, 1 the
+function or a step before it failed, 2 the file cannot be read.
 """
 
-import argparse
 import gzip
 import json
 import os
@@ -116,15 +116,12 @@ def counts(log: list[str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", nargs="?", type=Path, default=os.environ.get("FILE") or SAMPLE, help="a log file")
-    parser.add_argument("--full", action="store_true", default=os.environ.get("FULL", "0") not in ("", "0"))
-    arguments = parser.parse_args()
-    file = arguments.file
+    file = Path(os.environ.get("FILE") or SAMPLE)
     try:
         content = file.read_bytes()
     except OSError as error:
-        parser.error(f"cannot read {file}: {error.strerror}")
+        say(f"cannot read {file}: {error.strerror}")
+        sys.exit(2)
     if not content.startswith(b"\x1f\x8b"):
         content = gzip.compress(content, mtime=0)
     # CloudTrail's file names are kept.
@@ -149,7 +146,7 @@ def main() -> None:
             seconds = time.monotonic() - started
             alerts = alerts_of(aws, outputs)
             log = aws.log_lines(outputs["FunctionLogGroup"])
-    show(alerts, arguments.full)
+    show(alerts, full=os.environ.get("FULL", "0") not in ("", "0"))
     if failure is not None:
         error = failure.get("responsePayload") or {}
         for line in [line for line in log if not line.startswith(("START ", "END ", "REPORT "))][-20:]:

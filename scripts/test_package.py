@@ -16,19 +16,8 @@ from pathlib import Path
 
 from samtranslator.yaml_helper import yaml_parse
 
-from emulator import LOOPBACK, REGION, TOOLS, client, free_port, server
-from package import (
-    ARCHITECTURES,
-    PACKAGES,
-    PLAIN_TEMPLATES,
-    ROOT,
-    TEMPLATES,
-    PackageError,
-    for_release,
-    pack,
-    pack_command_line,
-    version,
-)
+import package
+from emulator import LOOPBACK, REGION, ROOT, TOOLS, client, free_port, server
 
 FUNCTIONS = {"template.yaml": "CloudHsmAlertsFunction", "chat.yaml": "ChatFunction"}
 
@@ -57,13 +46,13 @@ class Archives(Test):
         return io.BytesIO(first)
 
     def test_function(self) -> None:
-        with zipfile.ZipFile(self.twice(pack)) as packed:
+        with zipfile.ZipFile(self.twice(package.pack)) as packed:
             (entry,) = packed.infolist()
             self.assertEqual((entry.filename, entry.external_attr >> 16), ("bootstrap", 0o100755))
             self.assertEqual(packed.read(entry), self.program.read_bytes())
 
     def test_command_line(self) -> None:
-        with tarfile.open(fileobj=self.twice(pack_command_line), mode="r:gz") as packed:
+        with tarfile.open(fileobj=self.twice(package.pack_command_line), mode="r:gz") as packed:
             (entry,) = packed.getmembers()
             found = (entry.name, entry.mode, entry.mtime, entry.uid, entry.gid)
             self.assertEqual(found, ("cloudhsm-alerts", 0o755, 0, 0, 0))
@@ -72,8 +61,8 @@ class Archives(Test):
 
 class Templates(Test):
     def test_only_code_and_architecture_differ(self) -> None:
-        for name in TEMPLATES:
-            for architecture in ARCHITECTURES:
+        for name in package.TEMPLATES:
+            for architecture in package.ARCHITECTURES:
                 with self.subTest(template=name, architecture=architecture):
                     text = (ROOT / name).read_text()
                     expected = yaml_parse(text)
@@ -82,10 +71,10 @@ class Templates(Test):
                     del function["Metadata"]["BuildMethod"]
                     expected.get("Metadata", {}).get("AWS::ServerlessRepo::Application", {}).pop("ReadmeUrl", None)
                     expected["Parameters"]["Architecture"].update(Default=architecture, AllowedValues=[architecture])
-                    self.assertEqual(yaml_parse(for_release(text, architecture, "function.zip")), expected)
+                    self.assertEqual(yaml_parse(package.for_release(text, architecture, "function.zip")), expected)
 
     def test_sam_takes_them_from_a_folder_that_holds_nothing_else(self) -> None:
-        pack(self.program, self.folder / "function.zip")
+        package.pack(self.program, self.folder / "function.zip")
         self.program.unlink()
         port = free_port()
         url = f"http://{LOOPBACK}:{port}"
@@ -99,8 +88,10 @@ class Templates(Test):
         with server([TOOLS / "moto/bin/moto_server", "-H", LOOPBACK, "-p", port], self.folder / "moto.log", port):
             s3 = client("s3", url)
             s3.create_bucket(Bucket="code", CreateBucketConfiguration={"LocationConstraint": REGION})
-            for name in TEMPLATES:
-                (self.folder / name).write_text(for_release((ROOT / name).read_text(), "x86_64", "function.zip"))
+            for name in package.TEMPLATES:
+                (self.folder / name).write_text(
+                    package.for_release((ROOT / name).read_text(), "x86_64", "function.zip")
+                )
                 command = [TOOLS / "sam/bin/sam", "package", "--template-file", name, "--s3-bucket", "code"]
                 command += ["--output-template-file", "packaged.yaml"]
                 subprocess.run(command, cwd=self.folder, env=environment, check=True, capture_output=True)
@@ -118,15 +109,15 @@ class Templates(Test):
             text.replace("    AllowedValues: [x86_64, arm64]\n", ""),
         ):
             self.assertNotEqual(text, broken)
-            with self.assertRaises(PackageError):
-                for_release(broken, "x86_64", "function.zip")
+            with self.assertRaises(package.PackageError):
+                package.for_release(broken, "x86_64", "function.zip")
 
 
 class Program(unittest.TestCase):
     def test_templates_without_a_function_are_copied(self) -> None:
         subprocess.run([sys.executable, "-B", "package.py", "templates", "x86_64"], cwd=ROOT / "scripts", check=True)
-        for name in PLAIN_TEMPLATES:
-            copied = PACKAGES / name.replace(".", f"-{version()}.")
+        for name in package.PLAIN_TEMPLATES:
+            copied = package.PACKAGES / name.replace(".", f"-{package.version()}.")
             self.assertEqual(copied.read_bytes(), (ROOT / name).read_bytes())
 
     def test_what_cannot_be_packed_is_refused(self) -> None:

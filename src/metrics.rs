@@ -309,7 +309,10 @@ mod tests {
                 "counts": {"objects": 1, "records": 10, "evaluated": 10},
             })]
         );
-        assert!(lines[0].to_string().len() <= 500);
+        let line = lines[0].to_string();
+        assert!(line.len() <= 500);
+        // The bill is calculated with its bytes.
+        assert!(include_str!("../docs/operations.md").contains(&line));
     }
 
     #[test]

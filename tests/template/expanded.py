@@ -8,7 +8,6 @@ cannot pass for a value. CloudFormation's rules for parameters are kept: allowed
 
 import copy
 import functools
-import json
 import re
 import zlib
 from collections.abc import Mapping
@@ -25,7 +24,6 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 ACCOUNT = "111122223333"
 STACK = "cloudhsm-alerts"
 NO_VALUE = object()
-VARIABLE = r"\$\{([A-Za-z0-9:.]+)\}"
 
 
 class Refused(Exception):
@@ -66,6 +64,7 @@ class Expanded:
     ) -> None:
         self.template, self.imports = translated(name), imports
         self.partition, self.region, self.stack = partition, region, stack
+        self.referred: set[str] = set()
         self.parameters = self.checked(parameters)
         for rule in self.template.get("Rules", {}).values():
             if self.truth(rule.get("RuleCondition", {"Fn::Equals": ["", ""]})):
@@ -203,6 +202,7 @@ class Expanded:
     def target(self, name: str) -> tuple[str, dict]:
         assert name in self.template["Resources"], f"{name} is not in the template"
         assert name in self.existing, f"{name} is referred to, but its condition does not hold"
+        self.referred.add(name)
         resource = self.template["Resources"][name]
         return resource["Type"], resource.get("Properties", {})
 
@@ -222,7 +222,7 @@ class Expanded:
                 return str(self.value(variables[name]))
             return str(self.fn_getatt(name) if "." in name else self.reference(name))
 
-        return re.sub(VARIABLE, put, text)
+        return re.sub(r"\$\{([A-Za-z0-9:.]+)\}", put, text)
 
     def fn_join(self, argument: list) -> str:
         separator, parts = argument
@@ -263,33 +263,10 @@ class Expanded:
 
     def dependencies(self) -> dict[str, set[str]]:
         """Which resources each one waits for."""
-
-        def names(node: Any) -> set[str]:
-            if isinstance(node, list):
-                return set().union(*map(names, node))
-            if not isinstance(node, dict):
-                return set()
-            if "Ref" in node:
-                return {node["Ref"]}
-            if "Fn::GetAtt" in node:
-                argument = node["Fn::GetAtt"]
-                return {argument[0] if isinstance(argument, list) else argument.split(".")[0]}
-            if "Fn::If" in node:
-                name, yes, no = node["Fn::If"]
-                return names(yes if self.condition(name) else no)
-            if "Fn::Sub" in node:
-                argument = node["Fn::Sub"]
-                text, variables = argument if isinstance(argument, list) else (argument, {})
-                used = {match.split(".")[0] for match in re.findall(VARIABLE, text)}
-                return used - set(variables) | names(list(variables.values()))
-            return names(list(node.values()))
-
         graph = {}
         for name in self.existing:
             declared = self.template["Resources"][name]
-            after = set(as_list(declared.get("DependsOn", [])))
-            graph[name] = (names(declared.get("Properties", {})) | after) & self.existing
+            self.referred = set(as_list(declared.get("DependsOn", [])))
+            self.value(declared.get("Properties", {}))
+            graph[name] = self.referred & self.existing
         return graph
-
-    def __str__(self) -> str:
-        return json.dumps(self.resources, indent=1, default=str)

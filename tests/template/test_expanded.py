@@ -10,6 +10,7 @@ import functools
 import graphlib
 import itertools
 import json
+import math
 import re
 import unittest
 import unittest.mock
@@ -81,7 +82,7 @@ class EveryCombination(unittest.TestCase):
                         given = [
                             re.escape(value) for value in map(str, parameters.values()) if value.startswith("arn:")
                         ]
-                        text = "".join(map(str, (stack, *beside)))
+                        text = json.dumps([each.resources for each in (stack, *beside)], default=str)
                         self.assertNotIn('"arn:aws:', re.sub("|".join(given) or "(?!)", "", text))
 
     def test_no_policy_is_wider_than_its_resource(self) -> None:
@@ -363,7 +364,7 @@ class Stacks(unittest.TestCase):
 class Costs(unittest.TestCase):
     """docs/operations.md, "What it costs": every sum calculated again."""
 
-    FILES = (730, 73_000, 7_300_000)
+    FILES = (730, 73_000, 7_300_000, 87_600_000, 262_800_000)
 
     def test_the_table_is_what_its_sums_give(self) -> None:
         stacks = (stack_of(), stack_of().beside("guard.yaml"))
@@ -373,24 +374,26 @@ class Costs(unittest.TestCase):
         )
         for count, price in ((len(documented_metrics()), "0.30"), (alarms, "0.10"), (guard_alarms, "0.10")):
             self.assertIn(f"| {count} × {price} |", OPERATIONS)
-        totals, table = [0.0] * 3, OPERATIONS.partition("## What it costs")[2].partition("## ")[0]
-        for line in table.splitlines():
+        totals, section = [0.0] * len(self.FILES), OPERATIONS.partition("## What it costs")[2]
+        # An event counts with 26 bytes more than its text.
+        logged = sum(len(event) + 26 for event in re.findall(r"^    (\{.+\})$", section, re.MULTILINE))
+        self.assertIn(f"files × {math.ceil(logged / 100) / 10} KB × 0.50 / GB", section)
+        for line in section.splitlines():
             name, formula, *cells = [cell.strip(" *") for cell in line.strip("|").split("|")] + ["", ""]
             if re.match(r"[\d.,]+$", cells[0]):
                 sums = [self.sum(formula, files) for files in self.FILES] if formula else totals
                 with self.subTest(name):
-                    found = [float(cell.replace(",", "")) for cell in cells[:3]]
+                    found = [float(cell.replace(",", "")) for cell in cells[: len(sums)]]
                     self.assertEqual(found, [round(value + 1e-9, 2) for value in sums])
-                if formula and not name.startswith("where they apply"):
+                if formula and not name.startswith(("where they apply", "for comparison")):
                     totals = [total + value for total, value in zip(totals, sums, strict=True)]
 
     def sum(self, formula: str, files: int) -> float:
         """What a formula of the table gives: numbers, units, and counts that depend on the number of files."""
         names = {"files": files, "events": files, "records": 10 * files}
-        formula = re.sub(
-            r"(?<=\d) (?:s|GB)\b", "", formula.replace("×", "*").replace(" KB", " * 1e3").replace(",000", "e3")
-        )
-        for unit, value in {"ten thousand": "1e4", "thousand": "1e3", "million": "1e6", "GB": "1e9"}.items():
+        formula = re.sub(r"(?<=\d) (?:s|GB)\b", "", formula)
+        units = {"ten thousand": "1e4", "thousand": "1e3", "million": "1e6", "GB": "1e9", "TB": "1e12"}
+        for unit, value in {"×": "*", " KB": " * 1e3", " MB": " * 1e6", ",000": "e3", **units}.items():
             formula = formula.replace(unit, value)
         return eval(formula, {}, names)
 

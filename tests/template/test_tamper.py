@@ -30,34 +30,10 @@ LONGEST = 45
 
 def event(service: str, call: str, parameters: Any) -> dict:
     """A call as EventBridge sends it. Parameters: see tamper.yaml."""
-    if parameters is None:
-        parameters = {}
-    elif "requestParameters" not in parameters:
+    if parameters is not None and "requestParameters" not in parameters:
         parameters = {"requestParameters": parameters}
-    time = "2026-11-25T03:41:09Z"
-    arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/admin/mallory"
-    return {
-        "version": "0",
-        "id": "7bf73129-1428-4cd3-a780-95db273d1602",
-        "source": f"aws.{service}",
-        "detail-type": "AWS API Call via CloudTrail",
-        "account": ACCOUNT,
-        "region": "us-west-2",
-        "time": time,
-        "resources": [],
-        "detail": {
-            "eventVersion": "1.11",
-            "eventSource": f"{service}.amazonaws.com",
-            "eventName": call,
-            "awsRegion": "us-west-2",
-            "eventTime": time,
-            "eventID": "c9d3b7a1-64f8-4b7e-9c1e-2f7a1d0b8e02",
-            "sourceIPAddress": "203.0.113.77",
-            "userAgent": "see https://example.com",
-            "userIdentity": {"type": "AssumedRole", "arn": arn, "accessKeyId": "ASIAIOSFODNN7EXAMPLE"},
-            **parameters,
-        },
-    }
+    happened = {"eventSource": f"{service}.amazonaws.com", "eventName": call, **(parameters or {})}
+    return {**DATA["event"], "source": f"aws.{service}", "detail": {**DATA["event"]["detail"], **happened}}
 
 
 def compact(pattern: dict) -> str:

@@ -19,3 +19,4 @@ pub mod published;
 pub mod quota;
 pub mod runtime_api;
 pub mod stub;
+pub mod tls;

@@ -96,10 +96,11 @@ doc: ## the crate's documentation, without warnings
 
 ##@ Measure it
 .PHONY: bench
-bench: ## each stage beside inflating alone, rules at scale, allocations, instructions; a plot
+bench: build-function ## stages beside inflating alone, rules at scale, allocations, instructions; the function under Lambda's quotas
 	cargo bench --locked --target-dir target/benches --bench ratio
 	cargo bench --locked --target-dir target/benches --bench stages
 	@$(PYTHON) -B scripts/instructions.py || true
+	cargo bench --locked --target-dir target/benches --bench function -- "$${CARGO_TARGET_DIR:-target}/release/bootstrap"
 
 .PHONY: bench-compare
 bench-compare: build tools-bench ## other readers of CloudTrail files beside this one, and what they do not do (ROUNDS=15)

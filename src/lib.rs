@@ -28,6 +28,7 @@ pub mod metrics;
 mod panics;
 pub mod payload;
 pub mod reply;
+pub mod roots;
 pub mod rule_source;
 pub mod s3;
 pub mod sdk;

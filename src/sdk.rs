@@ -19,16 +19,13 @@ use aws_config::{
     timeout::TimeoutConfig,
 };
 use aws_sdk_s3::{
-    config::{SharedCredentialsProvider, SharedHttpClient},
+    config::SharedCredentialsProvider,
     error::{ProvideErrorMetadata, SdkError},
-};
-use aws_smithy_http_client::{
-    Builder, ConnectorBuilder,
-    proxy::ProxyConfig,
-    tls::{Provider, rustls_provider::CryptoMode},
 };
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use cloudhsm_alerts_core::text::{chain, one_line};
+
+use crate::roots::http_client;
 
 /// The configuration from the variables that Lambda sets, and those of the SDK that an operator may set.
 /// Source: AWS SDKs and Tools Reference Guide, "Environment variables list".
@@ -101,20 +98,6 @@ pub fn timeouts() -> TimeoutConfig {
         .read_timeout(Duration::from_secs(20))
         .operation_timeout(Duration::from_secs(60))
         .build()
-}
-
-/// The SDK's HTTP client, shared by all services. It uses the proxy in `HTTPS_PROXY` and `NO_PROXY`, and ring, which
-/// makes a smaller program than aws-lc.
-pub fn http_client() -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(|settings, components| {
-        let mut connector =
-            ConnectorBuilder::default().tls_provider(Provider::rustls(CryptoMode::Ring));
-        connector
-            .set_connector_settings(settings.cloned())
-            .set_sleep_impl(components.and_then(|components| components.sleep_impl()))
-            .set_proxy_config(Some(ProxyConfig::from_env()));
-        connector.build()
-    })
 }
 
 /// A failed request on one line: the service's error code and message, otherwise the chain of causes.

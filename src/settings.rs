@@ -1,5 +1,5 @@
 //! Settings: the function's environment variables, read and checked once at start. Nothing else reads the
-//! environment, except that `sdk.rs` reads the variables of the AWS SDK.
+//! environment, except that `sdk.rs` and `roots/` read the variables of the AWS SDK.
 
 use thiserror::Error;
 

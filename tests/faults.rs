@@ -592,7 +592,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 async fn sdk_config() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
-        .http_client(cloudhsm_alerts::sdk::http_client())
+        .http_client(cloudhsm_alerts::roots::http_client())
         .region(Region::new("us-west-2"))
         .credentials_provider(aws_sdk_s3::config::Credentials::new(
             "test", "test", None, None, "test",

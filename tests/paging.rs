@@ -351,7 +351,7 @@ async fn crash(fault: Fault) {
     let body = log_file_of(&[call("DeleteHsm", "critical")]);
     stub.state().objects.insert(format!("{BUCKET}/{key}"), body);
     let sdk = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(cloudhsm_alerts::sdk::http_client())
+        .http_client(cloudhsm_alerts::roots::http_client())
         .region(Region::new("us-west-2"))
         .credentials_provider(aws_sdk_s3::config::Credentials::new(
             "test", "test", None, None, "test",

@@ -4,7 +4,7 @@
 use std::io;
 
 use aws_config::{BehaviorVersion, SdkConfig};
-use cloudhsm_alerts::sdk::{http_client, timeouts};
+use cloudhsm_alerts::{roots::http_client, sdk::timeouts};
 use tokio::runtime::{Builder, Runtime};
 
 /// The configuration of the SDK's default chain, with the HTTP client and timeouts of the function.

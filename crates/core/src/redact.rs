@@ -10,7 +10,7 @@
 //! secret cannot be separated reliably from the rest. Only in error messages are parts removed, because people
 //! need the remainder.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use base64::{
     Engine,
@@ -18,7 +18,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use percent_encoding::percent_decode_str;
-use regex::{Captures, Regex};
+use regex::{Captures, Regex, bytes};
 use serde_json::{Map, Value};
 
 use crate::json;
@@ -94,14 +94,54 @@ const SECRET_NAME: &str = r"(?:pass[_-]?(?:words?|wd|phrase|code)|secret[\s_-]*(
 
 /// The name of a secret followed by other text. `password-rotator` does not match, because it is one identifier.
 /// `policy` matches only as the name of a member, because it is a common word.
-static MENTION: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(&format!(
+static MENTION: Search = Search::new(|| {
+    format!(
         r#"(?is)(?:{SECRET_NAME}[\s:=,;|&<>(\[{{"'\\]|policy(?:[\s_-]*document)?[\\"']+\s*[:=,]).*\S"#
-    ))
+    )
 });
 
 /// The name of a secret in an error message.
-static IN_MESSAGE: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?i){SECRET_NAME}")));
+static IN_MESSAGE: Search = Search::new(|| format!(r"(?i){SECRET_NAME}"));
+
+/// An expression to search for. With Unicode's classes and letter cases, compiling it takes several times as long as
+/// composing an alert, so text in ASCII, which nearly all is, is searched with an expression without them.
+struct Search {
+    pattern: fn() -> String,
+    in_ascii: OnceLock<bytes::Regex>,
+    in_unicode: OnceLock<Regex>,
+}
+
+impl Search {
+    const fn new(pattern: fn() -> String) -> Search {
+        Search {
+            pattern,
+            in_ascii: OnceLock::new(),
+            in_unicode: OnceLock::new(),
+        }
+    }
+
+    fn is_match(&self, text: &str) -> bool {
+        if text.is_ascii() {
+            self.in_ascii().is_match(text.as_bytes())
+        } else {
+            self.in_unicode().is_match(text)
+        }
+    }
+
+    fn in_ascii(&self) -> &bytes::Regex {
+        self.in_ascii.get_or_init(|| {
+            let pattern = (self.pattern)();
+            bytes::RegexBuilder::new(&pattern)
+                .unicode(false)
+                .build()
+                .unwrap_or_else(|error| unreachable!("{pattern}: {error}"))
+        })
+    }
+
+    fn in_unicode(&self) -> &Regex {
+        self.in_unicode.get_or_init(|| pattern(&(self.pattern)()))
+    }
+}
 
 /// The part of an error message to remove: a quoted value (`Value '…' at 'trustAnchor' failed to satisfy …`) up to
 /// the name of its member, or up to the end if the message was cut before the name; and everything from the start of

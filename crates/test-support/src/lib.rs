@@ -8,6 +8,7 @@
 //! Interface Emulator, [`runtime_api`] talks to `bootstrap` directly, so that a test can kill it and set the
 //! deadline of an invocation.
 
+mod clock;
 pub mod emulator;
 pub mod fixtures;
 mod http;
@@ -15,5 +16,7 @@ pub mod log_files;
 pub mod moto;
 pub mod process;
 pub mod published;
+pub mod quota;
 pub mod runtime_api;
 pub mod stub;
+pub mod tls;

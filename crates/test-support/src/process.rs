@@ -77,6 +77,19 @@ pub(crate) fn peak_resident_kib(pid: u32) -> u64 {
         .expect("VmHWM in kB")
 }
 
+/// The processor time of a process so far, of user and system, as Linux reports it: in hundredths of a second.
+pub(crate) fn processor_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .unwrap_or_else(|error| panic!("process {pid}: {error}"));
+    // The name of the program, in brackets, may contain spaces. User and system time are the 12th and 13th after it.
+    let (_, fields) = stat.rsplit_once(')').expect("a name");
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks
+        .map(|ticks| ticks.parse::<u64>().expect("a number"))
+        .sum();
+    Duration::from_millis(ticks * 10)
+}
+
 /// A server in the background. Dropping it kills the process and all its children.
 pub(crate) struct Process {
     child: Child,

@@ -12,8 +12,12 @@ fn redacted(value: &Value) -> Value {
 
 #[test]
 fn the_patterns_compile() {
-    for pattern in [&MENTION, &IN_MESSAGE, &QUOTED, &MEMBER, &ACTION] {
+    for pattern in [&QUOTED, &MEMBER, &ACTION] {
         LazyLock::force(pattern);
+    }
+    for search in [&MENTION, &IN_MESSAGE] {
+        search.in_ascii();
+        search.in_unicode();
     }
 }
 
@@ -242,5 +246,18 @@ proptest! {
         let clean = redacted(&record).to_string();
         // The name precedes the secret, so a text that was cut still has the name if any of the secret is left.
         prop_assert!(!clean.contains("S3CR3T"), "{record}\n{clean}");
+    }
+
+    #[test]
+    fn both_forms_of_an_expression_match_the_same_text(
+        text in r#"((?i:password|secret|private|access|trust|anchor|key|token|policy|document)|[ -~\s\x00-\x1f]){0,6}"#
+    ) {
+        for search in [&MENTION, &IN_MESSAGE] {
+            let in_unicode = search.in_unicode().is_match(&text);
+            if text.is_ascii() {
+                prop_assert_eq!(search.in_ascii().is_match(text.as_bytes()), in_unicode, "{:?}", text);
+            }
+            prop_assert_eq!(search.is_match(&text), in_unicode, "{:?}", text);
+        }
     }
 }

@@ -61,13 +61,15 @@ impl Fault {
     }
 }
 
-/// Which requests fail. The first of the three that names a request decides.
+/// Which requests fail. The first of the four that names a request decides.
 #[derive(Debug, Clone, Default)]
 pub struct FaultPlan {
     /// Faults of single requests.
     pub fixed: HashMap<RequestKey, Fault>,
     /// A fault for the first attempt of every request of an operation.
     pub first: Option<(Operation, Fault)>,
+    /// A fault for every request of an operation.
+    pub always: Option<(Operation, Fault)>,
     pub random: Option<RandomFaults>,
 }
 
@@ -99,6 +101,14 @@ impl FaultPlan {
         }
     }
 
+    /// One fault for every request of an operation.
+    pub fn always(operation: Operation, fault: Fault) -> FaultPlan {
+        FaultPlan {
+            always: Some((operation, fault)),
+            ..FaultPlan::default()
+        }
+    }
+
     pub(super) fn fault(&self, request: &RequestKey) -> Fault {
         if let Some(fault) = self.fixed.get(request) {
             return *fault;
@@ -106,6 +116,11 @@ impl FaultPlan {
         if let Some((operation, fault)) = self.first
             && operation == request.operation
             && request.attempt == 0
+        {
+            return fault;
+        }
+        if let Some((operation, fault)) = self.always
+            && operation == request.operation
         {
             return fault;
         }

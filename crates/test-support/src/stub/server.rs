@@ -1,6 +1,9 @@
-//! The stub's HTTP server: decides on a fault for each request, and carries it out.
+//! The stub's HTTP server: decides on a fault and a latency for each request, and carries them out.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -10,10 +13,17 @@ use tokio::{
 
 use super::{
     faults::{Fault, FaultPlan},
+    request::Operation,
     services,
     state::State,
 };
-use crate::http::{Connection, Response};
+use crate::{
+    clock,
+    http::{Connection, Response},
+};
+
+/// How long a request takes, by operation.
+pub type Latency = fn(Operation) -> Duration;
 
 /// Whether a request is being held, so that the test can kill its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +35,7 @@ enum Progress {
 struct Shared {
     state: Mutex<State>,
     faults: Mutex<FaultPlan>,
+    latency: Mutex<Latency>,
     progress: watch::Sender<Progress>,
 }
 
@@ -48,6 +59,7 @@ impl Stub {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             faults: Mutex::new(faults),
+            latency: Mutex::new(|_| Duration::ZERO),
             progress: watch::Sender::new(Progress::Running),
         });
         let mut connections = JoinSet::new();
@@ -77,6 +89,11 @@ impl Stub {
         self.shared.progress.send_replace(Progress::Running);
     }
 
+    /// Delays every request before it takes effect.
+    pub fn set_latency(&self, latency: Latency) {
+        *self.shared.latency.lock().expect("no holder panics") = latency;
+    }
+
     /// Waits for a request with [`Fault::HoldBefore`] or [`Fault::HoldAfter`].
     pub async fn wait_until_held(&self) {
         let mut progress = self.shared.progress.subscribe();
@@ -90,15 +107,23 @@ impl Stub {
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let mut connection = Connection::new(stream);
     while let Some(request) = connection.request().await {
+        let arrival = clock::now();
         let parsed = services::parse(&request);
-        let (key, fault) = {
+        let (key, fault, index) = {
             let mut state = shared.state();
             let key = state.next_attempt(parsed.operation, &parsed.target);
             let fault = shared.faults.lock().expect("no holder panics").fault(&key);
             state.requests.push((key.clone(), fault));
             state.headers.push(request.headers.clone());
-            (key, fault)
+            state.arrivals.push(arrival);
+            state.responses.push(None);
+            (key, fault, state.requests.len() - 1)
         };
+        let latency = *shared.latency.lock().expect("no holder panics");
+        let delay = latency(parsed.operation);
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let response = match fault {
             Fault::None
             | Fault::CutBody
@@ -121,6 +146,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
                 if !connection.send(&response).await {
                     return;
                 }
+                shared.state().responses[index] = Some(clock::now());
             }
             Fault::Before(kind) | Fault::After(kind) => {
                 let error = services::error_response(parsed.operation, kind);

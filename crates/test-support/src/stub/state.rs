@@ -1,6 +1,9 @@
 //! The state of the stub: objects, items and published messages, and a log of all requests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
 
 use serde_json::Value;
 
@@ -23,6 +26,10 @@ pub struct State {
     pub requests: Vec<(RequestKey, Fault)>,
     /// The headers of every request, in the same order.
     pub headers: Vec<HashMap<String, String>>,
+    /// When every request arrived, in the same order.
+    pub arrivals: Vec<Instant>,
+    /// When the response to every request was sent, in the same order. `None`: not yet, or not as the request asked.
+    pub responses: Vec<Option<Instant>>,
     /// Requests without a fault whose client closed the connection before the response.
     pub abandoned: Vec<RequestKey>,
     attempts: HashMap<(Operation, String), u32>,

@@ -96,15 +96,15 @@ const SECRET_NAME: &str = r"(?:pass[_-]?(?:words?|wd|phrase|code)|secret[\s_-]*(
 /// `policy` matches only as the name of a member, because it is a common word.
 static MENTION: Search = Search::new(|| {
     format!(
-        r#"(?is)(?:{SECRET_NAME}[\s:=,;|&<>(\[{{"'\\]|policy(?:[\s_-]*document)?[\\"']+\s*[:=,]).*\S"#
+        r#"(?s)(?:{SECRET_NAME}[\s:=,;|&<>(\[{{"'\\]|policy(?:[\s_-]*document)?[\\"']+\s*[:=,]).*\S"#
     )
 });
 
 /// The name of a secret in an error message.
-static IN_MESSAGE: Search = Search::new(|| format!(r"(?i){SECRET_NAME}"));
+static IN_MESSAGE: Search = Search::new(|| SECRET_NAME.to_owned());
 
-/// An expression to search for. With Unicode's classes and letter cases, compiling it takes several times as long as
-/// composing an alert, so text in ASCII, which nearly all is, is searched with an expression without them.
+/// An expression in lower case, to search for in any case. With Unicode's classes and letter cases, compiling it takes
+/// longer than composing an alert. So text in ASCII, which nearly all is, is searched in lower case and without them.
 struct Search {
     pattern: fn() -> String,
     in_ascii: OnceLock<bytes::Regex>,
@@ -122,24 +122,27 @@ impl Search {
 
     fn is_match(&self, text: &str) -> bool {
         if text.is_ascii() {
-            self.in_ascii().is_match(text.as_bytes())
+            self.is_match_in_ascii(text)
         } else {
-            self.in_unicode().is_match(text)
+            self.is_match_in_unicode(text)
         }
     }
 
-    fn in_ascii(&self) -> &bytes::Regex {
-        self.in_ascii.get_or_init(|| {
+    fn is_match_in_ascii(&self, text: &str) -> bool {
+        let search = self.in_ascii.get_or_init(|| {
             let pattern = (self.pattern)();
             bytes::RegexBuilder::new(&pattern)
                 .unicode(false)
                 .build()
                 .unwrap_or_else(|error| unreachable!("{pattern}: {error}"))
-        })
+        });
+        search.is_match(text.to_ascii_lowercase().as_bytes())
     }
 
-    fn in_unicode(&self) -> &Regex {
-        self.in_unicode.get_or_init(|| pattern(&(self.pattern)()))
+    fn is_match_in_unicode(&self, text: &str) -> bool {
+        self.in_unicode
+            .get_or_init(|| pattern(&format!("(?i:{})", (self.pattern)())))
+            .is_match(text)
     }
 }
 

@@ -103,8 +103,8 @@ fn is_aws_or_plain(uri: &str) -> bool {
     host.ends_with(".amazonaws.com") || host.ends_with(".api.aws")
 }
 
-/// Makes a connector for each request, and leaves it to the two clients to keep theirs. In particular, neither of them
-/// is asked to read its roots when a service's client is made.
+/// Makes a connector for each request, and leaves it to the two clients to keep theirs. So neither of them reads
+/// its roots when a service's client is made.
 #[derive(Debug)]
 struct Client(Arc<Roots>);
 

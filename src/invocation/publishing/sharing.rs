@@ -27,6 +27,8 @@ use crate::{
 const MAX_CALLS: usize = 20;
 /// Most compressed bytes that an instance has read: the instance that leads reads them again.
 const MAX_BYTES: u64 = 1024 * 1024;
+/// How long an instance looks for a summary that is not full.
+const SEARCH: Duration = Duration::from_secs(15);
 /// Pause before an instance checks again whether its calls are marked as sent, or a summary has space.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -78,7 +80,7 @@ impl Publishing<'_> {
 
     async fn find_summary(&mut self, own: &[ObjectRef]) -> Option<Share> {
         let (timing, topic) = (&self.instance.timing, &self.instance.settings.topic.arn);
-        let end = instant() + self.deadline.left_to_publish(timing.settle);
+        let end = instant() + self.deadline.left_to_publish(SEARCH);
         loop {
             let shared = self.state.ledger.share_summary(topic, own, timing);
             let shared = self.deadline.response(shared).await??;

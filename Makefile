@@ -96,8 +96,10 @@ doc: ## the crate's documentation, without warnings
 
 ##@ Measure it
 .PHONY: bench
-bench: ## each stage beside inflating alone, rules at scale, allocations, instructions; a plot
+bench: ## each stage beside inflating alone, rules at scale, many files, allocations, instructions; a plot
+	cargo build --release --locked -p cloudhsm-alerts-cli
 	cargo bench --locked --target-dir target/benches --bench ratio
+	cargo bench --locked --target-dir target/benches --bench many_files -- "$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/cloudhsm-alerts"
 	cargo bench --locked --target-dir target/benches --bench stages
 	@$(PYTHON) -B scripts/instructions.py || true
 

@@ -10,6 +10,6 @@ mod server;
 mod services;
 mod state;
 
-pub use faults::{Fault, FaultPlan, RandomFaults};
+pub use faults::{ErrorKind, Fault, FaultPlan, RandomFaults};
 pub use request::{Operation, RequestKey};
 pub use server::Stub;

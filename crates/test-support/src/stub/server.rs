@@ -91,14 +91,17 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let mut connection = Connection::new(stream);
     while let Some(request) = connection.request().await {
         let parsed = services::parse(&request);
-        let (key, fault) = {
+        let (key, fault, latency) = {
             let mut state = shared.state();
             let key = state.next_attempt(parsed.operation, &parsed.target);
             let fault = shared.faults.lock().expect("no holder panics").fault(&key);
             state.requests.push((key.clone(), fault));
             state.headers.push(request.headers.clone());
-            (key, fault)
+            (key, fault, state.latency)
         };
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
         let response = match fault {
             Fault::None
             | Fault::CutBody

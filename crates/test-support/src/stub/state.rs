@@ -1,6 +1,9 @@
 //! The state of the stub: objects, items and published messages, and a log of all requests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -25,6 +28,10 @@ pub struct State {
     pub headers: Vec<HashMap<String, String>>,
     /// Requests without a fault whose client closed the connection before the response.
     pub abandoned: Vec<RequestKey>,
+    /// Time from a request to its response.
+    pub latency: Duration,
+    /// Objects on a page of a list, if not 1,000.
+    pub page_size: Option<usize>,
     attempts: HashMap<(Operation, String), u32>,
 }
 

@@ -16,7 +16,7 @@ use std::{
     env,
     fs::{self, File},
     hint::black_box,
-    io::{Read, Write as _},
+    io::Write as _,
     path::Path,
     time::{Duration, Instant},
 };
@@ -28,9 +28,11 @@ use cloudhsm_alerts_core::{
     rules::{RuleFile, RuleSet, prefilter::Prefilter, watched::Watched},
 };
 use cloudhsm_alerts_test_support::log_files::LogFiles;
-use flate2::{Decompress, FlushDecompress, Status};
 use jiff::civil::Date;
 use serde_json::{Value, json};
+
+mod common;
+use common::limit;
 
 const TODAY: Date = Date::constant(2026, 11, 23);
 /// The usual size of a chunk from S3.
@@ -120,40 +122,6 @@ fn run(stage: &str, file: &[u8], rules: &RuleSet) -> u64 {
 /// Inflates a file in chunks from S3, and does nothing else.
 fn inflate(file: &[u8]) -> u64 {
     limit(file, CHUNK)
-}
-
-/// Inflates and does nothing else, with the window size of a scan, which is the fastest.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the reference for the project's own inflating"
-)]
-fn limit(mut source: impl Read, chunk: usize) -> u64 {
-    let mut member = Decompress::new_gzip(15);
-    let (mut window, mut filled) = (vec![0; 256 * 1024], 0);
-    let mut chunk = vec![0; chunk];
-    loop {
-        let length = source.read(&mut chunk).unwrap();
-        if length == 0 {
-            return member.total_out();
-        }
-        let mut rest = &chunk[..length];
-        loop {
-            let (consumed, produced) = (member.total_in(), member.total_out());
-            let status = member
-                .decompress(rest, &mut window[filled..], FlushDecompress::None)
-                .unwrap();
-            rest = &rest[(member.total_in() - consumed) as usize..];
-            filled += (member.total_out() - produced) as usize;
-            let is_full = filled == window.len();
-            if is_full {
-                black_box(&window);
-                filled = 0;
-            }
-            if status == Status::StreamEnd || (rest.is_empty() && !is_full) {
-                break;
-            }
-        }
-    }
 }
 
 fn read(mut log_file: LogFile<'_>, file: &[u8]) -> u64 {

@@ -67,7 +67,7 @@ pub fn decode_output(output: &Output) -> (Option<i32>, String, String) {
 }
 
 /// The peak resident size of a process so far in KiB, as Linux reports it (`VmHWM`).
-pub(crate) fn peak_resident_kib(pid: u32) -> u64 {
+pub fn peak_resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .unwrap_or_else(|error| panic!("process {pid}: {error}"));
     status

@@ -36,6 +36,31 @@ impl Totals {
         eprintln!("error: {message}");
     }
 
+    /// Counts a skipped file.
+    pub fn skip(&mut self, reason: &'static str) {
+        *self.skipped.entry(reason).or_default() += 1;
+    }
+
+    /// Adds the counts of a file.
+    pub fn add(&mut self, file: Totals) {
+        self.files += file.files;
+        self.bytes += file.bytes;
+        self.records += file.records;
+        self.unreadable += file.unreadable;
+        self.matched += file.matched;
+        self.alerts += file.alerts;
+        self.below_min_severity += file.below_min_severity;
+        self.duplicates += file.duplicates;
+        self.suppressed += file.suppressed;
+        self.errors += file.errors;
+        for (names, count) in file.suppressed_by {
+            *self.suppressed_by.entry(names).or_default() += count;
+        }
+        for (reason, count) in file.skipped {
+            *self.skipped.entry(reason).or_default() += count;
+        }
+    }
+
     pub fn print(&self, min_severity: Severity) {
         let mut line = format!(
             "{}, {} of JSON, {}: {} matched; {}",

@@ -5,6 +5,8 @@
 pub enum Operation {
     /// Reads an object from S3.
     GetObject,
+    /// Lists a page of the objects under a prefix.
+    ListObjects,
     /// Claims a call in the ledger.
     Claim,
     /// Publishes an alert to SNS.
@@ -32,8 +34,8 @@ pub enum Operation {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestKey {
     pub operation: Operation,
-    /// `bucket/key` of an object, or the event IDs of a message, or the text of a page, or the IDs
-    /// of items.
+    /// `bucket/key` of an object, or bucket and query of a list, or the event IDs of a message, or the text of a page, or
+    /// the IDs of items.
     pub target: String,
     /// How many requests with this operation and target came before.
     pub attempt: u32,

@@ -17,7 +17,7 @@ pub struct ParsedRequest {
     pub target: String,
     /// The body of a DynamoDB request.
     json: Value,
-    /// The body of an SNS request.
+    /// The body of an SNS request, or the query of a list.
     form: HashMap<String, String>,
 }
 
@@ -72,10 +72,15 @@ pub fn parse(request: &Request) -> ParsedRequest {
             parsed.target = ids.join(",");
         }
     } else {
-        let path = request.path.split('?').next().unwrap_or_default();
-        parsed.target = percent_decode_str(path.trim_start_matches('/'))
-            .decode_utf8_lossy()
-            .into_owned();
+        let path = request.path.trim_start_matches('/');
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        if query.contains("list-type=2") {
+            parsed.operation = Operation::ListObjects;
+            parsed.form = parse_form(query.as_bytes());
+            parsed.target = format!("{}?{query}", path.trim_end_matches('/'));
+        } else {
+            parsed.target = percent_decode_str(path).decode_utf8_lossy().into_owned();
+        }
     }
     parsed
 }
@@ -140,6 +145,7 @@ fn published(form: &HashMap<String, String>) -> Published {
 pub fn handle(request: &Request, parsed: &ParsedRequest, state: &mut State) -> Response {
     match parsed.operation {
         Operation::GetObject => get_object(request, &parsed.target, state),
+        Operation::ListObjects => list_objects(parsed, state),
         Operation::Publish | Operation::PublishPage => publish(&parsed.form, state),
         Operation::Sent => mark_sent(&parsed.json, usize::MAX, state),
         _ => item_request(parsed, state),
@@ -181,6 +187,44 @@ fn mark_sent(request: &Value, capacity: usize, state: &mut State) -> Response {
         reply["UnprocessedItems"][table] = left.into();
     }
     json_response(200, &reply)
+}
+
+/// A page of objects in order of their keys. The continuation token is the last key of the page before.
+fn list_objects(parsed: &ParsedRequest, state: &State) -> Response {
+    let bucket = parsed.target.split('?').next().unwrap_or_default();
+    let parameter = |name: &str| parsed.form.get(name).map_or("", String::as_str);
+    let (prefix, after) = (parameter("prefix"), parameter("continuation-token"));
+    let key = |target: &'_ String| Some(target.strip_prefix(bucket)?.strip_prefix('/')?.to_owned());
+    let mut objects: Vec<(String, usize)> = state
+        .objects
+        .iter()
+        .filter_map(|(target, body)| Some((key(target)?, body.len())))
+        .filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after)
+        .collect();
+    objects.sort();
+    let page_size = state.page_size.unwrap_or(1000);
+    let is_truncated = objects.len() > page_size;
+    objects.truncate(page_size);
+    let escaped = |key: &str| key.replace('&', "&amp;").replace('<', "&lt;");
+    let mut body = format!("<ListBucketResult><IsTruncated>{is_truncated}</IsTruncated>");
+    if is_truncated && let Some((last, _)) = objects.last() {
+        body += &format!(
+            "<NextContinuationToken>{}</NextContinuationToken>",
+            escaped(last)
+        );
+    }
+    for (key, size) in &objects {
+        body += &format!(
+            "<Contents><Key>{}</Key><Size>{size}</Size></Contents>",
+            escaped(key)
+        );
+    }
+    body += "</ListBucketResult>";
+    Response {
+        status: 200,
+        headers: vec![("content-type", "application/xml".into())],
+        body: body.into_bytes(),
+    }
 }
 
 fn get_object(request: &Request, target: &str, state: &State) -> Response {
@@ -400,6 +444,7 @@ fn item_request(parsed: &ParsedRequest, state: &mut State) -> Response {
             state.items.insert(parsed.target.clone(), item);
         }
         Operation::GetObject
+        | Operation::ListObjects
         | Operation::Publish
         | Operation::PublishPage
         | Operation::Sent
@@ -428,7 +473,7 @@ fn xml_error(status: u16, code: &str) -> Response {
 /// The error response of a service.
 pub fn error_response(operation: Operation, kind: ErrorKind) -> Response {
     match operation {
-        Operation::GetObject => match kind {
+        Operation::GetObject | Operation::ListObjects => match kind {
             ErrorKind::Internal => xml_error(500, "InternalError"),
             ErrorKind::Unavailable => xml_error(503, "SlowDown"),
             ErrorKind::Throttled => xml_error(503, "SlowDown"),

@@ -32,6 +32,8 @@ pub struct State {
     pub responses: Vec<Option<Instant>>,
     /// Requests without a fault whose client closed the connection before the response.
     pub abandoned: Vec<RequestKey>,
+    /// Objects on a page of a list, if not 1,000.
+    pub page_size: Option<usize>,
     attempts: HashMap<(Operation, String), u32>,
 }
 

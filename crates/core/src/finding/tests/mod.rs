@@ -97,7 +97,10 @@ fn read_ahead_output(mut scan: Scan<'_>, mut bytes: &[u8], chunk: usize) -> Outp
         findings.push(finding);
         ControlFlow::Continue(())
     };
-    let end = with_read_ahead_of(chunk, &mut bytes, &|_| (), |file| {
+    // A processor is idle from the start, later or never.
+    let asked = Cell::new(0);
+    let is_idle = || asked.replace(asked.get() + 1) >= [0, 1, 3, usize::MAX][chunk % 4];
+    let end = with_read_ahead_of(chunk, &mut bytes, &|_| (), &is_idle, |file| {
         scan.read(file, &mut sink)
     });
     let end = match end {
@@ -182,7 +185,7 @@ fn findings_before_a_source_error_are_returned() {
     }
     let call = r#"{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup"}"#;
     let text = format!("{{\"Records\":[{}", [call; 12_000].join(","));
-    for chunk in [10_000, 2 * text.len()] {
+    for (chunk, is_idle) in [(10_000, true), (10_000, false), (2 * text.len(), true)] {
         let mut scan = Scan::new(&RULES, TODAY);
         let mut found = 0;
         let mut sink = |_| {
@@ -190,7 +193,7 @@ fn findings_before_a_source_error_are_returned() {
             ControlFlow::Continue(())
         };
         let mut source = Failing(text.as_bytes());
-        let outcome = with_read_ahead_of(chunk, &mut source, &|_| (), |file| {
+        let outcome = with_read_ahead_of(chunk, &mut source, &|_| (), &|| is_idle, |file| {
             scan.read(file, &mut sink)
         });
         assert!(matches!(outcome, Err(ReadError::Source(error)) if error.to_string() == "gone"));
@@ -207,18 +210,21 @@ fn reading_stops_when_the_sink_breaks() {
     let progress = |more| {
         length.fetch_add(more, Ordering::Relaxed);
     };
-    let mut found = 0;
-    let mut scan = Scan::new(&RULES, TODAY);
-    let outcome = with_read_ahead_of(10_000, &mut source, &progress, |file| {
-        scan.read(file, &mut |_| {
-            found += 1;
-            ControlFlow::Break(())
-        })
-    });
-    assert!(matches!(outcome, Ok(())));
-    assert_eq!(found, 1);
+    for is_idle in [true, false] {
+        let mut found = 0;
+        let mut scan = Scan::new(&RULES, TODAY);
+        let outcome = with_read_ahead_of(10_000, &mut source, &progress, &|| is_idle, |file| {
+            scan.read(file, &mut |_| {
+                found += 1;
+                ControlFlow::Break(())
+            })
+        });
+        assert!(matches!(outcome, Ok(())));
+        assert_eq!(found, 1);
+        source = br#"{"Records":["#.chain(Endless(call.as_bytes().iter().cycle()));
+    }
     // It also stops if the file is never read.
-    with_read_ahead_of(10_000, &mut source, &progress, |_| ());
+    with_read_ahead_of(10_000, &mut source, &progress, &|| true, |_| ());
     // Twice the maximum size of the queue.
     let length = length.into_inner();
     assert!(length < 16 * 1024 * 1024, "{length}");

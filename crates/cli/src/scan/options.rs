@@ -1,0 +1,44 @@
+//! The options of `scan`, apart from what it reads.
+
+use clap::{Args, ValueEnum};
+use cloudhsm_alerts_core::{alert::accounts::Accounts, severity::Severity};
+
+use crate::rule_files::AddedRules;
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Lowest severity to print: informational, low, medium, high or critical
+    #[arg(long, value_name = "SEVERITY", default_value_t = Severity::Low)]
+    pub min_severity: Severity,
+    /// Names of accounts, such as 111122223333=prod,444455556666=dev, or a CSV file with the columns account and name
+    #[arg(long, value_name = "NAMES", default_value = "", value_parser = account_names, hide_default_value = true)]
+    pub account_names: Accounts,
+    #[command(flatten)]
+    pub added: AddedRules,
+}
+
+/// Account names: a list, or the path of a CSV file.
+fn account_names(text: &str) -> Result<Accounts, String> {
+    if text.is_empty() || text.contains('=') {
+        return Accounts::parse(text);
+    }
+    let file = std::fs::read_to_string(text).map_err(|error| {
+        format!("expected 111122223333=prod,… or a CSV file, which cannot be read: {error}")
+    })?;
+    Accounts::parse_csv(&file).map_err(|errors| errors.join("; "))
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Format {
+    /// Two lines per alert
+    Text,
+    /// The e-mail with its subject
+    Email,
+    /// The SMS
+    Sms,
+    /// The OCSF Detection Finding, one JSON object per line
+    Ocsf,
+}

@@ -1,0 +1,172 @@
+//! Reads one log file, and formats its alerts. Whether a call was alerted before is known for certain only when the
+//! results are printed in order.
+
+use std::{fs::File, io::Read, mem, ops::ControlFlow, sync::OnceLock};
+
+use cloudhsm_alerts::clock;
+use cloudhsm_alerts_core::{
+    alert::{Alert, Source},
+    call_id::CallId,
+    finding::{Finding, Scan},
+    log_file::with_read_ahead,
+    object::Skip,
+    rules::RuleSet,
+};
+use indicatif::ProgressBar;
+use jiff::civil::Date;
+
+use super::{found::LogFile, options::Options, queue::Turn, render::render, totals::Totals};
+
+/// Size of the alerts of one file that are kept until its turn to be printed, in bytes.
+const MAX_ALERTS: usize = 64 * 1024;
+
+/// The result of one log file, or the rest of it after a part of the alerts was printed.
+#[derive(Default)]
+pub(super) struct FileResult {
+    /// Calls and their alerts, in file order.
+    pub alerts: Vec<(CallId, String)>,
+    /// Counts of this file, except of these alerts.
+    pub totals: Totals,
+    pub errors: Vec<String>,
+}
+
+impl FileResult {
+    /// Of a file that is not read.
+    pub(super) fn skipped(reason: &'static str) -> FileResult {
+        let mut result = FileResult::default();
+        result.totals.skip(reason);
+        result
+    }
+
+    /// Of what cannot be read.
+    pub(super) fn failed(message: String) -> FileResult {
+        FileResult {
+            errors: vec![message],
+            ..FileResult::default()
+        }
+    }
+}
+
+/// What all files are read with.
+pub(super) struct Reader {
+    options: Options,
+    rules: OnceLock<Result<RuleSet, String>>,
+    today: Date,
+    progress: ProgressBar,
+}
+
+impl Reader {
+    pub(super) fn new(options: Options, progress: ProgressBar) -> Reader {
+        Reader {
+            options,
+            rules: OnceLock::new(),
+            today: clock::today(),
+            progress,
+        }
+    }
+
+    /// The rules, loaded on first use.
+    ///
+    /// # Errors
+    /// They cannot be read, or are invalid.
+    pub(super) fn rules(&self) -> Result<&RuleSet, String> {
+        let load = || self.options.added.load().map_err(|error| error.to_string());
+        self.rules.get_or_init(load).as_ref().map_err(Clone::clone)
+    }
+
+    /// Reads a log file.
+    ///
+    /// # Errors
+    /// The rules are invalid.
+    pub(super) fn read(&self, file: LogFile, turn: &Turn<'_>) -> Result<FileResult, String> {
+        match file {
+            LogFile::File(path) => match File::open(&path) {
+                Ok(mut file) => self.scan(&Source::File(path), &mut file, turn),
+                Err(error) => {
+                    let message = format!("{}: {error}", Source::File(path));
+                    Ok(FileResult::failed(message))
+                }
+            },
+            LogFile::Object(object) => {
+                let (object, mut body) = *object;
+                self.scan(&Source::Object(object), &mut body, turn)
+            }
+        }
+    }
+
+    fn scan(
+        &self,
+        source: &Source,
+        file: &mut (impl Read + Send),
+        turn: &Turn<'_>,
+    ) -> Result<FileResult, String> {
+        let mut result = FileResult::default();
+        let FileResult { alerts, totals, .. } = &mut result;
+        let mut size = 0;
+        let on_read = |length| self.progress.inc(length);
+        let is_idle = || turn.is_processor_idle();
+        let (scan, outcome) = with_read_ahead(file, &on_read, &is_idle, |file| {
+            let mut scan = Scan::new(self.rules()?, self.today);
+            let outcome = scan.read(file, &mut |finding| {
+                if let Some((call, alert)) = self.alert(finding, source, turn, totals) {
+                    size += alert.len();
+                    alerts.push((call, alert));
+                }
+                if size < MAX_ALERTS {
+                    return ControlFlow::Continue(());
+                }
+                size = 0;
+                turn.print(mem::take(alerts))
+            });
+            Ok::<_, String>((scan, outcome))
+        })?;
+        let failure = outcome.err().map(|error| error.to_string());
+        let counts = scan.counts();
+        let (compressed, uncompressed) = scan.bytes();
+        if compressed == 0 && failure.is_none() {
+            totals.skip(Skip::Empty.as_str());
+        } else {
+            totals.files = 1;
+        }
+        totals.records = counts.records;
+        totals.unreadable = counts.unreadable;
+        totals.matched = counts.matched;
+        totals.bytes = uncompressed;
+        let unreadable = scan.unreadable().iter().map(ToString::to_string);
+        result.errors = unreadable
+            .chain(failure)
+            .map(|error| format!("{source}: {error}"))
+            .collect();
+        Ok(result)
+    }
+
+    /// The alert of a finding. If there is none, the reason is counted.
+    fn alert(
+        &self,
+        finding: Finding,
+        source: &Source,
+        turn: &Turn<'_>,
+        totals: &mut Totals,
+    ) -> Option<(CallId, String)> {
+        for filtered in &finding.suppressed {
+            let names = (filtered.rule.name.clone(), filtered.filter.name.clone());
+            *totals.suppressed_by.entry(names).or_default() += 1;
+        }
+        if finding.is_suppressed() {
+            totals.suppressed += 1;
+            return None;
+        }
+        if finding.severity() < self.options.min_severity {
+            totals.below_min_severity += 1;
+            return None;
+        }
+        let call = CallId::of(&finding.record);
+        // Formatting an alert takes much longer than reading a record.
+        if turn.is_alerted(&call) {
+            totals.duplicates += 1;
+            return None;
+        }
+        let alert = Alert::new(finding, source, &self.options.account_names);
+        Some((call, render(&alert, self.options.format)))
+    }
+}

@@ -23,7 +23,10 @@ fn alerts_become_messages_for_chat_channels() {
     aws.put(&sample_key(), sample_log_file());
     Lambda::start(&aws, &[("ALERT_TOPIC_ARN", &alerts)]).invoke(&event_file("s3-put.json"));
     let published = aws.published(&alerts);
-    let messages: Vec<&str> = published.iter().map(|alert| alert.text("default")).collect();
+    let messages: Vec<&str> = published
+        .iter()
+        .map(|alert| alert.text("default"))
+        .collect();
     assert_eq!(messages.len(), 5);
 
     let reply = Lambda::start(&aws, &[("CHAT_TOPIC_ARN", &chat)]).invoke(&sns_event(&messages));

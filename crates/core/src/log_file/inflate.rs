@@ -94,11 +94,6 @@ impl Inflate {
         }
     }
 
-    /// The number of uncompressed bytes.
-    pub(super) fn uncompressed(&self) -> u64 {
-        self.uncompressed
-    }
-
     /// The number of compressed bytes.
     pub(super) fn compressed(&self) -> u64 {
         self.compressed

@@ -39,6 +39,8 @@ pub struct LogFile<'r> {
 /// Reads records from inflated bytes.
 pub(super) struct RecordReader<'r> {
     splitter: Splitter,
+    /// Inflated bytes so far. They do not depend on how far another thread has inflated the file when it ends early.
+    bytes: u64,
     /// Elements of `Records` so far.
     count: u64,
     /// How many of them were not parsed.
@@ -56,6 +58,7 @@ impl<'r> LogFile<'r> {
             inflate: Inflate::new(max_uncompressed),
             records: RecordReader {
                 splitter: Splitter::new(),
+                bytes: 0,
                 count: 0,
                 skipped: 0,
                 prefilter: None,
@@ -110,7 +113,7 @@ impl<'r> LogFile<'r> {
 
     /// The number of uncompressed bytes.
     pub fn uncompressed_bytes(&self) -> u64 {
-        self.inflate.uncompressed()
+        self.records.bytes
     }
 }
 
@@ -139,6 +142,7 @@ impl RecordReader<'_> {
             length,
             last,
         } = piece;
+        self.bytes += length as u64;
         let mut unfinished = mem::take(&mut self.unfinished);
         let start = if let Some(start) = HEADROOM.checked_sub(unfinished.len()) {
             window[start..HEADROOM].copy_from_slice(&unfinished);

@@ -8,7 +8,7 @@
 //!
 //! With a table ([`table`]) this holds across all instances of the function; without one, within each instance
 //! ([`memory`]). If the table fails, alerts are published all the same, and the error is counted. The table also has
-//! what else the instances share: slots to publish in ([`slots`]), summaries ([`summaries`]), the message limit of a
+//! what else the instances share: slots to publish in ([`slots`]), summaries ([`Share`]), the message limit of a
 //! job, and pages.
 
 mod job_limit;

@@ -99,6 +99,7 @@ doc: ## the crate's documentation, without warnings
 bench: ## each stage beside inflating alone, rules at scale, allocations, instructions; a plot
 	cargo bench --locked --target-dir target/benches --bench ratio
 	cargo bench --locked --target-dir target/benches --bench stages
+	cargo bench --locked --target-dir target/benches --bench rules
 	@$(PYTHON) -B scripts/instructions.py || true
 
 .PHONY: bench-compare

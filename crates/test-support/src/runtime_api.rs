@@ -103,6 +103,11 @@ impl Bootstrap {
         self.reply().await
     }
 
+    /// The ID of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("bootstrap is running")
+    }
+
     /// Sends SIGKILL and waits for the process to end.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("killed");
@@ -122,7 +127,7 @@ impl Bootstrap {
 
     /// The peak resident size of the process so far, in KiB.
     pub fn peak_resident_kib(&self) -> u64 {
-        peak_resident_kib(self.child.id().expect("bootstrap is running"))
+        peak_resident_kib(self.id())
     }
 }
 

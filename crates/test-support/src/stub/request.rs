@@ -5,6 +5,8 @@
 pub enum Operation {
     /// Reads an object from S3.
     GetObject,
+    /// Lists the objects whose keys begin with a prefix, a page at a time.
+    ListObjects,
     /// Claims a call in the ledger.
     Claim,
     /// Publishes an alert to SNS.
@@ -30,7 +32,7 @@ pub enum Operation {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestKey {
     pub operation: Operation,
-    /// `bucket/key` of an object, or the event IDs of a message, or the text of a page, or the ID
+    /// `bucket/key` of an object, or `bucket/prefix` of a listing, or the event IDs of a message, or the text of a page, or the ID
     /// of an item.
     pub target: String,
     /// How many requests with this operation and target came before.

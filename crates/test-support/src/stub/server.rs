@@ -1,6 +1,9 @@
 //! The stub's HTTP server: decides on a fault for each request, and carries it out.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -25,6 +28,7 @@ enum Progress {
 struct Shared {
     state: Mutex<State>,
     faults: Mutex<FaultPlan>,
+    latency: Mutex<Duration>,
     progress: watch::Sender<Progress>,
 }
 
@@ -48,6 +52,7 @@ impl Stub {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             faults: Mutex::new(faults),
+            latency: Mutex::default(),
             progress: watch::Sender::new(Progress::Running),
         });
         let mut connections = JoinSet::new();
@@ -77,6 +82,11 @@ impl Stub {
         self.shared.progress.send_replace(Progress::Running);
     }
 
+    /// Makes each response wait this long, for benches.
+    pub fn set_latency(&self, latency: Duration) {
+        *self.shared.latency.lock().expect("no holder panics") = latency;
+    }
+
     /// Waits for a request with [`Fault::HoldBefore`] or [`Fault::HoldAfter`].
     pub async fn wait_until_held(&self) {
         let mut progress = self.shared.progress.subscribe();
@@ -99,6 +109,10 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
             state.headers.push(request.headers.clone());
             (key, fault)
         };
+        let latency = *shared.latency.lock().expect("no holder panics");
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
         let response = match fault {
             Fault::None
             | Fault::CutBody

@@ -1,6 +1,9 @@
 //! The services of the stub: parses a request, applies it to the state, and makes the response.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -17,7 +20,7 @@ pub struct ParsedRequest {
     pub target: String,
     /// The body of a DynamoDB request.
     json: Value,
-    /// The body of an SNS request.
+    /// The body of an SNS request, or the query of an S3 request.
     form: HashMap<String, String>,
 }
 
@@ -69,10 +72,15 @@ pub fn parse(request: &Request) -> ParsedRequest {
             parsed.target = ids.join(",");
         }
     } else {
-        let path = request.path.split('?').next().unwrap_or_default();
-        parsed.target = percent_decode_str(path.trim_start_matches('/'))
-            .decode_utf8_lossy()
-            .into_owned();
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        let decoded = percent_decode_str(path.trim_start_matches('/'));
+        parsed.target = decoded.decode_utf8_lossy().into_owned();
+        parsed.form = parse_form(query.as_bytes());
+        if parsed.form.contains_key("list-type") {
+            parsed.operation = Operation::ListObjects;
+            let bucket = parsed.target.trim_end_matches('/');
+            parsed.target = format!("{bucket}/{}", parsed.form["prefix"]);
+        }
     }
     parsed
 }
@@ -122,6 +130,7 @@ fn published(form: &HashMap<String, String>) -> Published {
 pub fn handle(request: &Request, parsed: &ParsedRequest, state: &mut State) -> Response {
     match parsed.operation {
         Operation::GetObject => get_object(request, &parsed.target, state),
+        Operation::ListObjects => list_objects(parsed, state),
         Operation::Publish | Operation::PublishPage => publish(&parsed.form, state),
         _ => item_request(parsed, state),
     }
@@ -131,7 +140,7 @@ fn get_object(request: &Request, target: &str, state: &State) -> Response {
     let Some(body) = state.objects.get(target) else {
         return xml_error(404, "NoSuchKey");
     };
-    let e_tag = format!("\"{}-{}\"", target.len(), body.len());
+    let e_tag = e_tag(body);
     if let Some(wanted) = request.headers.get("if-match")
         && *wanted != e_tag
     {
@@ -155,6 +164,45 @@ fn get_object(request: &Request, target: &str, state: &State) -> Response {
         response.headers.push(("content-range", range));
     }
     response
+}
+
+/// The ETag of an object, with its quotation marks.
+fn e_tag(body: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
+}
+
+/// A page of at most 1,000 objects. The continuation token is the last key of the page before.
+fn list_objects(parsed: &ParsedRequest, state: &State) -> Response {
+    const PAGE: usize = 1000;
+    let after = parsed.form.get("continuation-token");
+    let bucket = parsed.target.split('/').next().unwrap_or_default();
+    let found: BTreeMap<&str, &Vec<u8>> = state
+        .objects
+        .iter()
+        .filter(|(object, _)| object.starts_with(&parsed.target))
+        .filter_map(|(object, body)| Some((object.strip_prefix(bucket)?.strip_prefix('/')?, body)))
+        .filter(|(key, _)| after.is_none_or(|after| *key > after.as_str()))
+        .collect();
+    let is_truncated = found.len() > PAGE;
+    let mut xml = format!("<ListBucketResult><IsTruncated>{is_truncated}</IsTruncated>");
+    for (key, body) in found.iter().take(PAGE) {
+        xml += &format!(
+            "<Contents><Key>{key}</Key><ETag>{}</ETag><Size>{}</Size></Contents>",
+            e_tag(body),
+            body.len()
+        );
+    }
+    if let (true, Some(last)) = (is_truncated, found.keys().nth(PAGE - 1)) {
+        xml += &format!("<NextContinuationToken>{last}</NextContinuationToken>");
+    }
+    xml += "</ListBucketResult>";
+    Response {
+        status: 200,
+        headers: vec![("content-type", "application/xml".into())],
+        body: xml.into_bytes(),
+    }
 }
 
 fn publish(form: &HashMap<String, String>, state: &mut State) -> Response {
@@ -291,7 +339,11 @@ fn item_request(parsed: &ParsedRequest, state: &mut State) -> Response {
             });
             state.items.insert(parsed.target.clone(), item);
         }
-        Operation::GetObject | Operation::Publish | Operation::PublishPage | Operation::Note => {}
+        Operation::GetObject
+        | Operation::ListObjects
+        | Operation::Publish
+        | Operation::PublishPage
+        | Operation::Note => {}
     }
     json_response(200, &reply)
 }
@@ -316,7 +368,7 @@ fn xml_error(status: u16, code: &str) -> Response {
 /// The error response of a service.
 pub fn error_response(operation: Operation, kind: ErrorKind) -> Response {
     match operation {
-        Operation::GetObject => match kind {
+        Operation::GetObject | Operation::ListObjects => match kind {
             ErrorKind::Internal => xml_error(500, "InternalError"),
             ErrorKind::Unavailable => xml_error(503, "SlowDown"),
             ErrorKind::Throttled => xml_error(503, "SlowDown"),

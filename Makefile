@@ -96,7 +96,7 @@ doc: ## the crate's documentation, without warnings
 
 ##@ Measure it
 .PHONY: bench
-bench: build ## stages beside inflating alone, rules at scale, many files, allocations, instructions; the function under Lambda's quotas
+bench: build ## stages beside inflating alone, many files, allocations, instructions; the function under Lambda's quotas
 	cargo bench --locked --target-dir target/benches --bench ratio
 	cargo bench --locked --target-dir target/benches --bench many_files -- "$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/cloudhsm-alerts"
 	cargo bench --locked --target-dir target/benches --bench stages

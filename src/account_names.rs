@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use aws_sdk_s3::Client;
 use cloudhsm_alerts_core::alert::accounts::Accounts;
 
-use crate::files::{self, FilesUri, Loaded, Source};
+use crate::files::{self, File, FilesUri, Loaded, Source};
 
 /// The value of `ACCOUNT_NAMES`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl AccountNames {
 }
 
 /// The names in use, and the file that they come from.
-pub type AccountSource = Loaded<Accounts>;
+pub type AccountSource = Loaded<Accounts, Result<Accounts, Vec<String>>>;
 
 impl AccountSource {
     /// The names of a list, or those of a file, from which nothing has been read yet.
@@ -49,16 +49,20 @@ impl AccountSource {
     }
 }
 
-fn source(uri: FilesUri, client: Client) -> Source<Accounts> {
-    Source::new(files::ACCOUNT_NAMES, uri.clone(), client, move |files| {
-        let Some(file) = files.into_iter().next() else {
-            return Err(vec![format!("{uri}: expected a CSV file, found none")]);
-        };
-        let accounts = Accounts::parse_csv(&file.text).map_err(|lines| {
+fn source(uri: FilesUri, client: Client) -> Source<Accounts, Result<Accounts, Vec<String>>> {
+    let parse = |file: File| {
+        Accounts::parse_csv(&file.text).map_err(|lines| {
             let at = |line: String| format!("{}: {line}", file.name);
             lines.into_iter().map(at).collect::<Vec<_>>()
-        })?;
-        tracing::info!(uri = %uri, accounts = accounts.len(), "account names loaded");
+        })
+    };
+    let name = uri.to_string();
+    Source::new(files::ACCOUNT_NAMES, uri, client, parse, move |files| {
+        let Some(file) = files.into_iter().next() else {
+            return Err(vec![format!("{name}: expected a CSV file, found none")]);
+        };
+        let accounts = file.clone()?;
+        tracing::info!(uri = %name, accounts = accounts.len(), "account names loaded");
         Ok(accounts)
     })
 }

@@ -2,6 +2,7 @@
 //! leaves to the next.
 
 use aws_config::SdkConfig;
+use tracing::warn;
 
 use crate::{
     account_names::AccountSource,
@@ -54,10 +55,22 @@ pub(crate) struct Loads {
 
 impl Loads {
     fn started(result: Result<impl Sized, LoadError>) -> Loads {
-        Loads {
-            start_error: result.err(),
-            ..Loads::default()
+        let mut loads = Loads::default();
+        loads.start_error = result.err().filter(|error| !loads.may_continue(error));
+        loads
+    }
+
+    /// Whether only time was missing, for the first time in a row: the next look may have enough, so this is logged and
+    /// is no error yet.
+    pub(crate) fn may_continue(&mut self, error: &LoadError) -> bool {
+        if !error.is_incomplete || self.last_failed {
+            return false;
         }
+        self.last_failed = true;
+        for line in &error.lines {
+            warn!(error_type = error.error_type, "not loaded yet: {line}");
+        }
+        true
     }
 }
 
@@ -71,7 +84,9 @@ impl Instance {
     ) -> (Instance, State) {
         let s3 = s3::client(sdk);
         let accounts = AccountSource::new(settings.account_names.clone(), s3.clone());
-        let (rules_loaded, accounts_loaded) = tokio::join!(rules.refresh(), accounts.refresh());
+        let limit = timing.load_at_start;
+        let (rules_loaded, accounts_loaded) =
+            tokio::join!(rules.refresh(limit), accounts.refresh(limit));
         let publisher = |topic: &Topic| Publisher::new(sdk, topic.clone(), &timing);
         let table = settings.ledger_table.as_deref();
         let state = State {

@@ -6,15 +6,16 @@ use std::{
 };
 
 use aws_sdk_s3::Client;
+use tracing::{info, warn};
 
 use crate::files::{self, File, FilesUri, Loaded, ReadError, Source, WithoutFiles};
 use cloudhsm_alerts_core::{
-    rules::{RuleFile, RuleSet, watched::Watched},
-    text::FirstLines,
+    rules::{ParsedFile, RuleFile, RuleSet, prefilter::UNBOUND, watched::Watched},
+    text::{FirstLines, one_line},
 };
 
 /// The rules in use: the built-in ones, together with those of `RULES_URI` once these are loaded.
-pub type RuleSource = Loaded<RuleSet>;
+pub type RuleSource = Loaded<RuleSet, ParsedFile>;
 
 /// The built-in rules. A thread loads them while the clients are made and before the first invocation arrives. The
 /// first use waits for it.
@@ -42,13 +43,23 @@ impl RuleSource {
         let builtin = builtin(&watched);
         let files = uri.map(|uri| {
             let name = uri.to_string();
-            Source::new(files::RULES, uri, client, move |files| {
-                let files = rule_files(files);
-                let set = RuleSet::with(&files, &watched).map_err(|problems| {
+            let parse = {
+                let watched = watched.clone();
+                move |file| ParsedFile::of(&rule_file(file), &watched)
+            };
+            Source::new(files::RULES, uri, client, parse, move |files| {
+                let count = files.len();
+                let set = RuleSet::with_parsed(files, &watched).map_err(|problems| {
                     let lines = problems.iter().map(ToString::to_string);
                     lines.collect::<FirstLines>().into_lines()
                 })?;
-                tracing::info!(uri = %name, files = files.len(), rules = set.len(), filters = set.filters().len(), "rules loaded");
+                let (rules, filters) = (set.len(), set.filters().len());
+                match unbound(&set) {
+                    None => info!(uri = %name, files = count, rules, filters, "rules loaded"),
+                    Some(unbound) => {
+                        warn!(uri = %name, files = count, rules, filters, unbound, "rules loaded; {UNBOUND}");
+                    }
+                }
                 Ok(set)
             })
         });
@@ -61,11 +72,27 @@ impl RuleSource {
     }
 }
 
-fn rule_files(files: Vec<File>) -> Vec<RuleFile> {
-    files
-        .into_iter()
-        .map(|File { name, text }| RuleFile { name, text })
-        .collect()
+/// The names of the first rules that do not require an event source, and how many more there are; `None`: there are
+/// none.
+fn unbound(set: &RuleSet) -> Option<String> {
+    const SHOWN: usize = 5;
+    let mut rules = set.unbound();
+    let more = rules.len().saturating_sub(SHOWN);
+    let names: Vec<String> = rules
+        .by_ref()
+        .take(SHOWN)
+        .map(|rule| one_line(&rule.name, 100))
+        .collect();
+    let names = names.join(", ");
+    match (names.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(names),
+        (false, more) => Some(format!("{names} and {more} more")),
+    }
+}
+
+fn rule_file(File { name, text }: File) -> RuleFile {
+    RuleFile { name, text }
 }
 
 /// Reads the rule files of a folder or prefix once, for the command line.
@@ -73,7 +100,6 @@ fn rule_files(files: Vec<File>) -> Vec<RuleFile> {
 /// # Errors
 /// The files cannot be read.
 pub async fn read_once(uri: &FilesUri, client: &Client) -> Result<Vec<RuleFile>, ReadError> {
-    Ok(rule_files(
-        files::read_once(files::RULES, uri, client).await?,
-    ))
+    let files = files::read_once(files::RULES, uri, client).await?;
+    Ok(files.into_iter().map(rule_file).collect())
 }

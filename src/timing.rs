@@ -40,6 +40,10 @@ pub struct Timing {
     pub ledger_attempt: Duration,
     /// Timeout of all attempts at one request to it.
     pub ledger_operation: Duration,
+    /// How long reading rules and account names may take at the start. Lambda ends a start after ten seconds.
+    pub load_at_start: Duration,
+    /// How long it may take after an invocation, when no alert waits for it.
+    pub load: Duration,
 }
 
 impl Default for Timing {
@@ -57,6 +61,8 @@ impl Default for Timing {
             publish_operation: Duration::from_secs(15),
             ledger_attempt: Duration::from_millis(1500),
             ledger_operation: Duration::from_secs(4),
+            load_at_start: Duration::from_secs(8),
+            load: Duration::from_secs(30),
         }
     }
 }
@@ -108,6 +114,16 @@ impl Deadline {
         self.0.map_or(most, |stages| {
             stages
                 .publishing
+                .saturating_duration_since(clock::instant())
+                .min(most)
+        })
+    }
+
+    /// The time left to wait for responses, at most `most`.
+    pub(crate) fn left_for_responses(&self, most: Duration) -> Duration {
+        self.0.map_or(most, |stages| {
+            stages
+                .responses
                 .saturating_duration_since(clock::instant())
                 .min(most)
         })

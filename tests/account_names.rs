@@ -99,7 +99,7 @@ fn a_changed_file_is_read_again() {
     let aws = Moto::start();
     let names = AccountNames::parse(&uri()).expect("an address");
     let source = AccountSource::new(names, aws.s3()).refreshed_every(Duration::ZERO);
-    let refresh = || aws.block_on(source.refresh());
+    let refresh = || aws.block_on(source.refresh(Duration::from_secs(60)));
     let name = || source.current().name("111122223333").map(str::to_owned);
     let Err(missing) = refresh() else {
         panic!("there is no file")
@@ -123,6 +123,7 @@ fn a_changed_file_is_read_again() {
         let expected = LoadError {
             error_type: "AccountNames.Broken",
             is_temporary: false,
+            is_incomplete: false,
             lines: vec![format!(
                 "{}: line 1: expected the columns account and name, found \"id,name\"",
                 uri()

@@ -207,7 +207,7 @@ fn rules_are_added_changed_broken_and_repaired_while_in_use() {
         aws.s3(),
     )
     .refreshed_every(Duration::ZERO);
-    let refresh = || aws.block_on(source.refresh());
+    let refresh = || aws.block_on(source.refresh(Duration::from_secs(60)));
 
     // An empty prefix: the built-in rules are in use.
     assert_eq!(refresh(), Ok(Refresh::InUse));
@@ -237,6 +237,7 @@ fn rules_are_added_changed_broken_and_repaired_while_in_use() {
         let expected = LoadError {
             error_type: "Rules.Broken",
             is_temporary: false,
+            is_incomplete: false,
             lines: vec![format!(
                 "s3://{BUCKET}/rules/mine.yml:10: detection.condition: expected the name of a selection of the detection, found \"coll\"; add the selection, or correct its name"
             )],

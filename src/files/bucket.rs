@@ -1,25 +1,28 @@
 //! Files in S3: the objects under a prefix, or one object. The ETags in a listing show which objects have changed;
-//! only those are fetched, several at a time.
+//! only those are fetched, several at a time. Each is kept as soon as it is there.
 
 use aws_sdk_s3::Client;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 
-use super::kind::{File, FileKind, Files, ReadError, Version};
+use super::{
+    kind::{File, FileKind, ReadError},
+    read_files::ReadFiles,
+};
 use crate::s3::{self, FetchError, Listed};
 use cloudhsm_alerts_core::object::ObjectRef;
 
 /// Maximum number of objects that are fetched at a time.
 const CONCURRENT: usize = 16;
 
-/// Reads the objects that have changed, and takes the others from `known`. A prefix that is the key of one file is
-/// read without a listing, for which the role then needs no permission.
-pub(super) async fn read(
+/// Reads the objects that are not in `files` or have changed. A prefix that is the key of one file is read without a
+/// listing, for which the role then needs no permission.
+pub(super) async fn read<P>(
     kind: FileKind,
     client: &Client,
     bucket: &str,
     prefix: &str,
-    known: &Files,
-) -> Result<Files, ReadError> {
+    files: &mut ReadFiles<P>,
+) -> Result<(), ReadError> {
     let at = ObjectRef {
         bucket: bucket.to_owned(),
         key: prefix.to_owned(),
@@ -28,7 +31,11 @@ pub(super) async fn read(
     if kind.has(prefix) {
         let file = fetch(kind, client, &at, false).await?;
         let version = file.text.clone();
-        return Ok(Files::from([(at.key, (version, file))]));
+        files.keep([(prefix, version.as_str())].into_iter());
+        if !files.has(prefix, &version) {
+            files.add(at.key, version, file);
+        }
+        return Ok(());
     }
     let uri = at.to_string();
     let mut listed = Vec::new();
@@ -49,28 +56,26 @@ pub(super) async fn read(
             break;
         }
     }
-    stream::iter(listed)
-        .map(|found| file(kind, client, found, known))
-        .buffered(CONCURRENT)
-        .try_collect()
-        .await
-}
-
-/// One file with its key and ETag. The key is not shortened: two keys can have the same name in messages.
-async fn file(
-    kind: FileKind,
-    client: &Client,
-    found: Listed,
-    known: &Files,
-) -> Result<(String, (Version, File)), ReadError> {
-    kind.check_limits(&found.object.to_string(), 0, found.size)?;
-    if let Some((version, file)) = known.get(&found.object.key)
-        && *version == found.etag
-    {
-        return Ok((found.object.key, (found.etag, file.clone())));
+    for Listed { object, size, .. } in &listed {
+        kind.check_limits(&object.to_string(), 0, *size)?;
     }
-    let file = fetch(kind, client, &found.object, true).await?;
-    Ok((found.object.key, (found.etag, file)))
+    // The key is not shortened, as the name in messages is: two keys can have the same name there.
+    files.keep(
+        listed
+            .iter()
+            .map(|found| (found.object.key.as_str(), found.etag.as_str())),
+    );
+    listed.retain(|found| !files.has(&found.object.key, &found.etag));
+    let mut fetched = stream::iter(listed)
+        .map(|found| async {
+            let file = fetch(kind, client, &found.object, true).await;
+            (found, file)
+        })
+        .buffer_unordered(CONCURRENT);
+    while let Some((found, file)) = fetched.next().await {
+        files.add(found.object.key, found.etag, file?);
+    }
+    Ok(())
 }
 
 /// Fetches an object. If one that was listed is missing, it was deleted since: the next refresh lists the objects again.

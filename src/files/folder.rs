@@ -1,18 +1,27 @@
 //! Files in a folder of the file system and in its subfolders.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
 
 use walkdir::WalkDir;
 
-use super::kind::{File, FileKind, Files, ReadError};
+use tokio::task::yield_now;
+
+use super::{
+    kind::{File, FileKind, ReadError},
+    read_files::ReadFiles,
+};
 use cloudhsm_alerts_core::text::one_line;
 
-/// Reads the files that have changed, and takes the others from `known`. `folder` can also be a single file.
-pub(super) fn read(kind: FileKind, folder: &Path, known: &Files) -> Result<Files, ReadError> {
+/// Reads the files that are not in `files` or have changed. `folder` can also be a single file.
+pub(super) async fn read<P>(
+    kind: FileKind,
+    folder: &Path,
+    files: &mut ReadFiles<P>,
+) -> Result<(), ReadError> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name() {
         let entry = entry.map_err(|error| {
@@ -30,12 +39,10 @@ pub(super) fn read(kind: FileKind, folder: &Path, known: &Files) -> Result<Files
     }
     kind.check_limits(&display(folder), paths.len(), 0)?;
 
-    let mut files = Files::new();
+    let mut listed = Vec::new();
     for path in paths {
-        let name = display(&path);
-        let failed = |error: std::io::Error| read_error(&path, &error.to_string());
-        let metadata = fs::metadata(&path).map_err(failed)?;
-        kind.check_limits(&name, 0, metadata.len())?;
+        let metadata = fs::metadata(&path).map_err(|error| failed(&path, &error))?;
+        kind.check_limits(&display(&path), 0, metadata.len())?;
         let modified = metadata
             .modified()
             .ok()
@@ -43,13 +50,27 @@ pub(super) fn read(kind: FileKind, folder: &Path, known: &Files) -> Result<Files
         let version = format!("{modified:?} {}", metadata.len());
         // The key is the path itself: two paths can have the same name in messages.
         let key = path.to_string_lossy().into_owned();
-        let file = match known.get(&key) {
-            Some((known, file)) if *known == version => file.clone(),
-            _ => File::new(&name, &fs::read(&path).map_err(failed)?),
-        };
-        files.insert(key, (version, file));
+        listed.push((path, key, version));
     }
-    Ok(files)
+    files.keep(
+        listed
+            .iter()
+            .map(|(_, key, version)| (key.as_str(), version.as_str())),
+    );
+    for (path, key, version) in listed {
+        if files.has(&key, &version) {
+            continue;
+        }
+        let bytes = fs::read(&path).map_err(|error| failed(&path, &error))?;
+        files.add(key, version, File::new(&display(&path), &bytes));
+        // Parsing thousands of files takes seconds on a small function. Here the caller's time limit can end it.
+        yield_now().await;
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, error: &io::Error) -> ReadError {
+    read_error(path, &error.to_string())
 }
 
 fn read_error(path: &Path, reason: &str) -> ReadError {

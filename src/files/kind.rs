@@ -1,7 +1,5 @@
 //! What kind of files a source has: which names are such files, how large they may be, and what their errors are called.
 
-use std::collections::BTreeMap;
-
 use thiserror::Error;
 
 /// Maximum number of files in one source. SigmaHQ has about a hundred for CloudTrail.
@@ -22,6 +20,8 @@ pub struct FileKind {
     pub unreadable: &'static str,
     /// The error type if their content cannot be used.
     pub broken: &'static str,
+    /// The error type if there was no time to read all of them.
+    pub incomplete: &'static str,
 }
 
 /// Sigma rules and filters.
@@ -31,6 +31,7 @@ pub const RULES: FileKind = FileKind {
     extensions: &[".yml", ".yaml"],
     unreadable: "Rules.Unreadable",
     broken: "Rules.Broken",
+    incomplete: "Rules.Incomplete",
 };
 
 /// Account names as CSV.
@@ -40,6 +41,7 @@ pub const ACCOUNT_NAMES: FileKind = FileKind {
     extensions: &[".csv"],
     unreadable: "AccountNames.Unreadable",
     broken: "AccountNames.Broken",
+    incomplete: "AccountNames.Incomplete",
 };
 
 /// A file with its name in messages.
@@ -71,16 +73,6 @@ pub struct ReadError {
     pub message: String,
     /// Whether a retry can succeed without any fix.
     pub is_temporary: bool,
-}
-
-/// The version of a file: an object's ETag, or a file's modification time and size.
-pub(super) type Version = String;
-
-/// Files by path or key, each with its version.
-pub(super) type Files = BTreeMap<String, (Version, File)>;
-
-pub(super) fn versions(files: &Files) -> impl Iterator<Item = (&String, &Version)> {
-    files.iter().map(|(name, (version, _))| (name, version))
 }
 
 impl FileKind {

@@ -1,17 +1,19 @@
 //! Files that the function uses beside log files, and reads again when they change: rules, and account names. They are
 //! in a folder or in S3.
 //!
-//! What is made of them is replaced as a whole. If one file is broken, or the files cannot be read, what was in use
+//! What is made of them is replaced as a whole. If one file is broken, or the files cannot all be read, what was in use
 //! stays in use and the caller gets the error. The files are checked for changes at most once a minute, after the
-//! alerts of an invocation were published, so that no alert waits for it.
+//! alerts of an invocation were published, so that no alert waits for it. Such a look has a time limit. One that it
+//! ends keeps what it has read, and the next one goes on.
 
 mod bucket;
 mod folder;
 mod kind;
+mod read_files;
 mod uri;
 
 use std::{
-    fmt,
+    convert, fmt,
     sync::{Arc, LazyLock, PoisonError, RwLock},
     time::Duration,
 };
@@ -23,15 +25,13 @@ use tokio::{
 };
 
 pub use kind::{ACCOUNT_NAMES, File, FileKind, RULES, ReadError};
-use kind::{Files, versions};
+use read_files::ReadFiles;
 pub use uri::FilesUri;
 
 use crate::clock;
 
 /// The shortest time between two refreshes.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Timeout of a refresh. The next one tries again.
-const TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The result of a refresh without errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,16 +49,50 @@ pub struct LoadError {
     pub error_type: &'static str,
     /// Whether a retry can succeed without any fix.
     pub is_temporary: bool,
+    /// Whether only time was missing. The next look at the source goes on where this one ended.
+    pub is_incomplete: bool,
     /// A line for each of the first problems.
     pub lines: Vec<String>,
 }
 
 impl LoadError {
+    /// Whether a notice about one of the two is enough. How far an incomplete look got makes no difference.
+    pub(crate) fn is_like(&self, other: &LoadError) -> bool {
+        self.error_type == other.error_type && (self.is_incomplete || self.lines == other.lines)
+    }
+
     fn unreadable(kind: FileKind, error: &ReadError) -> LoadError {
         LoadError {
             error_type: kind.unreadable,
             is_temporary: error.is_temporary,
+            is_incomplete: false,
             lines: vec![error.to_string()],
+        }
+    }
+
+    fn incomplete<P>(
+        kind: FileKind,
+        uri: &FilesUri,
+        files: &ReadFiles<P>,
+        limit: Duration,
+    ) -> LoadError {
+        // Tenths, because what is left of an invocation is no round number.
+        let seconds = (limit.as_secs_f64() * 10.0).round() / 10.0;
+        let line = match files.progress() {
+            Some((read, total)) => format!(
+                "{uri}: {read} of {total} {} were read in {seconds} s; reading continues after the next invocation",
+                kind.noun
+            ),
+            None => format!(
+                "{uri}: no further {} could be read in {seconds} s; reading continues after a later invocation",
+                kind.noun
+            ),
+        };
+        LoadError {
+            error_type: kind.incomplete,
+            is_temporary: true,
+            is_incomplete: true,
+            lines: vec![line],
         }
     }
 
@@ -66,39 +100,38 @@ impl LoadError {
         LoadError {
             error_type: kind.broken,
             is_temporary: false,
+            is_incomplete: false,
             lines,
         }
     }
 }
 
 /// Makes a value of all files of a source, or gives a line for each of the first problems.
-type Load<T> = Box<dyn Fn(Vec<File>) -> Result<T, Vec<String>> + Send + Sync>;
+type Load<T, P> = Box<dyn Fn(Vec<&P>) -> Result<T, Vec<String>> + Send + Sync>;
 
-/// A source of files, and the value that was made of them.
-pub(crate) struct Source<T> {
+/// A source of files, each of which is parsed when it is read (`P`), and the value that was made of all of them (`T`).
+pub(crate) struct Source<T, P> {
     kind: FileKind,
     uri: FilesUri,
     client: Client,
     interval: Duration,
-    load: Load<T>,
+    load: Load<T, P>,
     /// `None`: nothing has been loaded yet.
     current: RwLock<Option<Arc<T>>>,
-    last_refresh: Mutex<LastRefresh>,
+    last_look: Mutex<LastLook<P>>,
 }
 
-/// The result of the last refresh.
-#[derive(Debug, Default)]
-struct LastRefresh {
+/// The result of the last look at the source.
+#[derive(Debug)]
+struct LastLook<P> {
+    /// `None`: the next look is due at once.
     at: Option<Instant>,
-    /// The files that were read last.
-    files: Files,
+    files: ReadFiles<P>,
     /// Why these files are not in use.
     broken: Option<LoadError>,
-    /// Whether they could not be read again.
-    is_unreadable: bool,
 }
 
-impl<T> fmt::Debug for Source<T> {
+impl<T, P> fmt::Debug for Source<T, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Source")
             .field("kind", &self.kind)
@@ -107,14 +140,15 @@ impl<T> fmt::Debug for Source<T> {
     }
 }
 
-impl<T> Source<T> {
+impl<T, P> Source<T, P> {
     /// A source from which nothing has been read yet.
     pub(crate) fn new(
         kind: FileKind,
         uri: FilesUri,
         client: Client,
-        load: impl Fn(Vec<File>) -> Result<T, Vec<String>> + Send + Sync + 'static,
-    ) -> Source<T> {
+        parse: impl Fn(File) -> P + Send + Sync + 'static,
+        load: impl Fn(Vec<&P>) -> Result<T, Vec<String>> + Send + Sync + 'static,
+    ) -> Source<T, P> {
         Source {
             kind,
             uri,
@@ -122,7 +156,11 @@ impl<T> Source<T> {
             interval: INTERVAL,
             load: Box::new(load),
             current: RwLock::new(None),
-            last_refresh: Mutex::new(LastRefresh::default()),
+            last_look: Mutex::new(LastLook {
+                at: None,
+                files: ReadFiles::parsed_by(parse),
+                broken: None,
+            }),
         }
     }
 
@@ -132,67 +170,61 @@ impl<T> Source<T> {
         current.as_ref().map(Arc::clone)
     }
 
-    async fn refresh(&self) -> Result<Refresh, LoadError> {
-        let mut last = self.last_refresh.lock().await;
-        if last.at.is_some_and(|at| at.elapsed() < self.interval) {
+    async fn refresh(&self, limit: Duration) -> Result<Refresh, LoadError> {
+        let mut last = self.last_look.lock().await;
+        let LastLook { at, files, broken } = &mut *last;
+        if at.is_some_and(|at| at.elapsed() < self.interval) {
             return Ok(Refresh::NotDue);
         }
-        let found = timeout(TIMEOUT, self.read(&last.files))
-            .await
-            .unwrap_or_else(|_| {
-                Err(ReadError {
-                    at: self.uri.to_string(),
-                    message: format!("could not be read within {} seconds", TIMEOUT.as_secs()),
-                    is_temporary: true,
-                })
-            });
-        last.at = Some(clock::instant());
-        let files = match found {
-            Ok(files) => files,
-            Err(error) => {
-                // Makes the next refresh load the files again, even if they have not changed.
-                last.is_unreadable = true;
+        files.begin();
+        let read = timeout(limit, read(self.kind, &self.uri, &self.client, files)).await;
+        *at = Some(clock::instant());
+        match read {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                files.load_again();
                 return Err(LoadError::unreadable(self.kind, &error));
             }
-        };
-        let was_unreadable = std::mem::take(&mut last.is_unreadable);
-        if versions(&files).eq(versions(&last.files)) && !was_unreadable {
-            return last.broken.clone().map_or(Ok(Refresh::InUse), Err);
+            Err(_) => {
+                files.load_again();
+                // What has got further goes on. What has not, because S3 does not respond, waits.
+                if files.progress().is_some() {
+                    *at = None;
+                }
+                return Err(LoadError::incomplete(self.kind, &self.uri, files, limit));
+            }
         }
-        let loaded = (self.load)(files.values().map(|(_, file)| file.clone()).collect());
-        last.files = files;
-        match loaded {
+        let Some(parsed) = files.take_changed() else {
+            return broken.clone().map_or(Ok(Refresh::InUse), Err);
+        };
+        match (self.load)(parsed) {
             Ok(value) => {
-                last.broken = None;
+                *broken = None;
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) =
                     Some(Arc::new(value));
                 Ok(Refresh::InUse)
             }
             Err(lines) => {
                 let error = LoadError::broken(self.kind, lines);
-                last.broken = Some(error.clone());
+                *broken = Some(error.clone());
                 Err(error)
             }
         }
-    }
-
-    async fn read(&self, known: &Files) -> Result<Files, ReadError> {
-        read(self.kind, &self.uri, &self.client, known).await
     }
 }
 
 /// What is in use: what a source contains, or until that is loaded, a value without files.
 #[derive(Debug)]
-pub struct Loaded<T> {
+pub struct Loaded<T, P> {
     without_files: WithoutFiles<T>,
-    source: Option<Source<T>>,
+    source: Option<Source<T, P>>,
 }
 
 /// A value that is made when it is first used.
 pub(crate) type WithoutFiles<T> = LazyLock<Arc<T>, Box<dyn FnOnce() -> Arc<T> + Send>>;
 
-impl<T> Loaded<T> {
-    pub(crate) fn of(without_files: WithoutFiles<T>, source: Option<Source<T>>) -> Loaded<T> {
+impl<T, P> Loaded<T, P> {
+    pub(crate) fn of(without_files: WithoutFiles<T>, source: Option<Source<T, P>>) -> Loaded<T, P> {
         Loaded {
             without_files,
             source,
@@ -201,7 +233,7 @@ impl<T> Loaded<T> {
 
     /// Sets the shortest time between two refreshes.
     #[must_use]
-    pub fn refreshed_every(mut self, interval: Duration) -> Loaded<T> {
+    pub fn refreshed_every(mut self, interval: Duration) -> Loaded<T, P> {
         if let Some(source) = &mut self.source {
             source.interval = interval;
         }
@@ -220,28 +252,30 @@ impl<T> Loaded<T> {
     }
 
     /// Checks the files for changes, unless that was done within the last minute, and loads them if they have changed.
+    /// Reading ends after `limit`, and the next refresh continues it without waiting for a minute.
     ///
     /// # Errors
     /// The files cannot be read, or not used. What was in use stays in use, and each refresh returns the error until
     /// it is fixed.
-    pub async fn refresh(&self) -> Result<Refresh, LoadError> {
+    pub async fn refresh(&self, limit: Duration) -> Result<Refresh, LoadError> {
         match &self.source {
-            Some(source) => source.refresh().await,
+            Some(source) => source.refresh(limit).await,
             None => Ok(Refresh::NotDue),
         }
     }
 }
 
-async fn read(
+/// Reads what is missing in `files`.
+async fn read<P>(
     kind: FileKind,
     uri: &FilesUri,
     client: &Client,
-    known: &Files,
-) -> Result<Files, ReadError> {
+    files: &mut ReadFiles<P>,
+) -> Result<(), ReadError> {
     match uri {
-        FilesUri::Folder(path) => folder::read(kind, path, known),
+        FilesUri::Folder(path) => folder::read(kind, path, files).await,
         FilesUri::Bucket { bucket, prefix } => {
-            bucket::read(kind, client, bucket, prefix, known).await
+            bucket::read(kind, client, bucket, prefix, files).await
         }
     }
 }
@@ -255,6 +289,7 @@ pub async fn read_once(
     uri: &FilesUri,
     client: &Client,
 ) -> Result<Vec<File>, ReadError> {
-    let files = read(kind, uri, client, &Files::new()).await?;
-    Ok(files.into_values().map(|(_, file)| file).collect())
+    let mut files = ReadFiles::parsed_by(convert::identity);
+    read(kind, uri, client, &mut files).await?;
+    Ok(files.into_parsed())
 }

@@ -14,11 +14,11 @@ use crate::{
     files::{FilesUri, LoadError, Refresh},
     instance::{Instance, Loads, State},
     payload::BatchMode,
-    timing::Deadline,
 };
 
-/// Loads changed rules and account names. A failure is counted each time and published once as an operational notice.
-/// It fails nothing, because alerting goes on with what is in use.
+/// Loads changed rules and account names. A failure is counted each time and published once as an operational notice,
+/// unless only time was missing and the next invocation may go on. It fails nothing, because alerting goes on with what
+/// is in use.
 pub(super) async fn reload(
     instance: &Instance,
     publishing: &mut Publishing<'_>,
@@ -29,15 +29,11 @@ pub(super) async fn reload(
     if publishing.deadline.publishing_is_over() || mode != BatchMode::Live {
         return;
     }
-    let deadline = publishing.deadline;
+    let limit = publishing.deadline.left_for_responses(instance.timing.load);
     let state = &mut *publishing.state;
     let (rules, accounts) = tokio::join!(
-        attempt(&mut state.rule_loads, deadline, instance.rules.refresh()),
-        attempt(
-            &mut state.account_loads,
-            deadline,
-            instance.accounts.refresh()
-        ),
+        attempt(&mut state.rule_loads, instance.rules.refresh(limit)),
+        attempt(&mut state.account_loads, instance.accounts.refresh(limit)),
     );
     if let Some(error) = rules {
         inbox.counts.rule_load_errors += 1;
@@ -64,20 +60,19 @@ fn account_loads(state: &mut State) -> &mut Loads {
 /// Refreshes one source. Returns the failure, at the start of this instance or now.
 async fn attempt(
     loads: &mut Loads,
-    deadline: Deadline,
     refresh: impl Future<Output = Result<Refresh, LoadError>>,
 ) -> Option<LoadError> {
     if let Some(error) = loads.start_error.take() {
         return Some(error);
     }
-    match deadline.response(refresh).await {
-        None | Some(Ok(Refresh::NotDue)) => None,
-        Some(Ok(Refresh::InUse)) => {
+    match refresh.await {
+        Ok(Refresh::NotDue) => None,
+        Ok(Refresh::InUse) => {
             loads.notified = PerChannel::default();
             loads.last_failed = false;
             None
         }
-        Some(Err(error)) => Some(error),
+        Err(error) => (!loads.may_continue(&error)).then_some(error),
     }
 }
 
@@ -114,7 +109,8 @@ async fn report(
         messages.push((Channel::Page, &notice.page));
     }
     for (channel, message) in messages {
-        if loads(publishing.state).notified[channel].as_ref() == Some(&failure) {
+        let known = loads(publishing.state).notified[channel].as_ref();
+        if known.is_some_and(|known| known.is_like(&failure)) {
             continue;
         }
         if publishing.wait_for_slot(channel, Duration::MAX).await != Slot::Now {

@@ -24,8 +24,11 @@ use rsigma_parser::SigmaRule;
 use super::{comparison, diagnostic::Diagnostic, origin::Origin};
 
 /// A compiled rule, or one that is compiled on first use: most log files have records of only a few of the
-/// services that rules are about.
-pub(super) struct Compiled(LazyLock<Box<CompiledRule>, Box<Compile>>);
+/// services that rules are about. Clones share it.
+#[derive(Clone)]
+pub(super) struct Compiled(Arc<CompiledOnUse>);
+
+type CompiledOnUse = LazyLock<Box<CompiledRule>, Box<Compile>>;
 
 type Compile = dyn FnOnce() -> Box<CompiledRule> + Send + Sync;
 
@@ -38,7 +41,7 @@ impl Compiled {
         let compiled = Box::new(compile(rule)?);
         let compiled = LazyLock::new(Box::new(move || compiled) as Box<Compile>);
         LazyLock::force(&compiled);
-        Ok(Compiled(compiled))
+        Ok(Compiled(Arc::new(compiled)))
     }
 
     /// Compiles a built-in rule on first use.
@@ -53,7 +56,7 @@ impl Compiled {
                 unreachable!("the built-in rule {:?}: {message}", rule.name)
             }))
         };
-        Compiled(LazyLock::new(Box::new(compile)))
+        Compiled(Arc::new(LazyLock::new(Box::new(compile))))
     }
 
     pub(super) fn rule(&self) -> &CompiledRule {

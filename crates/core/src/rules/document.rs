@@ -22,15 +22,15 @@ use super::{
     watched::Watched,
 };
 
-/// One document of a file.
-#[derive(Debug)]
+/// One document of a file. Clones share its content.
+#[derive(Debug, Clone)]
 pub(super) struct Document {
     pub origin: Arc<Origin>,
     pub content: Content,
 }
 
 /// What a document contains.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Content {
     /// A detection rule: as written (with the names of watched resources filled in), compiled, and as alerts
     /// use it.
@@ -39,7 +39,7 @@ pub(super) enum Content {
         compiled: Compiled,
         rule: Arc<Rule>,
     },
-    Filter(Box<FilterRule>, Arc<Filter>),
+    Filter(Arc<FilterRule>, Arc<Filter>),
     /// The rule with this id is disabled.
     Disabled(String),
 }
@@ -370,7 +370,7 @@ fn filter(
         return Err(errors);
     }
     let filter = Filter::read(origin, &sigma)?;
-    Ok(Content::Filter(Box::new(sigma), Arc::new(filter)))
+    Ok(Content::Filter(Arc::new(sigma), Arc::new(filter)))
 }
 
 /// Rejects a rule for other logs than CloudTrail's, which can never match.

@@ -3,7 +3,10 @@
 //! Rule files form two layers. A document of the upper layer replaces the document of the lower layer with the
 //! same id; `status: unsupported` removes it.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use rsigma_parser::{FilterRule, SigmaRule};
 
@@ -14,6 +17,7 @@ use super::{
     document::{self, Content, Document},
     filter::Filter,
     origin::{Origin, RuleFile},
+    parsed_file::ParsedFile,
     rule::Rule,
     watched::Watched,
 };
@@ -39,8 +43,15 @@ pub(super) struct LoadedRule {
 #[derive(Debug)]
 pub(super) struct LoadedFilter {
     pub origin: Arc<Origin>,
-    pub sigma: FilterRule,
+    pub sigma: Arc<FilterRule>,
     pub filter: Arc<Filter>,
+}
+
+/// Where the ids and names of rules and filters that were added are from.
+#[derive(Debug, Default)]
+struct Used {
+    ids: HashMap<String, Arc<Origin>>,
+    names: HashMap<String, Arc<Origin>>,
 }
 
 impl Loaded {
@@ -49,11 +60,18 @@ impl Loaded {
         Loaded::layered(&[], files, watched)
     }
 
-    /// The built-in rules as the lower layer, some files as the upper layer.
-    pub(super) fn builtin_and(files: &[RuleFile], watched: &Watched) -> Loaded {
+    /// The built-in rules as the lower layer, parsed files as the upper layer.
+    pub(super) fn builtin_and<'f>(
+        files: impl IntoIterator<Item = &'f ParsedFile>,
+        watched: &Watched,
+    ) -> Loaded {
         let mut loaded = Loaded::default();
         let builtin = builtin::documents(watched, &mut loaded.errors);
-        let added = loaded.read(files, watched);
+        let mut added = Vec::new();
+        for file in files {
+            added.extend_from_slice(&file.documents);
+            loaded.errors.extend_from_slice(&file.errors);
+        }
         loaded.merge(builtin, added)
     }
 
@@ -77,42 +95,28 @@ impl Loaded {
             Content::Filter(_, filter) => filter.id.clone(),
             Content::Disabled(id) => id.clone(),
         };
-        let replaced: Vec<String> = upper.iter().map(id_of).collect();
+        let replaced: HashSet<String> = upper.iter().map(id_of).collect();
         let kept = lower
             .into_iter()
             .filter(|document| !replaced.contains(&id_of(document)));
+        let mut used = Used::default();
         for document in kept.chain(upper) {
-            self.add(document);
+            self.add(document, &mut used);
         }
         self
     }
 
     /// Adds a document, unless its id or name is in use.
-    fn add(&mut self, document: Document) {
+    fn add(&mut self, document: Document, used: &mut Used) {
         let Document { origin, content } = document;
         let (id, name) = match &content {
             Content::Rule { rule, .. } => (rule.id.as_str(), rule.name.as_str()),
             Content::Filter(_, filter) => (filter.id.as_str(), filter.name.as_str()),
             Content::Disabled(_) => return,
         };
-        let rules = self
-            .rules
-            .iter()
-            .map(|LoadedRule { origin, rule, .. }| (origin, &rule.id, &rule.name));
-        let filters = self
-            .filters
-            .iter()
-            .map(|LoadedFilter { origin, filter, .. }| (origin, &filter.id, &filter.name));
-        let duplicate = rules
-            .chain(filters)
-            .find_map(|(other, used_id, used_name)| {
-                if used_id == id {
-                    Some(("id", id, other))
-                } else {
-                    (used_name == name).then_some(("name", name, other))
-                }
-            });
-        if let Some((field, value, other)) = duplicate {
+        let by_id = used.ids.get(id).map(|other| ("id", id, other));
+        let by_name = used.names.get(name).map(|other| ("name", name, other));
+        if let Some((field, value, other)) = by_id.or(by_name) {
             let error = origin.error(
                 &[field],
                 format!(
@@ -128,6 +132,8 @@ impl Loaded {
             self.errors.push(error);
             return;
         }
+        used.ids.insert(id.to_owned(), Arc::clone(&origin));
+        used.names.insert(name.to_owned(), Arc::clone(&origin));
         match content {
             Content::Rule {
                 sigma,
@@ -141,7 +147,7 @@ impl Loaded {
             }),
             Content::Filter(sigma, filter) => self.filters.push(LoadedFilter {
                 origin,
-                sigma: *sigma,
+                sigma,
                 filter,
             }),
             Content::Disabled(_) => {}

@@ -7,7 +7,7 @@
 //! - `response`, `rule_text`, `rule`, `filter`: what a rule or a filter carries into an alert.
 //! - `language`, `selector`, `encoded`: Sigma that the engine evaluates differently, rewritten or rejected.
 //! - `compile`, `comparison`, `view`: a rule and a record in the form that the engine evaluates.
-//! - `document`, `builtin`, `loaded`: rule files and built-in rules, loaded and merged.
+//! - `document`, `parsed_file`, `builtin`, `loaded`: rule files and built-in rules, loaded and merged.
 //! - [`prefilter`]: which records need not be parsed because no rule can match them.
 //! - `rule_set`: evaluates a record against all rules and filters.
 //! - [`check`], [`cases`], [`explain`], [`mod@reference`]: the commands for rule authors.
@@ -31,6 +31,7 @@ mod language;
 mod loaded;
 mod naming;
 mod origin;
+mod parsed_file;
 mod position;
 pub mod prefilter;
 pub mod reference;
@@ -44,6 +45,7 @@ pub mod watched;
 
 pub use builtin::builtin_files;
 pub use origin::RuleFile;
+pub use parsed_file::ParsedFile;
 pub use rule::Rule;
 pub use rule_set::{Matched, RuleSet, Suppressed};
 

@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use saphyr::{LoadableYamlNode, MarkedYaml, YamlData};
-use saphyr_parser::{Event, Parser};
+use saphyr::{MarkedYaml, YamlData, YamlLoader};
+use saphyr_parser::{Event, Parser, SpannedEventReceiver};
 
 /// Deepest nesting; rules have five levels. YAML parsers recurse, and a file must not overflow the stack.
 const MAX_DEPTH: usize = 40;
@@ -32,6 +32,7 @@ impl Lines {
         // At the end of the text, the parser reports one line more than there is.
         let at = |line: usize| before + line.clamp(1, text.lines().count().max(1));
         let mut depth = 0_usize;
+        let mut loader = YamlLoader::<MarkedYaml>::default();
         for event in Parser::new_from_str(text) {
             let (event, span) =
                 event.map_err(|error| (at(error.marker().line()), error.info().to_owned()))?;
@@ -40,7 +41,7 @@ impl Lines {
                     format!("found the tag {tag}, which YAML parsers interpret differently");
                 return Err((at(span.start.line()), message));
             }
-            match event {
+            match &event {
                 Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
                 Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),
                 _ => {}
@@ -49,16 +50,18 @@ impl Lines {
                 let message = format!("found more than {MAX_DEPTH} levels of nesting");
                 return Err((at(span.start.line()), message));
             }
+            loader.on_event(event, span);
         }
-        let documents = MarkedYaml::load_from_str(text)
-            .map_err(|error| (at(error.marker().line()), error.info().to_owned()))?;
+        if let Some(error) = loader.error() {
+            return Err((at(error.marker().line()), error.info().to_owned()));
+        }
         let mut lines = Lines {
             by_path: HashMap::new(),
             texts: HashMap::new(),
             structures: HashMap::new(),
             before,
         };
-        for document in &documents {
+        for document in &loader.into_documents() {
             lines.add(document, &mut Vec::new());
         }
         Ok(lines)
@@ -93,6 +96,20 @@ impl Lines {
                     self.texts.insert(path.clone(), text.to_owned());
                 }
             }
+        }
+    }
+
+    /// These lines without any below the top level, which take most of the memory of a parsed file.
+    pub(super) fn of_members(&self) -> Lines {
+        Lines {
+            by_path: self
+                .by_path
+                .iter()
+                .filter(|(path, _)| path.len() == 1)
+                .map(|(path, line)| (path.clone(), *line))
+                .collect(),
+            before: self.before,
+            ..Lines::default()
         }
     }
 

@@ -11,6 +11,7 @@ use super::{
     filter::Filter,
     loaded::Loaded,
     origin::RuleFile,
+    parsed_file::ParsedFile,
     prefilter::Prefilter,
     rule::Rule,
     view::RecordView,
@@ -75,6 +76,21 @@ impl RuleSet {
     /// # Errors
     /// All errors of the files. If there is one, none of the files is used.
     pub fn with(files: &[RuleFile], watched: &Watched) -> Result<RuleSet, Vec<Diagnostic>> {
+        let files: Vec<ParsedFile> = files
+            .iter()
+            .map(|file| ParsedFile::of(file, watched))
+            .collect();
+        RuleSet::with_parsed(&files, watched)
+    }
+
+    /// As [`RuleSet::with`], from files that were parsed for the same watched resources.
+    ///
+    /// # Errors
+    /// As [`RuleSet::with`].
+    pub fn with_parsed<'f>(
+        files: impl IntoIterator<Item = &'f ParsedFile>,
+        watched: &Watched,
+    ) -> Result<RuleSet, Vec<Diagnostic>> {
         RuleSet::from_loaded(Loaded::builtin_and(files, watched))
     }
 
@@ -135,6 +151,14 @@ impl RuleSet {
     /// Decides which records need to be parsed.
     pub fn prefilter(&self) -> &Prefilter {
         &self.prefilter
+    }
+
+    /// The rules that every record has to be parsed for, because they require no event source.
+    pub fn unbound(&self) -> impl ExactSizeIterator<Item = &Rule> {
+        self.prefilter
+            .unbound()
+            .iter()
+            .map(|index| &*self.rules[*index].0)
     }
 
     /// The filter that, on a day (in UTC), suppresses a match of a rule.

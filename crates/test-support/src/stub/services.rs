@@ -1,6 +1,9 @@
 //! The services of the stub: parses a request, applies it to the state, and makes the response.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -189,19 +192,26 @@ fn mark_sent(request: &Value, capacity: usize, state: &mut State) -> Response {
     json_response(200, &reply)
 }
 
+/// The ETag of an object, with its quotation marks.
+fn e_tag(body: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
+}
+
 /// A page of objects in order of their keys. The continuation token is the last key of the page before.
 fn list_objects(parsed: &ParsedRequest, state: &State) -> Response {
     let bucket = parsed.target.split('?').next().unwrap_or_default();
     let parameter = |name: &str| parsed.form.get(name).map_or("", String::as_str);
     let (prefix, after) = (parameter("prefix"), parameter("continuation-token"));
     let key = |target: &'_ String| Some(target.strip_prefix(bucket)?.strip_prefix('/')?.to_owned());
-    let mut objects: Vec<(String, usize)> = state
+    let mut objects: Vec<(String, &[u8])> = state
         .objects
         .iter()
-        .filter_map(|(target, body)| Some((key(target)?, body.len())))
+        .filter_map(|(target, body)| Some((key(target)?, body.as_slice())))
         .filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after)
         .collect();
-    objects.sort();
+    objects.sort_unstable();
     let page_size = state.page_size.unwrap_or(1000);
     let is_truncated = objects.len() > page_size;
     objects.truncate(page_size);
@@ -213,10 +223,12 @@ fn list_objects(parsed: &ParsedRequest, state: &State) -> Response {
             escaped(last)
         );
     }
-    for (key, size) in &objects {
+    for (key, content) in &objects {
         body += &format!(
-            "<Contents><Key>{}</Key><Size>{size}</Size></Contents>",
-            escaped(key)
+            "<Contents><Key>{}</Key><ETag>{}</ETag><Size>{}</Size></Contents>",
+            escaped(key),
+            e_tag(content),
+            content.len()
         );
     }
     body += "</ListBucketResult>";
@@ -231,7 +243,7 @@ fn get_object(request: &Request, target: &str, state: &State) -> Response {
     let Some(body) = state.objects.get(target) else {
         return xml_error(404, "NoSuchKey");
     };
-    let e_tag = format!("\"{}-{}\"", target.len(), body.len());
+    let e_tag = e_tag(body);
     if let Some(wanted) = request.headers.get("if-match")
         && *wanted != e_tag
     {

@@ -21,10 +21,11 @@ use super::{
     filter::Filter,
     loaded::Loaded,
     origin::{Origin, RuleFile},
-    prefilter::Prefilter,
+    prefilter::{Prefilter, UNBOUND},
     rule::Rule,
     watched::Watched,
 };
+use crate::text::one_line;
 
 /// Checks rule files that are to be added to the built-in rules. `today` (in UTC) is for filters that expire.
 /// Returns all errors and warnings, in the order of files and lines.
@@ -80,8 +81,10 @@ fn check_rule(origin: &Origin, sigma: &SigmaRule, rule: &Rule, diagnostics: &mut
     if !Prefilter::is_bound(sigma) {
         warn(
             &["detection"],
-            "expected a required `eventSource`, found none; the function must parse every record"
-                .into(),
+            format!(
+                "expected a required `eventSource`, found none in {}; {UNBOUND}",
+                one_line(&rule.name, 100)
+            ),
             "add `eventSource` to a selection that the condition requires",
         );
     }

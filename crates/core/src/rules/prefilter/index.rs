@@ -14,8 +14,8 @@ use super::{
 /// Decides which records can match a rule.
 #[derive(Debug, Default)]
 pub struct Prefilter {
-    /// Some rule is not bound to event sources.
-    everything: bool,
+    /// The indices of the rules that are not bound to event sources.
+    unbound: Vec<usize>,
     /// Alternatives by event source in lower case, for sources without wildcards.
     by_source: HashMap<Vec<u8>, Vec<RuleAlternative>>,
     /// Alternatives whose sources are patterns, or missing.
@@ -77,12 +77,17 @@ impl Prefilter {
 
     /// Whether there are records that need not be parsed: every rule is bound to event sources.
     pub fn excludes_records(&self) -> bool {
-        !self.everything
+        self.unbound.is_empty()
+    }
+
+    /// The indices of the rules that are not bound to event sources.
+    pub(in crate::rules) fn unbound(&self) -> &[usize] {
+        &self.unbound
     }
 
     /// The decision for records with these two fields, which are the contents of JSON strings without escapes.
     pub(super) fn decide(&self, event_source: &[u8], event_name: &[u8]) -> Decision {
-        if self.everything || !event_source.is_ascii() || !event_name.is_ascii() {
+        if !self.excludes_records() || !event_source.is_ascii() || !event_name.is_ascii() {
             return Decision::Parse;
         }
         let source = Text::of(event_source);
@@ -101,7 +106,9 @@ impl Prefilter {
     }
 
     fn add(&mut self, rule: usize, alternative: Alternative) {
-        self.everything |= alternative.source.is_none();
+        if alternative.source.is_none() && self.unbound.last() != Some(&rule) {
+            self.unbound.push(rule);
+        }
         match &alternative.source {
             Some(sources) if sources.iter().all(|pattern| pattern.literal().is_some()) => {
                 for source in sources.iter().filter_map(Pattern::literal) {

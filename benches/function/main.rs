@@ -21,9 +21,13 @@
 //! - `instances`: 64 instances that have handled an invocation, all invoked at once, each with a log file with one
 //!   call, without quota. The billed time is that of all invocations, each from handing it over to its reply. `throttled`:
 //!   DynamoDB throttles every request for a slot.
+//! - `rules`: loading 2,000 rule files from S3 at 128 MB: how many looks at the bucket it takes, and how long, until they
+//!   are in use. The quota begins with the start.
 //! - `log`: bytes that an instance logs for an invocation whose log file has no call that matches a rule.
 //!
 //! Latencies in one region: 25 ms for S3 and SNS, 5 ms for DynamoDB.
+
+mod rules;
 
 use std::{
     collections::BTreeMap,
@@ -74,6 +78,9 @@ async fn main() {
     }
     if is_chosen("instances") {
         bench.instances().await;
+    }
+    if is_chosen("rules") {
+        bench.rules().await;
     }
     if is_chosen("storm") {
         bench.storm().await;
@@ -145,7 +152,10 @@ fn none(_: Operation) -> Duration {
 /// Latencies in one region.
 fn in_region(operation: Operation) -> Duration {
     Duration::from_millis(match operation {
-        Operation::GetObject | Operation::Publish | Operation::PublishPage => 25,
+        Operation::GetObject
+        | Operation::ListObjects
+        | Operation::Publish
+        | Operation::PublishPage => 25,
         _ => 5,
     })
 }

@@ -1,11 +1,12 @@
-//! The time of each stage relative to inflating the bytes, which is the lower limit.
+//! The time of each stage, and of `scan` as a whole process, relative to inflating the bytes, which is the lower limit.
 //!
 //! All stages process the same generated files in turn, round after round, so that other load on the machine affects
 //! all of them. The result is the ratio of medians, not the time. divan and criterion measure one thing after the
 //! other, and on a shared machine, times that are minutes apart cannot be compared.
 //!
 //! ```text
-//! cargo bench --bench ratio                       print a table, and draw target/bench/stages.svg
+//! cargo bench --bench ratio                       print tables, and draw target/bench/stages.svg
+//! cargo bench --bench ratio -- processes          only whole processes; `make build` builds `scan`
 //! cargo bench --bench ratio -- on FILE…           the same for other files
 //! cargo bench --bench ratio -- once STAGE FILE    run one stage once, for a profiler
 //! cargo bench --bench ratio -- limit FILE         inflate a file, without loading rules
@@ -41,6 +42,7 @@ const STAGES: &[&str] = &[
     "split",
     "look up",
     "whole",
+    "serde",
     "parse all",
     "match all",
 ];
@@ -54,12 +56,16 @@ fn main() {
         println!("{}", limit(File::open(file).unwrap(), 128 * 1024));
         return;
     }
+    if arguments == ["processes"] {
+        return processes::measure();
+    }
     let rules = RuleSet::builtin(&Watched::default()).unwrap();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => {
             let rows = stages(files(), &rules);
             plot(&rows);
             at_scale();
+            processes::measure();
         }
         ["on", ref paths @ ..] => {
             let own = paths.iter().map(|path| fs::read(path).unwrap()).collect();
@@ -71,7 +77,7 @@ fn main() {
         }
         ["write", folder] => write(Path::new(folder)),
         _ => panic!(
-            "expected nothing, or: on FILE…, or: once STAGE FILE, or: limit FILE, or: write FOLDER; found {arguments:?}"
+            "expected nothing, or: processes, or: on FILE…, or: once STAGE FILE, or: limit FILE, or: write FOLDER; found {arguments:?}"
         ),
     }
 }
@@ -110,6 +116,7 @@ fn run(stage: &str, file: &[u8], rules: &RuleSet) -> u64 {
             LogFile::with_prefilter(DEFAULT_MAX_UNCOMPRESSED, rules.prefilter()),
             file,
         ),
+        "serde" => with_serde::calls(file),
         "whole" => scan(Scan::new(rules, TODAY), file),
         "parse all" => read(LogFile::new(DEFAULT_MAX_UNCOMPRESSED), file),
         "match all" => scan(Scan::without_skipping(rules, TODAY), file),
@@ -364,3 +371,8 @@ fn write(folder: &Path) {
         }
     }
 }
+
+#[path = "ratio/processes.rs"]
+mod processes;
+#[path = "ratio/with_serde.rs"]
+mod with_serde;

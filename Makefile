@@ -98,7 +98,7 @@ doc: ## the crate's documentation, without warnings
 .PHONY: bench
 bench: build ## stages beside inflating alone, many files, allocations, instructions; the function under Lambda's quotas
 	cargo bench --locked --target-dir target/benches --bench ratio
-	cargo bench --locked --target-dir target/benches --bench many_files -- "$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/cloudhsm-alerts"
+	cargo bench --locked --target-dir target/benches --bench scan -- "$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/cloudhsm-alerts"
 	cargo bench --locked --target-dir target/benches --bench stages
 	@$(PYTHON) -B scripts/instructions.py || true
 	cargo bench --locked --target-dir target/benches --bench function -- "$${CARGO_TARGET_DIR:-target}/release/bootstrap"

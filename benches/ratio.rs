@@ -33,6 +33,8 @@ use serde_json::{Value, json};
 
 mod common;
 use common::limit;
+#[path = "ratio/with_serde.rs"]
+mod with_serde;
 
 const TODAY: Date = Date::constant(2026, 11, 23);
 /// The usual size of a chunk from S3.
@@ -43,6 +45,7 @@ const STAGES: &[&str] = &[
     "split",
     "look up",
     "whole",
+    "serde",
     "parse all",
     "match all",
 ];
@@ -112,6 +115,7 @@ fn run(stage: &str, file: &[u8], rules: &RuleSet) -> u64 {
             LogFile::with_prefilter(DEFAULT_MAX_UNCOMPRESSED, rules.prefilter()),
             file,
         ),
+        "serde" => with_serde::calls(file),
         "whole" => scan(Scan::new(rules, TODAY), file),
         "parse all" => read(LogFile::new(DEFAULT_MAX_UNCOMPRESSED), file),
         "match all" => scan(Scan::without_skipping(rules, TODAY), file),

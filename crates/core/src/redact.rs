@@ -14,7 +14,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use base64::{
     Engine,
-    alphabet::{STANDARD, URL_SAFE},
+    alphabet::{Alphabet, STANDARD, URL_SAFE},
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use percent_encoding::percent_decode_str;
@@ -82,6 +82,16 @@ pub const REDACTED: &str = "[redacted]";
 const MAX_DECODINGS: usize = 3;
 /// Minimum length of text that is decoded as base64. A secret together with its name is longer.
 const MIN_BASE64: usize = 16;
+
+/// Decoders of base64 in the standard and in the URL-safe alphabet. Their tables are not made again for each text.
+static BASE64_DECODERS: [GeneralPurpose; 2] =
+    [base64_decoder(&STANDARD), base64_decoder(&URL_SAFE)];
+
+const fn base64_decoder(alphabet: &Alphabet) -> GeneralPurpose {
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(alphabet, config)
+}
 
 /// Compiles a pattern. The patterns are constants, and a test compiles each of them. They are compiled on first use,
 /// because that takes five milliseconds and most cold starts send no alert.
@@ -266,6 +276,9 @@ fn mentions_a_secret(text: &str) -> bool {
 
 /// Decodes one layer of JSON, percent and HTML escapes, and removes the zero bytes of UTF-16. `None`: no change.
 fn decode(text: &str) -> Option<String> {
+    if !text.contains(['\\', '&', '\0', '%']) {
+        return None;
+    }
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(['\\', '&', '\0']) {
@@ -310,16 +323,23 @@ fn decode(text: &str) -> Option<String> {
 
 /// Decodes base64 in the standard or URL-safe alphabet.
 fn from_base64(text: &str) -> Option<String> {
+    // Most texts have another character, and are not copied.
+    let may_be_base64 = |b: u8| {
+        !b.is_ascii()
+            || b.is_ascii_alphanumeric()
+            || b"+/-_=".contains(&b)
+            || char::from(b).is_whitespace()
+    };
+    if !text.bytes().all(may_be_base64) {
+        return None;
+    }
     let text: String = text.split_whitespace().collect();
     if text.len() < MIN_BASE64 {
         return None;
     }
-    let config =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    [STANDARD, URL_SAFE].iter().find_map(|alphabet| {
-        let bytes = GeneralPurpose::new(alphabet, config).decode(&text).ok()?;
-        String::from_utf8(bytes).ok()
-    })
+    BASE64_DECODERS
+        .iter()
+        .find_map(|decoder| String::from_utf8(decoder.decode(&text).ok()?).ok())
 }
 
 /// An error message without secrets. If the quoted value of a secret can be separated, only that value is replaced.
@@ -369,9 +389,10 @@ pub fn text_without_secrets(text: &str) -> String {
 
 /// The letters and digits of a name in lower case: `trust_anchor` and `Trust-Anchor` become `trustanchor`.
 fn normalized(name: &str) -> String {
-    let mut name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-    name.make_ascii_lowercase();
-    name
+    let mut normalized = String::with_capacity(name.len());
+    let kept = name.chars().filter(char::is_ascii_alphanumeric);
+    normalized.extend(kept.map(|c| c.to_ascii_lowercase()));
+    normalized
 }
 
 fn is_secret(name: &str) -> bool {

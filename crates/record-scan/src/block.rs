@@ -18,23 +18,55 @@ use wide::{u8x16, u64x8};
 /// Bytes of a block.
 pub(super) const BLOCK: usize = 64;
 
-/// The bitmasks of a block. They do not show whether a character is inside a string.
+/// The same bitmask of eight consecutive blocks.
+pub(super) type Lanes = [u64; 8];
+
+/// The bitmasks of eight consecutive blocks. They do not show whether a character is inside a string.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct BlockMasks {
-    pub(super) quote: u64,
+pub(super) struct EightBlocks {
+    pub(super) quote: Lanes,
     /// `{` and `[`.
-    pub(super) open: u64,
+    pub(super) open: Lanes,
     /// `}` and `]`.
-    pub(super) close: u64,
-    pub(super) colon: u64,
-    pub(super) comma: u64,
-    /// Bytes that have the bit 0x20. Among brackets, these are `{` and `}`.
-    pub(super) curly: u64,
+    pub(super) close: Lanes,
+    /// `[` and `]`.
+    pub(super) square: Lanes,
+    pub(super) colon: Lanes,
+    pub(super) comma: Lanes,
     /// `m`, `M`, `u` and `U`: the eighth letters of `eventName` and `eventSource`. Few other keys have one of them
     /// there.
-    pub(super) m_or_u: u64,
-    /// Whether the block has a backslash or a control character. Their positions are in [`EscapeMasks`].
-    pub(super) has_special: bool,
+    pub(super) m_or_u: Lanes,
+    /// One bit for each block, the lowest for the first: whether it has a backslash or a control character. Their
+    /// positions are in [`EscapeMasks`].
+    pub(super) special: u8,
+}
+
+/// The bitmasks of one block, as in [`EightBlocks`].
+struct OneBlock {
+    quote: u64,
+    open: u64,
+    close: u64,
+    colon: u64,
+    comma: u64,
+    /// Bytes that have the bit 0x20. Among brackets, these are `{` and `}`.
+    curly: u64,
+    m_or_u: u64,
+    has_special: bool,
+}
+
+impl EightBlocks {
+    /// Sets the bitmasks of one block. `special` must be 0 before the first.
+    #[inline(always)]
+    fn set(&mut self, index: usize, one: OneBlock) {
+        self.quote[index] = one.quote;
+        self.open[index] = one.open;
+        self.close[index] = one.close;
+        self.square[index] = (one.open | one.close) & !one.curly;
+        self.colon[index] = one.colon;
+        self.comma[index] = one.comma;
+        self.m_or_u[index] = one.m_or_u;
+        self.special |= u8::from(one.has_special) << index;
+    }
 }
 
 /// Bitmasks that are zero for most blocks, and only made for the others.
@@ -58,16 +90,13 @@ impl EscapeMasks {
     }
 }
 
-/// The same bitmask of eight consecutive blocks.
-pub(super) type Lanes = [u64; 8];
-
 /// A set of vector instructions: makes the bitmasks of a block, and combines those of eight blocks at a time. The
 /// compiler does not vectorize the latter by itself where the program around it is optimized for size.
 pub(super) trait Kernel: Copy {
     /// [`Lanes`] in vector registers.
     type Vector: Copy;
 
-    fn classify(self, bytes: &[u8; BLOCK]) -> BlockMasks;
+    fn classify(self, blocks: &[[u8; BLOCK]; 8], masks: &mut EightBlocks);
     fn load(self, lanes: &Lanes) -> Self::Vector;
     fn store(self, a: Self::Vector) -> Lanes;
     fn and(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -75,10 +104,12 @@ pub(super) trait Kernel: Copy {
     fn xor(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a & !b`.
     fn and_not(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// Wrapping addition, per lane.
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Shift left, per lane.
     fn shift_left(self, a: Self::Vector, bits: u8) -> Self::Vector;
-    /// Shift right by 63, per lane: the highest bit becomes the lowest.
-    fn top_bit(self, a: Self::Vector) -> Self::Vector;
+    /// Shift right, per lane.
+    fn shift_right(self, a: Self::Vector, bits: u8) -> Self::Vector;
     /// Moves every lane up by one: each block gets the mask of the block before it. The first lane gets the last lane
     /// of `before`, the eight blocks before these.
     fn prev_lane(self, before: Self::Vector, a: Self::Vector) -> Self::Vector;
@@ -88,12 +119,13 @@ pub(super) trait Kernel: Copy {
         self.and_not(self.load(&[u64::MAX; 8]), a)
     }
 
-    /// The bytes that follow the marked ones: shift left by one, with a carry from each block to the next.
+    /// The bytes that follow the marked ones at a distance of less than 64: shift left, with a carry from each block to
+    /// the next.
     #[inline(always)]
-    fn follows(self, before: Self::Vector, a: Self::Vector) -> Self::Vector {
+    fn follows(self, distance: u8, before: Self::Vector, a: Self::Vector) -> Self::Vector {
         self.or(
-            self.shift_left(a, 1),
-            self.top_bit(self.prev_lane(before, a)),
+            self.shift_left(a, distance),
+            self.shift_right(self.prev_lane(before, a), 64 - distance),
         )
     }
 
@@ -152,8 +184,13 @@ impl Kernel for Portable {
     }
 
     #[inline(always)]
-    fn top_bit(self, a: u64x8) -> u64x8 {
-        a >> 63_u32
+    fn add(self, a: u64x8, b: u64x8) -> u64x8 {
+        a + b
+    }
+
+    #[inline(always)]
+    fn shift_right(self, a: u64x8, bits: u8) -> u64x8 {
+        a >> u32::from(bits)
     }
 
     #[inline(always)]
@@ -164,23 +201,31 @@ impl Kernel for Portable {
     }
 
     #[inline(always)]
-    fn classify(self, bytes: &[u8; BLOCK]) -> BlockMasks {
-        let quarters = quarters(bytes);
-        let lower = quarters.map(|quarter| quarter | u8x16::splat(0x20));
-        let [a, b, c, d] = quarters;
-        let least = a.min(b).min(c.min(d));
-        let control = least.min(u8x16::splat(0x1f)).simd_eq(least);
-        let [a, b, c, d] = quarters.map(|quarter| quarter.simd_eq(u8x16::splat(b'\\')));
-        BlockMasks {
-            quote: eq_bitmask(quarters, b'"'),
-            open: eq_bitmask(lower, b'{'),
-            close: eq_bitmask(lower, b'}'),
-            colon: eq_bitmask(quarters, b':'),
-            comma: eq_bitmask(quarters, b','),
-            curly: eq_bitmask(quarters.map(|quarter| quarter & u8x16::splat(0x20)), 0x20),
-            m_or_u: eq_bitmask(lower, b'm') | eq_bitmask(lower, b'u'),
-            has_special: ((a | b) | (c | d) | control).to_bitmask() != 0,
+    fn classify(self, blocks: &[[u8; BLOCK]; 8], masks: &mut EightBlocks) {
+        masks.special = 0;
+        for (index, bytes) in blocks.iter().enumerate() {
+            masks.set(index, classify_one(bytes));
         }
+    }
+}
+
+#[inline(always)]
+fn classify_one(bytes: &[u8; BLOCK]) -> OneBlock {
+    let quarters = quarters(bytes);
+    let lower = quarters.map(|quarter| quarter | u8x16::splat(0x20));
+    let [a, b, c, d] = quarters;
+    let least = a.min(b).min(c.min(d));
+    let control = least.min(u8x16::splat(0x1f)).simd_eq(least);
+    let [a, b, c, d] = quarters.map(|quarter| quarter.simd_eq(u8x16::splat(b'\\')));
+    OneBlock {
+        quote: eq_bitmask(quarters, b'"'),
+        open: eq_bitmask(lower, b'{'),
+        close: eq_bitmask(lower, b'}'),
+        colon: eq_bitmask(quarters, b':'),
+        comma: eq_bitmask(quarters, b','),
+        curly: eq_bitmask(quarters.map(|quarter| quarter & u8x16::splat(0x20)), 0x20),
+        m_or_u: eq_bitmask(lower, b'm') | eq_bitmask(lower, b'u'),
+        has_special: ((a | b) | (c | d) | control).to_bitmask() != 0,
     }
 }
 
@@ -206,28 +251,29 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The documented content of each field of [`BlockMasks`], byte by byte.
-    fn byte_by_byte(bytes: &[u8; BLOCK]) -> BlockMasks {
+    /// The documented content of each field of [`EightBlocks`], byte by byte.
+    fn byte_by_byte(blocks: &[[u8; BLOCK]; 8]) -> EightBlocks {
         let mask = |is: &dyn Fn(u8) -> bool| {
-            bytes
-                .iter()
-                .enumerate()
-                .fold(0, |mask, (at, byte)| mask | (u64::from(is(*byte)) << at))
+            blocks.map(|block| {
+                let bytes = block.iter().enumerate();
+                bytes.fold(0, |mask, (at, byte)| mask | (u64::from(is(*byte)) << at))
+            })
         };
-        BlockMasks {
+        let special = mask(&|b| b == b'\\' || b < 0x20).into_iter().enumerate();
+        EightBlocks {
             quote: mask(&|b| b == b'"'),
             open: mask(&|b| matches!(b, b'{' | b'[')),
             close: mask(&|b| matches!(b, b'}' | b']')),
             colon: mask(&|b| b == b':'),
             comma: mask(&|b| b == b','),
-            curly: mask(&|b| b & 0x20 != 0),
+            square: mask(&|b| matches!(b, b'[' | b']')),
             m_or_u: mask(&|b| matches!(b, b'm' | b'M' | b'u' | b'U')),
-            has_special: bytes.iter().any(|b| *b == b'\\' || *b < 0x20),
+            special: special.fold(0, |all, (n, mask)| all | (u8::from(mask != 0) << n)),
         }
     }
 
     /// Every operation of a kernel on vectors.
-    fn combined(kernel: impl Kernel, [before, a, b]: [Lanes; 3], bits: u8) -> [Lanes; 8] {
+    fn combined(kernel: impl Kernel, [before, a, b]: [Lanes; 3], bits: u8) -> [Lanes; 10] {
         let [before, a, b] = [before, a, b].map(|lanes| kernel.load(&lanes));
         [
             kernel.and(a, b),
@@ -235,15 +281,17 @@ mod tests {
             kernel.xor(a, b),
             kernel.and_not(a, b),
             kernel.not(a),
+            kernel.add(a, b),
             kernel.shift_left(a, bits),
-            kernel.follows(before, a),
+            kernel.shift_right(a, bits),
+            kernel.follows(bits, before, a),
             kernel.prefix_xor(a),
         ]
         .map(|lanes| kernel.store(lanes))
     }
 
     /// The same lane by lane and bit by bit.
-    fn combined_lane_by_lane([before, a, b]: [Lanes; 3], bits: u8) -> [Lanes; 8] {
+    fn combined_lane_by_lane([before, a, b]: [Lanes; 3], bits: u8) -> [Lanes; 10] {
         let of = |one: &dyn Fn(usize) -> u64| std::array::from_fn(one);
         [
             of(&|n| a[n] & b[n]),
@@ -251,10 +299,12 @@ mod tests {
             of(&|n| a[n] ^ b[n]),
             of(&|n| a[n] & !b[n]),
             of(&|n| !a[n]),
+            of(&|n| a[n].wrapping_add(b[n])),
             of(&|n| a[n] << bits),
+            of(&|n| a[n] >> bits),
             of(&|n| {
                 let previous = if n == 0 { before[7] } else { a[n - 1] };
-                (a[n] << 1) | (previous >> 63)
+                (a[n] << bits) | (previous >> (64 - bits))
             }),
             of(&|n| {
                 (0..64).fold(0, |odd, bit| {
@@ -267,7 +317,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_kernel_combines_the_same(lanes in any::<[Lanes; 3]>(), bits in 0..64_u8) {
+        fn every_kernel_combines_the_same(lanes in any::<[Lanes; 3]>(), bits in 1..64_u8) {
             let expected = combined_lane_by_lane(lanes, bits);
             prop_assert_eq!(combined(Portable, lanes, bits), expected);
             #[cfg(target_arch = "x86_64")]
@@ -281,18 +331,50 @@ mod tests {
         }
 
         #[test]
-        fn every_kernel_classifies_the_same(bytes in prop::array::uniform32(any::<[u8; 2]>())) {
-            let bytes = bytes.concat().try_into().unwrap();
-            let expected = byte_by_byte(&bytes);
-            prop_assert_eq!(Portable.classify(&bytes), expected);
+        fn every_kernel_classifies_the_same(
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(&b"\"{}[]:,mMuU\\\n"[..])], 8 * BLOCK),
+            without_special in any::<u8>(),
+        ) {
+            let mut blocks: [[u8; BLOCK]; 8] = bytes.as_chunks().0.try_into().unwrap();
+            for (n, block) in blocks.iter_mut().enumerate() {
+                if (without_special >> n) & 1 != 0 {
+                    *block = block.map(|byte| if byte == b'\\' { b'/' } else { byte.max(b' ') });
+                }
+            }
+            let expected = byte_by_byte(&blocks);
+            assert_classified(Portable, &blocks, expected);
             #[cfg(target_arch = "x86_64")]
             if let Some(v3) = pulp::x86::V3::try_new() {
-                prop_assert_eq!(v3.vectorize(|| v3.classify(&bytes)), expected);
+                v3.vectorize(|| assert_classified(v3, &blocks, expected));
             }
             #[cfg(target_arch = "x86_64")]
             if let Some(v4) = pulp::x86::V4::try_new() {
-                prop_assert_eq!(v4.vectorize(|| v4.classify(&bytes)), expected);
+                v4.vectorize(|| assert_classified(v4, &blocks, expected));
             }
         }
+    }
+
+    /// Every byte is classified as the documentation of [`EightBlocks`] describes it.
+    #[test]
+    fn every_byte_is_classified() {
+        for other in 0..=u8::MAX {
+            let mut blocks = [[b' '; BLOCK]; 8];
+            for byte in 0..=u8::MAX {
+                blocks[usize::from(byte) / 32][usize::from(byte) % 32 * 2] = byte;
+                blocks[usize::from(byte) / 32][usize::from(byte) % 32 * 2 + 1] = other;
+            }
+            let expected = byte_by_byte(&blocks);
+            assert_classified(Portable, &blocks, expected);
+            #[cfg(target_arch = "x86_64")]
+            if let Some(v3) = pulp::x86::V3::try_new() {
+                v3.vectorize(|| assert_classified(v3, &blocks, expected));
+            }
+        }
+    }
+
+    fn assert_classified(kernel: impl Kernel, blocks: &[[u8; BLOCK]; 8], expected: EightBlocks) {
+        let mut masks = EightBlocks::default();
+        kernel.classify(blocks, &mut masks);
+        assert_eq!(masks, expected);
     }
 }

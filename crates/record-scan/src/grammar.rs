@@ -5,7 +5,7 @@
 
 use crate::{
     BATCH, MAX_RECORDS, TOO_DEEP,
-    block::{BLOCK, EscapeMasks, Kernel, Lanes},
+    block::{BLOCK, EightBlocks, EscapeMasks, Kernel, Lanes},
     positions::{MemberPosition, Positions, match_key},
     scalar::{is_escape, is_scalar},
 };
@@ -13,43 +13,36 @@ use crate::{
 /// One kind of bitmask for each block of a batch.
 type BatchMask = [u64; BATCH];
 
-/// Bitmasks of single characters, wherever they stand: [`BlockMasks`](crate::block::BlockMasks) of a whole batch. Each
-/// kind has its own array, so that one vector holds the masks of eight consecutive blocks.
+/// Bitmasks of single characters, wherever they stand, of a whole batch.
 #[derive(Default)]
 #[repr(align(64))]
-pub(super) struct RawMasks {
-    quote: BatchMask,
-    open: BatchMask,
-    close: BatchMask,
-    colon: BatchMask,
-    comma: BatchMask,
-    curly: BatchMask,
-    m_or_u: BatchMask,
-    /// One bit for each block, the lowest for the first: whether it has a backslash or a control character.
-    special: u64,
-}
+pub(super) struct RawMasks([EightBlocks; BATCH / 8]);
 
 impl RawMasks {
     /// The first step of stage 1.
     #[inline(always)]
     pub(super) fn classify(&mut self, kernel: impl Kernel, raw: &[[u8; BLOCK]]) {
-        let mut special = 0;
-        for (index, raw) in raw.iter().take(BATCH).enumerate() {
-            let block = kernel.classify(raw);
-            self.quote[index] = block.quote;
-            self.open[index] = block.open;
-            self.close[index] = block.close;
-            self.colon[index] = block.colon;
-            self.comma[index] = block.comma;
-            self.curly[index] = block.curly;
-            self.m_or_u[index] = block.m_or_u;
-            special |= u64::from(block.has_special) << index;
+        let (eights, rest) = raw.as_chunks::<8>();
+        for (eight, masks) in eights.iter().zip(&mut self.0) {
+            kernel.classify(eight, masks);
         }
-        self.special = special;
+        if let Some(masks) = self.0.get_mut(eights.len())
+            && !rest.is_empty()
+        {
+            let mut eight = [[0; BLOCK]; 8];
+            eight[..rest.len()].copy_from_slice(rest);
+            kernel.classify(&eight, masks);
+        }
+    }
+
+    #[inline(always)]
+    fn has_special(&self) -> bool {
+        self.0.iter().any(|eight| eight.special != 0)
     }
 }
 
-/// The result of stage 1: bitmasks of a batch. Structural characters and scalars inside strings are left out.
+/// Bitmasks of a batch, from stage 1 unless another is named. Structural characters and scalars inside strings are left
+/// out.
 #[derive(Default)]
 #[repr(align(64))]
 pub(super) struct Masks {
@@ -65,22 +58,24 @@ pub(super) struct Masks {
     open_quote: BatchMask,
     /// First bytes of scalars (numbers, `true`, `false`, `null`): simdjson's pseudo-structural characters.
     scalar: BatchMask,
-    /// In strings, too.
-    m_or_u: BatchMask,
+    /// Stage 2: bytes whose innermost open bracket is `[`.
+    in_array: BatchMask,
+    /// Stage 2: the stack before the block.
+    stack: BatchMask,
+    /// Stage 2: letters of keys that may be `eventSource` or `eventName`.
+    candidates: BatchMask,
     /// In strings, too.
     backslash: BatchMask,
     /// Bytes that violate the grammar or that the scanner does not support.
     pub(super) error: BatchMask,
 }
 
-/// The result of stage 2.
+/// The result of matching brackets.
 pub(super) struct BatchResult {
     /// Number of records that end in the batch.
     pub(super) records: usize,
     /// Something other than `,{` follows the last of them; stage 2 has stopped there.
     pub(super) after_record: bool,
-    /// [`Masks::error`] of all blocks, combined by OR: zero if there is no error.
-    pub(super) error: u64,
 }
 
 /// What stage 1 carries from the last block of a batch to the first block of the next.
@@ -90,11 +85,15 @@ struct Carry {
     in_string: u64,
     /// 1 if the next byte is escaped.
     escaped: u64,
-    /// The last block's mask, and so are the next two.
+    /// The last block's mask, and so are the next ones.
     value_prefix: u64,
     open: u64,
     /// All bytes of scalars, not only the first.
     scalar: u64,
+    key_prefix: u64,
+    key_quote: u64,
+    /// Bytes of keys that start in the block.
+    key: u64,
 }
 
 /// What is carried from one batch to the next.
@@ -102,12 +101,6 @@ pub(super) struct Scanner {
     /// Position of the record's `{`.
     pub(super) start: usize,
     carry: Carry,
-    /// 1 if the last byte is a [key prefix](Scanner::stage2).
-    key_prefix: u64,
-    /// 1 if the addition that finds the ends of keys carries out of the last block.
-    key_overflow: u64,
-    /// The last block's mask of the opening quotes of keys.
-    key_quote: u64,
     /// Open brackets, one bit each: 0 for `{`, 1 for `[`, the innermost in the lowest bit. The highest bit set is the
     /// `[` of `Records`.
     stack: u64,
@@ -127,10 +120,10 @@ impl Scanner {
                 value_prefix: 1 << 63,
                 open: 0,
                 scalar: 0,
+                key_prefix: 0,
+                key_quote: 0,
+                key: 0,
             },
-            key_prefix: 0,
-            key_overflow: 0,
-            key_quote: 0,
             stack: 1,
             event_source: MemberPosition::Missing,
             event_name: MemberPosition::Missing,
@@ -152,17 +145,14 @@ impl Scanner {
     ) {
         masks.error = [0; BATCH];
         masks.backslash = [0; BATCH];
-        if raw_masks.special != 0 || self.carry.escaped != 0 {
+        if raw_masks.has_special() || self.carry.escaped != 0 {
             self.carry.escaped =
                 resolve_escapes(self.carry.escaped, bytes, at, raw, raw_masks, masks);
         }
         // The string mask: strings with their opening quotes, without their closing quotes.
         let mut in_string = [0; BATCH];
-        for (quote, in_string) in lanes(&raw_masks.quote)
-            .iter()
-            .zip(lanes_mut(&mut in_string))
-        {
-            *in_string = kernel.store(kernel.prefix_xor(kernel.load(quote)));
+        for (raw, in_string) in raw_masks.0.iter().zip(lanes_mut(&mut in_string)) {
+            *in_string = kernel.store(kernel.prefix_xor(kernel.load(&raw.quote)));
         }
         // A block that starts inside a string has its mask inverted. The highest bit is copied to all bits, for the
         // next block.
@@ -171,38 +161,38 @@ impl Scanner {
             *in_string ^= carry;
             carry = (in_string.cast_signed() >> 63).cast_unsigned();
         }
-        let in_last_lane = |mask| kernel.load(&[0, 0, 0, 0, 0, 0, 0, mask]);
-        let mut value_prefix_before = in_last_lane(self.carry.value_prefix);
-        let mut open_before = in_last_lane(self.carry.open);
-        let mut scalar_before = in_last_lane(self.carry.scalar);
+        let mut value_prefix_before = in_last_lane(kernel, self.carry.value_prefix);
+        let mut open_before = in_last_lane(kernel, self.carry.open);
+        let mut scalar_before = in_last_lane(kernel, self.carry.scalar);
         for eight in 0..BATCH / 8 {
             let load = |masks: &BatchMask| kernel.load(&lanes(masks)[eight]);
             let store =
                 |masks: &mut BatchMask, vector| lanes_mut(masks)[eight] = kernel.store(vector);
-            let (in_string, quote) = (load(&in_string), load(&raw_masks.quote));
+            let raw = &raw_masks.0[eight];
+            let (in_string, quote) = (load(&in_string), kernel.load(&raw.quote));
             let string = kernel.or(in_string, quote);
             let open_quote = kernel.and(quote, in_string);
-            let open = kernel.and_not(load(&raw_masks.open), string);
-            let close = kernel.and_not(load(&raw_masks.close), string);
-            let colon = kernel.and_not(load(&raw_masks.colon), string);
-            let comma = kernel.and_not(load(&raw_masks.comma), string);
+            let open = kernel.and_not(kernel.load(&raw.open), string);
+            let close = kernel.and_not(kernel.load(&raw.close), string);
+            let colon = kernel.and_not(kernel.load(&raw.colon), string);
+            let comma = kernel.and_not(kernel.load(&raw.comma), string);
             let separator = kernel.or(colon, comma);
             let brackets = kernel.or(open, close);
             let not_scalar = kernel.or(string, kernel.or(brackets, separator));
             // White space is taken for a scalar, and fails the check of scalars.
             let scalar = kernel.not(not_scalar);
-            let scalar_start = kernel.and_not(scalar, kernel.follows(scalar_before, scalar));
+            let scalar_start = kernel.and_not(scalar, kernel.follows(1, scalar_before, scalar));
             scalar_before = scalar;
 
             // A value or a key starts directly after `{`, `[`, a colon or a comma (a value prefix) and nowhere else.
             // A colon, a comma or a closing bracket never follows these, except where it closes an empty object or
             // array. So the two masks XORed below must be equal.
             let value_prefix = kernel.or(separator, open);
-            let value_expected = kernel.follows(value_prefix_before, value_prefix);
+            let value_expected = kernel.follows(1, value_prefix_before, value_prefix);
             value_prefix_before = value_prefix;
             let starts = kernel.or(open_quote, kernel.or(open, scalar_start));
             let tokens = kernel.or(starts, kernel.or(separator, close));
-            let after_open = kernel.follows(open_before, open);
+            let after_open = kernel.follows(1, open_before, open);
             open_before = open;
             let error = kernel.and_not(
                 kernel.xor(kernel.and(tokens, value_expected), starts),
@@ -214,30 +204,24 @@ impl Scanner {
             store(&mut masks.close, close);
             store(
                 &mut masks.square,
-                kernel.and_not(brackets, load(&raw_masks.curly)),
+                kernel.and_not(kernel.load(&raw.square), string),
             );
             store(&mut masks.comma, comma);
             store(&mut masks.colon, colon);
             store(&mut masks.string, string);
             store(&mut masks.open_quote, open_quote);
             store(&mut masks.scalar, scalar_start);
-            store(&mut masks.m_or_u, load(&raw_masks.m_or_u));
             store(&mut masks.error, error);
         }
-        let last_lane = |vector| kernel.store(vector)[7];
         self.carry.in_string = carry;
-        self.carry.value_prefix = last_lane(value_prefix_before);
-        self.carry.open = last_lane(open_before);
-        self.carry.scalar = last_lane(scalar_before);
+        self.carry.value_prefix = last_lane(kernel, value_prefix_before);
+        self.carry.open = last_lane(kernel, open_before);
+        self.carry.scalar = last_lane(kernel, scalar_before);
     }
 
-    /// Stage 2: matches brackets, which shows where arrays are and where records end; finds the keys of objects, each
-    /// of which must be followed by a colon; queues scalars, and keys that may be `eventSource` or `eventName`, for
-    /// [`Scanner::check_positions`].
-    ///
-    /// A key prefix is a `{`, or a comma that stands in an object: a key must follow.
+    /// Stage 2, first step: matches brackets, which shows where arrays are and where records end.
     #[inline(always)]
-    pub(super) fn stage2(
+    pub(super) fn match_brackets(
         &mut self,
         bytes: &[u8],
         at: usize,
@@ -248,23 +232,19 @@ impl Scanner {
         let mut found = BatchResult {
             records: 0,
             after_record: false,
-            error: 0,
         };
         let mut stack = self.stack;
-        let (mut key_prefix_before, mut key_overflow, mut key_quote_before) =
-            (self.key_prefix, self.key_overflow, self.key_quote);
         for index in 0..count.min(BATCH) {
             let (open, close, square) =
                 (masks.open[index], masks.close[index], masks.square[index]);
-            // Depth at the block's first byte: 1 in a record, outside its nested values.
-            let depth = 63_u32.saturating_sub(stack.leading_zeros());
+            masks.stack[index] = stack;
             let closes = close.count_ones();
             // The common case: the block has no `[` or `]`, starts in an object and closes no array. Then only the
             // numbers of `{` and `}` count, not their order. A record must not end in it either: one more bracket
             // than the block closes must be `{`. For 64 closing brackets the mask is the whole stack, which is
             // never 0.
             let innermost = u64::MAX >> 63_u32.saturating_sub(closes);
-            let in_array = if square | (stack & (innermost | TOO_DEEP)) == 0 {
+            masks.in_array[index] = if square | (stack & (innermost | TOO_DEEP)) == 0 {
                 // Valid JSON has at most 16 `{` in a block of this kind, and the stack's free bits hold these. More
                 // are an error found elsewhere, and then the stack is not used any more.
                 stack = stack.wrapping_shl(open.count_ones()).wrapping_shr(closes);
@@ -280,45 +260,84 @@ impl Scanner {
                     &mut found,
                 )
             };
-            let (string, open_quote, scalar) = (
-                masks.string[index],
-                masks.open_quote[index],
-                masks.scalar[index],
-            );
-            let key_prefix = (masks.comma[index] | open) & !in_array;
-            let key_expected = (key_prefix << 1) | key_prefix_before;
-            key_prefix_before = key_prefix >> 63;
-            let key_quote = open_quote & key_expected;
-            // A string is a run of ones. Adding the bit of a key's opening quote to its run clears the run and
-            // carries to the byte after it, where the colon must be. Strings that are values stay as they are, so
-            // that no other bit outside strings is set, and no other colon is allowed.
-            let (sum, over) = string.overflowing_add(key_quote);
-            let (sum, over_carry) = sum.overflowing_add(key_overflow);
-            key_overflow = u64::from(over | over_carry);
-            let error = masks.error[index]
-                | ((open | scalar) & key_expected)
-                | ((sum & !string) ^ masks.colon[index])
-                // An escape in a key may stand for a letter of `eventName`. The scanner does not decode it.
-                | (masks.backslash[index] & string & !sum);
-            masks.error[index] = error;
-            found.error |= error;
-
-            // The eighth letter of a key is at its opening quote plus 8.
-            let mut candidates =
-                ((key_quote << 8) | (key_quote_before >> 56)) & masks.m_or_u[index];
-            if candidates != 0 {
-                candidates = at_top_level(candidates, open, close, depth);
-            }
-            key_quote_before = key_quote;
-            self.positions.push(at + index * BLOCK, scalar | candidates);
             if found.after_record {
                 break;
             }
         }
         self.stack = stack;
-        (self.key_prefix, self.key_overflow, self.key_quote) =
-            (key_prefix_before, key_overflow, key_quote_before);
         found
+    }
+
+    /// Stage 2, second step: finds the keys of objects, each of which must be followed by a colon, and among them those
+    /// that may be `eventSource` or `eventName`. Returns whether there may be an error in [`Masks::error`]: there may be
+    /// one in blocks after the last block of the batch, too.
+    ///
+    /// A key prefix is a `{`, or a comma that stands in an object: a key must follow.
+    #[inline(always)]
+    pub(super) fn find_keys(
+        &mut self,
+        kernel: impl Kernel,
+        raw_masks: &RawMasks,
+        masks: &mut Masks,
+    ) -> bool {
+        let mut key_prefix_before = in_last_lane(kernel, self.carry.key_prefix);
+        let mut key_quote_before = in_last_lane(kernel, self.carry.key_quote);
+        let mut key_before = in_last_lane(kernel, self.carry.key);
+        let mut any_error = in_last_lane(kernel, 0);
+        for eight in 0..BATCH / 8 {
+            let load = |masks: &BatchMask| kernel.load(&lanes(masks)[eight]);
+            let (open, string) = (load(&masks.open), load(&masks.string));
+            let key_prefix =
+                kernel.and_not(kernel.or(load(&masks.comma), open), load(&masks.in_array));
+            let key_expected = kernel.follows(1, key_prefix_before, key_prefix);
+            key_prefix_before = key_prefix;
+            let key_quote = kernel.and(load(&masks.open_quote), key_expected);
+            // A string is a run of ones. Adding the bit of a key's opening quote to its run clears the run and
+            // carries to the byte after it, where the colon must be. Strings that are values stay as they are, so
+            // that no other bit outside strings is set, and no other colon is allowed.
+            let sum = kernel.add(string, key_quote);
+            // A run that goes up to the end of the block continues in the next one. A key that continues in a third
+            // block is not supported: there its colon is an error.
+            let key = kernel.and_not(string, sum);
+            let continued = kernel.shift_right(kernel.prev_lane(key_before, key), 63);
+            key_before = key;
+            let sum = kernel.add(sum, continued);
+            let missing_key = kernel.and(kernel.or(open, load(&masks.scalar)), key_expected);
+            let wrong_colon = kernel.xor(kernel.and_not(sum, string), load(&masks.colon));
+            // An escape in a key may stand for a letter of `eventName`. The scanner does not decode it.
+            let escape = kernel.and(load(&masks.backslash), kernel.and_not(string, sum));
+            let error = kernel.or(
+                kernel.or(load(&masks.error), missing_key),
+                kernel.or(wrong_colon, escape),
+            );
+            any_error = kernel.or(any_error, error);
+            lanes_mut(&mut masks.error)[eight] = kernel.store(error);
+            // The eighth letter of a key is at its opening quote plus 8.
+            let eighth = kernel.follows(8, key_quote_before, key_quote);
+            key_quote_before = key_quote;
+            lanes_mut(&mut masks.candidates)[eight] =
+                kernel.store(kernel.and(eighth, kernel.load(&raw_masks.0[eight].m_or_u)));
+        }
+        self.carry.key_prefix = last_lane(kernel, key_prefix_before);
+        self.carry.key_quote = last_lane(kernel, key_quote_before);
+        self.carry.key = last_lane(kernel, key_before);
+        kernel.store(any_error) != [0; 8]
+    }
+
+    /// Stage 2, third step: queues scalars, and the letters of keys that may be `eventSource` or `eventName`, for
+    /// [`Scanner::check_positions`].
+    #[inline(always)]
+    pub(super) fn queue_positions(&mut self, at: usize, count: usize, masks: &Masks) {
+        for index in 0..count.min(BATCH) {
+            let mut candidates = masks.candidates[index];
+            if candidates != 0 {
+                // The depth at the block's first byte: 1 in a record, outside its nested values.
+                let depth = 63_u32.saturating_sub(masks.stack[index].leading_zeros());
+                candidates = at_top_level(candidates, masks.open[index], masks.close[index], depth);
+            }
+            self.positions
+                .push(at + index * BLOCK, masks.scalar[index] | candidates);
+        }
     }
 
     /// Checks the queued positions before `end`. Returns whether all scalars are valid; keys are compared with
@@ -402,6 +421,17 @@ fn walk_brackets(
     in_array
 }
 
+/// A vector with the mask of the last of eight blocks, for the carry to the next eight.
+#[inline(always)]
+fn in_last_lane<K: Kernel>(kernel: K, mask: u64) -> K::Vector {
+    kernel.load(&[0, 0, 0, 0, 0, 0, 0, mask])
+}
+
+#[inline(always)]
+fn last_lane<K: Kernel>(kernel: K, vector: K::Vector) -> u64 {
+    kernel.store(vector)[7]
+}
+
 fn lanes(masks: &BatchMask) -> &[Lanes] {
     masks.as_chunks().0
 }
@@ -423,10 +453,11 @@ fn resolve_escapes(
     masks: &mut Masks,
 ) -> u64 {
     for (index, raw) in raw.iter().take(BATCH).enumerate() {
-        if (raw_masks.special >> index) & 1 != 0 || escaped_before != 0 {
+        let eight = &mut raw_masks.0[index / 8];
+        if (eight.special >> (index % 8)) & 1 != 0 || escaped_before != 0 {
             let special = EscapeMasks::of(raw);
             let escaped = escaped(special.backslash, &mut escaped_before);
-            raw_masks.quote[index] &= !escaped;
+            eight.quote[index % 8] &= !escaped;
             masks.backslash[index] = special.backslash;
             masks.error[index] =
                 special.control | invalid_escapes(bytes, at + index * BLOCK, escaped);
@@ -492,29 +523,17 @@ mod tests {
             (Scanner::new(0), RawMasks::default(), Masks::default());
         raw_masks.classify(Portable, raw);
         scanner.stage1(Portable, &padded, 0, raw, &mut raw_masks, &mut masks);
-        let found = scanner.stage2(&padded, 0, 1, &mut masks, &mut [0; MAX_RECORDS]);
-        assert_eq!((found.error, found.records), (0, 0));
+        let found = scanner.match_brackets(&padded, 0, 1, &mut masks, &mut [0; MAX_RECORDS]);
+        scanner.find_keys(Portable, &raw_masks, &mut masks);
+        assert_eq!((masks.error[0], found.records), (0, 0));
 
-        let (mut stack, mut error) = (1, 0);
-        let in_array = walk_brackets(
-            &mut stack,
-            &padded,
-            0,
-            [masks.open[0], masks.close[0], masks.square[0]],
-            &mut error,
-            &mut [0; MAX_RECORDS],
-            &mut BatchResult {
-                records: 0,
-                after_record: false,
-                error: 0,
-            },
-        );
-        let quote = Portable.load(&lanes(&raw_masks.quote)[0]);
-        let in_string = Portable.store(Portable.prefix_xor(quote));
+        let in_array = masks.in_array[0];
+        let raw = &raw_masks.0[0];
+        let in_string = Portable.store(Portable.prefix_xor(Portable.load(&raw.quote)));
         let string = masks.string[0];
         let value_prefix = masks.open[0] | masks.comma[0] | masks.colon[0];
-        let key_quote = scanner.key_quote;
-        let candidate = (key_quote << 8) & masks.m_or_u[0];
+        let key_quote = masks.open_quote[0] & ((masks.comma[0] | masks.open[0]) & !in_array) << 1;
+        let candidate = masks.candidates[0];
         assert_eq!(
             at_top_level(candidate, masks.open[0], masks.close[0], 0),
             candidate
@@ -522,7 +541,7 @@ mod tests {
         let computed = [
             ("backslash", masks.backslash[0]),
             ("escaped", escaped(masks.backslash[0], &mut 0)),
-            ("quote", raw_masks.quote[0]),
+            ("quote", raw.quote[0]),
             ("in_string", in_string[0]),
             ("string", string),
             ("open", masks.open[0]),

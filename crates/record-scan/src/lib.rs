@@ -12,8 +12,8 @@
 //! because the parser replaces invalid bytes.
 //!
 //! The scanner is a fast path for JSON as CloudTrail writes it. It never reports an invalid record, but it does not
-//! support every valid one: not white space between tokens, more than 40 levels, an escape in a key, or a number of 64
-//! characters. There it stops with [`End::Fallback`], and the full parser decides about the record.
+//! support every valid one: not white space between tokens, more than 40 levels, an escape in a key, a key that is
+//! longer than a block, or a number of 64 characters. There it stops with [`End::Fallback`], and the full parser decides about the record.
 //!
 //! # The algorithm
 //!
@@ -25,9 +25,10 @@
 //! **Stage 1** (`block.rs` and `Scanner::stage1`) makes the bitmasks of a batch of 32 blocks, eight blocks to a vector,
 //! and checks which token follows which.
 //!
-//! **Stage 2** (`Scanner::stage2`) goes over the bitmasks block by block. It matches brackets, checks keys and colons,
-//! and finds the ends of records. Scalars and the keys that may be `eventSource` or `eventName` are put into a queue
-//! (`positions.rs`) and checked when their record has ended.
+//! **Stage 2** takes three steps over the bitmasks of the batch. `Scanner::match_brackets` goes from block to block and
+//! finds arrays and the ends of records. `Scanner::find_keys` checks keys and colons, again eight blocks at a time.
+//! `Scanner::queue_positions` puts scalars, and the keys that may be `eventSource` or `eventName`, into a queue
+//! (`positions.rs`), which is checked when their record has ended.
 //!
 //! simdjson's stage 1 ends with a list of the positions of all tokens, and its stage 2 goes over that list and builds
 //! the values. Here nothing is built, so there is no list: stage 2 looks at single brackets only in blocks that
@@ -235,13 +236,13 @@ fn scan_with(
         let BatchResult {
             records,
             after_record,
-            error,
-        } = scanner.stage2(bytes, at, count, &mut masks, &mut ends);
-        let first_error = if error == 0 {
-            usize::MAX
-        } else {
+        } = scanner.match_brackets(bytes, at, count, &mut masks, &mut ends);
+        let first_error = if scanner.find_keys(kernel, &raw_masks, &mut masks) {
             first_error(at, count, &masks)
+        } else {
+            usize::MAX
         };
+        scanner.queue_positions(at, count, &masks);
         for &end in &ends[..records] {
             if first_error < end || !scanner.check_positions(bytes, end) {
                 return (scanner.start, End::Fallback);
@@ -263,7 +264,7 @@ fn scan_with(
         if after_record {
             return (scanner.start - 1, End::AfterRecord);
         }
-        if error != 0
+        if first_error != usize::MAX
             || (scanner.positions.is_nearly_full()
                 && !scanner.check_positions(bytes, at + count * BLOCK))
         {
@@ -342,6 +343,33 @@ mod tests {
                 .collect();
             format!("{{{}}}", members.join(","))
         })
+    }
+
+    /// A key of any length, at any position in a block, is found or left to the full parser.
+    #[test]
+    fn long_keys() {
+        for length in 0..300 {
+            for before in 0..BLOCK {
+                let record = format!(
+                    r#"{{"a":"{}","{}":"b","eventName":"c"}}"#,
+                    "x".repeat(before),
+                    "k".repeat(length)
+                );
+                let mut padded = record.clone().into_bytes();
+                padded.resize(record.len() + PADDING, 0);
+                let mut names = Vec::new();
+                let (at, end) = scan(&padded, 0, record.len(), true, &mut |found| {
+                    names.push(found.event_name == Some(b"c"));
+                    ControlFlow::Continue(())
+                });
+                if end == End::Fallback {
+                    assert!(length + 2 > BLOCK, "{record}");
+                    assert_eq!((names, at), (vec![], 0), "{record}");
+                } else {
+                    assert_eq!((names, end), (vec![true], End::AfterRecord), "{record}");
+                }
+            }
+        }
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! Positions that are checked when the record has ended: scalars, and keys that may be `eventSource` or `eventName`.
 //! Checking each one when it is found would be a branch in every block that the processor mispredicts often.
 
+use wide::u8x16;
+
 use crate::{BATCH, block::BLOCK};
 
 /// Position of a member's value.
@@ -27,14 +29,25 @@ impl MemberPosition {
             return None;
         };
         let rest = bytes[at..].strip_prefix(b"\"")?;
-        let end = memchr::memchr2(b'"', b'\\', rest)?;
-        (rest[end] == b'"').then(|| &rest[..end])
+        // These strings are short: most end within the first two vectors. memchr would have to be called.
+        for (index, piece) in rest.as_chunks::<16>().0.iter().enumerate() {
+            let piece = u8x16::new(*piece);
+            let special = piece.simd_eq(u8x16::splat(b'"')) | piece.simd_eq(u8x16::splat(b'\\'));
+            let special = special.to_bitmask();
+            if special != 0 {
+                let end = 16 * index + special.trailing_zeros() as usize;
+                return (rest[end] == b'"').then(|| &rest[..end]);
+            }
+        }
+        None
     }
 }
 
 /// The queue: first bytes of scalars, and eighth letters of keys.
 pub(super) struct Positions {
     at: [u32; Positions::CAPACITY],
+    /// Positions before this one in the queue were checked.
+    first: usize,
     count: usize,
 }
 
@@ -69,17 +82,15 @@ impl Positions {
     /// Removes the positions before `end` and calls `check` with each, in order.
     #[inline(always)]
     pub(super) fn drain_before(&mut self, end: usize, mut check: impl FnMut(usize)) {
-        let mut kept = 0;
-        for index in 0..self.count.min(Positions::CAPACITY) {
-            let position = self.at[index];
-            if position as usize >= end {
-                self.at[kept] = position;
-                kept += 1;
-            } else {
-                check(position as usize);
+        while self.first < self.count {
+            let position = self.at[self.first % Positions::CAPACITY] as usize;
+            if position >= end {
+                return;
             }
+            check(position);
+            self.first += 1;
         }
-        self.count = kept;
+        (self.first, self.count) = (0, 0);
     }
 
     /// Whether another batch, with at most 64 positions a block, may not fit.
@@ -93,6 +104,7 @@ impl Default for Positions {
     fn default() -> Positions {
         Positions {
             at: [0; Positions::CAPACITY],
+            first: 0,
             count: 0,
         }
     }

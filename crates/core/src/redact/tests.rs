@@ -260,4 +260,24 @@ proptest! {
             prop_assert_eq!(search.is_match(&text), expected, "{:?}", text);
         }
     }
+
+    #[test]
+    fn base64_is_decoded(
+        text in "[ -~é]{0,40}",
+        white_space in "[ \\t\\x0b\\x0c\\r\\n\\u{85}\\u{a0}\\u{2003}]{0,2}",
+        at in any::<prop::sample::Index>(),
+        other in "[A-Za-z0-9+/_=.é-]?",
+    ) {
+        let mut encoded = BASE64.encode(&text);
+        let is_long = encoded.len() >= MIN_BASE64;
+        encoded.insert_str(at.index(encoded.len() + 1), &white_space);
+        prop_assert_eq!(from_base64(&encoded), is_long.then_some(text));
+        // Another character may make it something else, or nothing.
+        let mut changed = encoded;
+        let places: Vec<usize> = changed.char_indices().map(|(place, _)| place).chain([changed.len()]).collect();
+        changed.insert_str(*at.get(&places), &other);
+        let stripped: String = changed.split_whitespace().collect();
+        let decoded = BASE64_DECODERS.iter().find_map(|decoder| String::from_utf8(decoder.decode(&stripped).ok()?).ok());
+        prop_assert_eq!(from_base64(&changed), decoded.filter(|_| stripped.len() >= MIN_BASE64));
+    }
 }

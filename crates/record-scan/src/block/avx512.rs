@@ -7,7 +7,7 @@ use pulp::{
     x86::V4,
 };
 
-use super::{BLOCK, BlockMasks, Kernel, Lanes};
+use super::{BLOCK, EightBlocks, Kernel, Lanes, OneBlock};
 
 impl Kernel for V4 {
     type Vector = __m512i;
@@ -49,8 +49,14 @@ impl Kernel for V4 {
     }
 
     #[inline(always)]
-    fn top_bit(self, a: __m512i) -> __m512i {
-        self.avx512f._mm512_srli_epi64::<63>(a)
+    fn add(self, a: __m512i, b: __m512i) -> __m512i {
+        self.avx512f._mm512_add_epi64(a, b)
+    }
+
+    #[inline(always)]
+    fn shift_right(self, a: __m512i, bits: u8) -> __m512i {
+        let bits = self.avx512f._mm512_set1_epi64(bits.into());
+        self.avx512f._mm512_srlv_epi64(a, bits)
     }
 
     #[inline(always)]
@@ -59,21 +65,29 @@ impl Kernel for V4 {
     }
 
     #[inline(always)]
-    fn classify(self, bytes: &[u8; BLOCK]) -> BlockMasks {
-        let all: __m512i = pod_read_unaligned(bytes);
-        let bit = self.avx512f._mm512_set1_epi8(0x20);
-        let lower = self.avx512f._mm512_or_si512(all, bit);
-        let control = self.avx512bw._mm512_cmplt_epu8_mask(all, bit);
-        BlockMasks {
-            quote: eq_bitmask(self, all, b'"'),
-            open: eq_bitmask(self, lower, b'{'),
-            close: eq_bitmask(self, lower, b'}'),
-            colon: eq_bitmask(self, all, b':'),
-            comma: eq_bitmask(self, all, b','),
-            curly: self.avx512bw._mm512_test_epi8_mask(all, bit),
-            m_or_u: eq_bitmask(self, lower, b'm') | eq_bitmask(self, lower, b'u'),
-            has_special: (eq_bitmask(self, all, b'\\') | control) != 0,
+    fn classify(self, blocks: &[[u8; BLOCK]; 8], masks: &mut EightBlocks) {
+        masks.special = 0;
+        for (index, bytes) in blocks.iter().enumerate() {
+            masks.set(index, classify_one(self, bytes));
         }
+    }
+}
+
+#[inline(always)]
+fn classify_one(v4: V4, bytes: &[u8; BLOCK]) -> OneBlock {
+    let all: __m512i = pod_read_unaligned(bytes);
+    let bit = v4.avx512f._mm512_set1_epi8(0x20);
+    let lower = v4.avx512f._mm512_or_si512(all, bit);
+    let control = v4.avx512bw._mm512_cmplt_epu8_mask(all, bit);
+    OneBlock {
+        quote: eq_bitmask(v4, all, b'"'),
+        open: eq_bitmask(v4, lower, b'{'),
+        close: eq_bitmask(v4, lower, b'}'),
+        colon: eq_bitmask(v4, all, b':'),
+        comma: eq_bitmask(v4, all, b','),
+        curly: v4.avx512bw._mm512_test_epi8_mask(all, bit),
+        m_or_u: eq_bitmask(v4, lower, b'm') | eq_bitmask(v4, lower, b'u'),
+        has_special: (eq_bitmask(v4, all, b'\\') | control) != 0,
     }
 }
 

@@ -92,6 +92,11 @@ fn backslashes() -> impl Strategy<Value = String> {
         .prop_map(|(count, before, end)| format!("\"{before}{}{end}\"", "\\".repeat(count)))
 }
 
+/// Keys, some of them longer than a block.
+fn key() -> impl Strategy<Value = String> {
+    prop_oneof![20 => "[a-zA-Z]{0,12}", 1 => "[a-z ]{50,200}"]
+}
+
 fn value() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         prop::sample::select(vec![
@@ -135,7 +140,7 @@ fn value() -> impl Strategy<Value = String> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4)
                 .prop_map(|values| format!("[{}]", values.join(","))),
-            prop::collection::vec(("[a-zA-Z]{0,12}", inner), 0..4).prop_map(|members| {
+            prop::collection::vec((key(), inner), 0..4).prop_map(|members| {
                 let members: Vec<_> = members
                     .into_iter()
                     .map(|(name, value)| format!("\"{name}\":{value}"))

@@ -31,6 +31,16 @@ use common::limit;
 
 /// Bytes of the large file before compression.
 const LARGE: usize = 370_000_000;
+/// A rule that may match a call of any service, and matches none.
+const UNBOUND: &str = "title: A name of our own
+name: own-name
+level: low
+logsource: {product: aws, service: cloudtrail}
+detection:
+  named:
+    requestParameters.name: a-name-of-our-own
+  condition: named
+";
 const FILES: u32 = 2000;
 /// A typical file.
 const RECORDS: u64 = 300;
@@ -70,12 +80,14 @@ fn inflating(path: &str) -> Command {
 
 fn large_file(program: &Path) {
     let folder = tempfile::tempdir().unwrap();
+    let unbound = folder.path().join("unbound.yml");
+    fs::write(&unbound, UNBOUND).unwrap();
     let mut source = LogFiles::new(11);
     for (name, content) in [
         ("one call in 1,000 matches a rule", source.of_bytes(LARGE)),
         // Far more than in practice.
         (
-            "every 50th call matches a rule",
+            "one call in 50 matches a rule",
             source.with_matches(50, LARGE),
         ),
     ] {
@@ -86,25 +98,40 @@ fn large_file(program: &Path) {
         let path = folder.path().join("log.json.gz");
         fs::write(&path, content).unwrap();
         let path = path.to_str().unwrap();
-        let mut scan = Command::new(program);
-        scan.args(["scan", path]);
-        let mut on_one_processor = Command::new("taskset");
-        on_one_processor
-            .args(["--cpu-list", "0"])
-            .arg(program)
-            .args(["scan", path]);
-        let [inflating, scan, on_one_processor] =
-            in_turn([inflating(path), scan, on_one_processor]);
+        let scan = |processors: &str| {
+            let mut command = Command::new("taskset");
+            command
+                .args(["--cpu-list", processors])
+                .arg(program)
+                .args(["scan", path]);
+            command
+        };
+        let all = format!(
+            "0-{}",
+            thread::available_parallelism().map_or(1, usize::from) - 1
+        );
+        let mut with_unbound_rule = scan("0");
+        with_unbound_rule.arg("--rules").arg(&unbound);
+        let [inflating, on_all, on_one, with_unbound_rule] =
+            in_turn([inflating(path), scan(&all), scan("0"), with_unbound_rule]);
         for (name, times) in [
-            ("all processors", scan),
-            ("one processor", on_one_processor),
+            ("all processors", &on_all),
+            ("one processor", &on_one),
+            (
+                "one processor, with a rule without eventSource",
+                &with_unbound_rule,
+            ),
         ] {
             println!(
                 "  {name}: {:.2} processor time, {:.2} wall time",
-                ratio(&times, &inflating, |time| time.processor),
-                ratio(&times, &inflating, |time| time.wall),
+                ratio(times, &inflating, |time| time.processor),
+                ratio(times, &inflating, |time| time.wall),
             );
         }
+        println!(
+            "  that rule costs {:.1} times the processor time",
+            ratio(&with_unbound_rule, &on_one, |time| time.processor)
+        );
     }
 }
 

@@ -10,7 +10,7 @@ use cloudhsm_alerts_test_support::{
     },
     published::Published,
     runtime_api::{Bootstrap, TRACE_HEADER},
-    stub::{Fault, FaultPlan, Operation, RandomFaults, RequestKey, Stub},
+    stub::{ErrorKind, Fault, FaultPlan, Operation, RandomFaults, RequestKey, Stub},
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -575,6 +575,75 @@ async fn a_storm_of_5000_calls_is_alerted_completely_critical_first() {
     let alerts = state.alerts_by_event_id();
     assert_eq!(alerts.len(), 5000);
     assert!(alerts.values().all(|times| *times == 1));
+}
+
+/// Of 200 calls, the first is claimed alone, so that its message leaves at once, and the others in two transactions. One
+/// call was alerted before, so its transaction fails as a whole.
+#[tokio::test]
+async fn calls_that_a_transaction_could_not_claim_are_claimed_alone() {
+    use Operation::{Claim, ClaimNew, Sent};
+    let always = |fault| FaultPlan::always(ClaimNew, fault);
+    let in_transaction = Fault::Before(ErrorKind::InTransaction);
+    join_all(
+        [
+            (FaultPlan::none(), [2, 101]),
+            (always(Fault::Before(ErrorKind::Denied)), [2, 200]),
+            (always(Fault::CutBefore), [6, 200]),
+            // The first attempt has claimed them, and the next one is refused.
+            (FaultPlan::first(ClaimNew, Fault::CutAfter), [4, 200]),
+            (FaultPlan::first(Claim, in_transaction), [2, 202]),
+            (FaultPlan::first(Sent, in_transaction), [2, 101]),
+        ]
+        .map(|(faults, requests)| claimed_alone(faults, requests)),
+    )
+    .await;
+}
+
+async fn claimed_alone(faults: FaultPlan, requests: [usize; 2]) {
+    let at = format!("{faults:?}");
+    let stub = Stub::start(faults).await;
+    let id = |n: usize| format!("storm-{n:03}");
+    let calls: Vec<Value> = (0..200)
+        .map(|n| on_cluster(call("TagResource", &id(n)), n))
+        .collect();
+    put(&stub, "storm", &calls);
+    put_item(
+        &stub,
+        &id(7),
+        json!({"status": {"S": "sent"}, "owner": {"S": "another"}}),
+    );
+    let variables = [&VARIABLES[..], &[("MAX_ALERTS", "0")]].concat();
+    let mut bootstrap = Bootstrap::start(&stub.endpoint, &variables).await;
+    let reply = bootstrap.invoke(&notification(&["storm"])).await;
+    assert_eq!(
+        [
+            &reply["published"],
+            &reply["summarized"],
+            &reply["duplicates"],
+            &reply["ledger_errors"]
+        ],
+        [&json!(1), &json!(198), &json!(1), &Value::Null],
+        "{at}: {reply}"
+    );
+    let expected: BTreeMap<String, usize> =
+        (0..200).filter(|n| *n != 7).map(|n| (id(n), 1)).collect();
+    assert_eq!(alerts(&stub), expected, "{at}");
+    let state = stub.state();
+    let count = |wanted| {
+        let operations = state.requests.iter().map(|(key, _)| key.operation);
+        operations.filter(|operation| *operation == wanted).count()
+    };
+    assert_eq!(
+        [Operation::ClaimNew, Operation::Claim].map(count),
+        requests,
+        "{at}"
+    );
+    let is_sent = |item: &Value| item["status"]["S"] == "sent";
+    assert_eq!(
+        state.items.values().filter(|item| is_sent(item)).count(),
+        200,
+        "{at}"
+    );
 }
 
 /// Denied calls need no permission. Thousands of them must not delay the alert for a successful call, and must

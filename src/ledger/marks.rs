@@ -10,7 +10,10 @@ use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
 use cloudhsm_alerts_core::call_id::CallId;
 use jiff::Timestamp;
 
-use super::table::{KEPT, LedgerError, Table, ledger_error, millis, seconds, string};
+use super::{
+    table::{KEPT, LedgerError, Table, ledger_error, millis, seconds, string},
+    transactions::after_transactions,
+};
 use crate::clock::later;
 
 /// Most items in a request.
@@ -36,11 +39,11 @@ impl Table {
             .map(|call| mark(call, owner, now))
             .collect::<Result<Vec<WriteRequest>, LedgerError>>()?;
         for pause in PAUSES.map(Some).into_iter().chain([None]) {
-            let output = self
+            let request = self
                 .client()
                 .batch_write_item()
-                .request_items(self.name(), left)
-                .send()
+                .request_items(self.name(), left);
+            let output = after_transactions(|| request.clone().send())
                 .await
                 .map_err(|error| ledger_error(&error))?;
             left = output

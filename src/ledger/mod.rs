@@ -18,9 +18,10 @@ mod pages;
 pub mod slots;
 mod summaries;
 pub mod table;
+mod transactions;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -45,8 +46,7 @@ pub use slots::SharedSlot;
 pub use summaries::Share;
 pub use table::{Claim, LedgerError, Table};
 
-/// Maximum number of concurrent requests to the table. Conditional writes can be batched only in transactions, which
-/// cost twice as much and fail as a whole.
+/// Maximum number of concurrent requests to the table. More calls than this are claimed in transactions.
 const CONCURRENT: usize = 32;
 /// A circuit breaker opens when the weights of the failures in a row add up to this: not every alert must wait for a
 /// table that is down.
@@ -181,8 +181,15 @@ impl Ledger {
     /// [`Claim::Ours`], with what this instance has delivered: alerting a call twice is better than never.
     pub async fn claim(&mut self, calls: &[&CallId]) -> Vec<Claim> {
         let this = &*self;
+        let new = this.claim_new(calls).await;
         let claims: Vec<Claim> = stream::iter(calls)
-            .map(|call| this.claim_one(call))
+            .map(|call| async {
+                if new.contains(call.key()) {
+                    Claim::Ours(Delivered::default())
+                } else {
+                    this.claim_one(call).await
+                }
+            })
             .buffered(CONCURRENT)
             .collect()
             .await;
@@ -192,6 +199,30 @@ impl Ledger {
             }
         }
         claims
+    }
+
+    /// Claims calls that nobody has claimed, if they are many. Returns the keys of those that are claimed now; each of
+    /// the others must be claimed alone.
+    async fn claim_new<'c>(&self, calls: &[&'c CallId]) -> HashSet<&'c str> {
+        let table = self.table_unless_open(&self.errors.claims);
+        let Some(table) = table.filter(|_| calls.len() > CONCURRENT) else {
+            return HashSet::new();
+        };
+        let is_new = |call: &&CallId| {
+            !self.memory.contains(call) && self.memory.delivered(call) == Delivered::default()
+        };
+        let new: Vec<&CallId> = calls.iter().copied().filter(is_new).collect();
+        let now = self.clock.now();
+        stream::iter(new.chunks(transactions::MAX_ITEMS))
+            .map(|calls| async move {
+                let are_claimed = table.claimed_new(calls, &self.owner, now).await;
+                if are_claimed { calls } else { &[] }
+            })
+            .buffered(CONCURRENT)
+            .flat_map(stream::iter)
+            .map(|call| call.key())
+            .collect()
+            .await
     }
 
     async fn claim_one(&self, call: &CallId) -> Claim {

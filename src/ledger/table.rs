@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::{
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::transactions::after_transactions;
 use crate::{channel::Delivered, clock::later, sdk};
 use cloudhsm_alerts_core::{
     call_id::CallId,
@@ -104,6 +105,11 @@ impl Table {
         &self.name
     }
 
+    /// How long a claim is valid.
+    pub(super) fn lease(&self) -> Duration {
+        self.lease
+    }
+
     /// Claims a call for `owner`, if it is neither claimed nor sent, or its claim has expired, or `owner` has already
     /// claimed it (the SDK repeats a request whose response was lost).
     pub(super) async fn claim(
@@ -112,14 +118,12 @@ impl Table {
         owner: &str,
         now: Timestamp,
     ) -> Result<Claim, LedgerError> {
-        let written = self
+        let claim = self
             .client
             .update_item()
             .table_name(&self.name)
             .key("id", string(call.key()))
-            .update_expression(
-                "SET #status = :claimed, #owner = :owner, claimed_until = :until, expires_at = :expires_at",
-            )
+            .update_expression(SET_CLAIMED)
             .condition_expression(
                 "attribute_not_exists(id) OR (#status = :claimed AND \
                  (#owner = :owner OR claimed_until <= :now OR claimed_until > :never))",
@@ -133,10 +137,8 @@ impl Table {
             .expression_attribute_values(":now", millis(now))
             .expression_attribute_values(":never", millis(later(now, MAX_CLAIM)))
             .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        let error = match written {
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let error = match after_transactions(|| claim.clone().send()).await {
             Ok(output) => {
                 let item = output.attributes.unwrap_or_default();
                 let delivered = item.get("delivered").and_then(|value| value.as_s().ok());
@@ -202,7 +204,7 @@ impl Table {
             .expression_attribute_values(":delivered", string(delivered))
             .expression_attribute_values(":until", millis(later(now, self.lease)));
         // A claim that another owner has taken over is not an error; likewise below.
-        if_condition_held(request.send().await).map(drop)
+        if_condition_held(after_transactions(|| request.clone().send()).await).map(drop)
     }
 
     /// Releases a claim of `owner`, so that a retry need not wait for it to expire. What was delivered is kept.
@@ -218,9 +220,10 @@ impl Table {
                 .update_expression("SET delivered = :delivered, claimed_until = :released")
                 .expression_attribute_values(":delivered", string(delivered))
                 .expression_attribute_values(":released", millis(Timestamp::UNIX_EPOCH));
-            return if_condition_held(request.send().await).map(drop);
+            return if_condition_held(after_transactions(|| request.clone().send()).await)
+                .map(drop);
         }
-        let deleted = self
+        let request = self
             .client
             .delete_item()
             .table_name(&self.name)
@@ -232,10 +235,8 @@ impl Table {
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_values(":claimed", string("claimed"))
-            .expression_attribute_values(":owner", string(owner))
-            .send()
-            .await;
-        if_condition_held(deleted).map(drop)
+            .expression_attribute_values(":owner", string(owner));
+        if_condition_held(after_transactions(|| request.clone().send()).await).map(drop)
     }
 
     /// An update of a call that `owner` has claimed.
@@ -252,6 +253,9 @@ impl Table {
     }
 }
 
+/// Makes the item of a call a claim.
+pub(super) const SET_CLAIMED: &str =
+    "SET #status = :claimed, #owner = :owner, claimed_until = :until, expires_at = :expires_at";
 const CLAIMED_BY_OWNER: &str = "#status = :claimed AND #owner = :owner";
 
 /// The output of a conditional write; `None`: its condition was false, and nothing was written.

@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Unavailable,
     Throttled,
     Denied,
+    /// DynamoDB only: a transaction of another client has the item.
+    InTransaction,
 }
 
 /// What happens to a request. `Before` and `After` mean: before or after the request takes effect.
@@ -149,6 +151,7 @@ impl RandomFaults {
         match (dice >> 32) % 16 {
             0..=3 => Fault::Before(kind),
             4 if request.operation == Operation::Sent => Fault::Unprocessed,
+            4 if request.operation == Operation::Claim => Fault::Before(ErrorKind::InTransaction),
             5..=6 => Fault::After(kind),
             7..=8 => Fault::CutBefore,
             9..=10 => Fault::CutAfter,

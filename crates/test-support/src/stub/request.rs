@@ -9,6 +9,8 @@ pub enum Operation {
     ListObjects,
     /// Claims a call in the ledger.
     Claim,
+    /// Claims many calls that nobody has claimed, in a transaction.
+    ClaimNew,
     /// Publishes an alert to SNS.
     Publish,
     /// Publishes a page to SNS.

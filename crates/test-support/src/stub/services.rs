@@ -40,6 +40,12 @@ pub fn parse(request: &Request) -> ParsedRequest {
             parsed.target = ids.join(",");
             return parsed;
         }
+        if action == "TransactWriteItems" {
+            parsed.operation = Operation::ClaimNew;
+            let ids: Vec<&str> = updates(&parsed.json).map(|u| item_key(&u["Key"])).collect();
+            parsed.target = ids.join(",");
+            return parsed;
+        }
         let id_member = match action {
             "PutItem" => "Item",
             _ => "Key",
@@ -103,6 +109,12 @@ fn sent_items(request: &Value) -> impl Iterator<Item = &Value> {
     requests.map(|request| &request["PutRequest"]["Item"])
 }
 
+/// The updates of a TransactWriteItems.
+fn updates(request: &Value) -> impl Iterator<Item = &Value> {
+    let items = request["TransactItems"].as_array().expect("items");
+    items.iter().map(|item| &item["Update"])
+}
+
 fn parse_form(body: &[u8]) -> HashMap<String, String> {
     let text = std::str::from_utf8(body).expect("text");
     text.split('&')
@@ -151,6 +163,7 @@ pub fn handle(request: &Request, parsed: &ParsedRequest, state: &mut State) -> R
         Operation::ListObjects => list_objects(parsed, state),
         Operation::Publish | Operation::PublishPage => publish(&parsed.form, state),
         Operation::Sent => mark_sent(&parsed.json, usize::MAX, state),
+        Operation::ClaimNew => claim_new(&parsed.json, state),
         _ => item_request(parsed, state),
     }
 }
@@ -197,6 +210,52 @@ fn e_tag(body: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     body.hash(&mut hasher);
     format!("\"{:016x}\"", hasher.finish())
+}
+
+/// Writes all items of a TransactWriteItems, or none if one of their conditions is false.
+fn claim_new(request: &Value, state: &mut State) -> Response {
+    let mut keys: Vec<&str> = updates(request)
+        .map(|update| item_key(&update["Key"]))
+        .collect();
+    let reasons: Vec<Value> = updates(request)
+        .map(|update| {
+            assert_eq!(update["ConditionExpression"], "attribute_not_exists(id)");
+            let exists = state.items.contains_key(item_key(&update["Key"]));
+            json!({"Code": if exists { "ConditionalCheckFailed" } else { "None" }})
+        })
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), reasons.len(), "DynamoDB takes each item once");
+    assert!(
+        (1..=100).contains(&keys.len()),
+        "DynamoDB takes 1 to 100 items"
+    );
+    if reasons.iter().any(|reason| reason["Code"] != "None") {
+        let canceled = json!({
+            "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+            "Message": "Transaction cancelled",
+            "CancellationReasons": reasons,
+        });
+        return json_response(400, &canceled);
+    }
+    for update in updates(request) {
+        let item = claimed(update, json!({"id": update["Key"]["id"]}));
+        state
+            .items
+            .insert(item_key(&update["Key"]).to_owned(), item);
+    }
+    json_response(200, &json!({}))
+}
+
+/// An item after a claim.
+fn claimed(request: &Value, mut item: Value) -> Value {
+    let values = &request["ExpressionAttributeValues"];
+    item["status"] = values[":claimed"].clone();
+    item["owner"] = values[":owner"].clone();
+    item["claimed_until"] = values[":until"].clone();
+    item["expires_at"] = values[":expires_at"].clone();
+    item
 }
 
 /// A page of objects in order of their keys. The continuation token is the last key of the page before.
@@ -383,11 +442,8 @@ fn item_request(parsed: &ParsedRequest, state: &mut State) -> Response {
     let mut reply = json!({});
     match parsed.operation {
         Operation::Claim => {
-            let mut item = old.unwrap_or_else(|| json!({"id": request["Key"]["id"]}));
-            item["status"] = values[":claimed"].clone();
-            item["owner"] = values[":owner"].clone();
-            item["claimed_until"] = values[":until"].clone();
-            item["expires_at"] = values[":expires_at"].clone();
+            let item = old.unwrap_or_else(|| json!({"id": request["Key"]["id"]}));
+            let item = claimed(request, item);
             state.items.insert(parsed.target.clone(), item.clone());
             reply["Attributes"] = item;
         }
@@ -460,6 +516,7 @@ fn item_request(parsed: &ParsedRequest, state: &mut State) -> Response {
         | Operation::Publish
         | Operation::PublishPage
         | Operation::Sent
+        | Operation::ClaimNew
         | Operation::Note => {}
     }
     json_response(200, &reply)
@@ -490,6 +547,7 @@ pub fn error_response(operation: Operation, kind: ErrorKind) -> Response {
             ErrorKind::Unavailable => xml_error(503, "SlowDown"),
             ErrorKind::Throttled => xml_error(503, "SlowDown"),
             ErrorKind::Denied => xml_error(403, "AccessDenied"),
+            ErrorKind::InTransaction => panic!("S3 has no transactions"),
         },
         Operation::Publish | Operation::PublishPage => {
             let (status, code) = match kind {
@@ -497,6 +555,7 @@ pub fn error_response(operation: Operation, kind: ErrorKind) -> Response {
                 ErrorKind::Unavailable => (503, "ServiceUnavailable"),
                 ErrorKind::Throttled => (400, "Throttling"),
                 ErrorKind::Denied => (403, "AuthorizationError"),
+                ErrorKind::InTransaction => panic!("SNS has no transactions"),
             };
             let mut response = xml_error(status, code);
             let error = String::from_utf8(response.body).expect("UTF-8");
@@ -509,6 +568,7 @@ pub fn error_response(operation: Operation, kind: ErrorKind) -> Response {
                 ErrorKind::Unavailable => (503, "ServiceUnavailable"),
                 ErrorKind::Throttled => (400, "ProvisionedThroughputExceededException"),
                 ErrorKind::Denied => (400, "AccessDeniedException"),
+                ErrorKind::InTransaction => (400, "TransactionConflictException"),
             };
             let name = format!("com.amazonaws.dynamodb.v20120810#{code}");
             json_response(status, &json!({"__type": name, "message": "injected"}))

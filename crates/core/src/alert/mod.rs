@@ -5,9 +5,11 @@
 //! [`message`] for SNS. Publishing it is up to the function.
 
 pub mod accounts;
+mod attack;
 mod attributes;
 pub mod compose;
 mod contents;
+mod evidence;
 pub mod email;
 pub mod message;
 pub mod ocsf;

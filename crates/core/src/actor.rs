@@ -190,8 +190,7 @@ fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
         .map(|name| defanged(name, MAX_NAME))
         .or_else(|| field("principalId"));
     let name = user_name.clone().or_else(|| fallback.clone());
-    let or_unnamed =
-        |name: Option<String>| name.unwrap_or_else(|| UNNAMED.into());
+    let or_unnamed = |name: Option<String>| name.unwrap_or_else(|| UNNAMED.into());
     let provider = field("identityProvider");
     let from_provider = provider
         .as_ref()

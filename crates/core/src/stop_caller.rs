@@ -51,6 +51,7 @@ pub fn steps(record: &Record, account: &str) -> Option<String> {
         lines,
     } = of(record);
     let place = match place {
+        Place::Here if record.account().is_none() => String::new(),
         Place::Here => format!(" in account {account}"),
         Place::IdentityCenter => {
             " in the account that administers IAM Identity Center (the organization's management account or a delegated one)"
@@ -95,7 +96,9 @@ fn of(record: &Record) -> StopCaller {
         Some("Root") => said(root(record)),
         Some("FederatedUser") => federated_user(record),
         Some("IdentityCenterUser") => step(Place::IdentityCenter, identity_center(record, None)),
-        Some("AWSService") => said("An AWS service made the call; there is no credential to revoke."),
+        Some("AWSService") => {
+            said("An AWS service made the call; there is no credential to revoke.")
+        }
         Some("AWSAccount") => said(
             "The credential belongs to another account. Remove what grants that account access (resource policies, roles).",
         ),
@@ -157,7 +160,9 @@ fn assumed_role(record: &Record) -> StopCaller {
             .next()
             .filter(|role| role.len() <= MAX_NAME && is_shell_safe(role))
     };
-    let role = name(record, issuer).or_else(from_arn).unwrap_or("ROLE_NAME");
+    let role = name(record, issuer)
+        .or_else(from_arn)
+        .unwrap_or("ROLE_NAME");
     if role.starts_with(SERVICE_LINKED) {
         return StopCaller {
             account: Place::Nowhere,
@@ -184,7 +189,7 @@ fn assumed_role(record: &Record) -> StopCaller {
             format!(
                 "    aws iam put-role-policy --role-name {role} --policy-name AWSRevokeOlderSessions --policy-document '{{\"Version\":\"2012-10-17\",\"Statement\":[{{\"Effect\":\"Deny\",\"Action\":[\"*\"],\"Resource\":[\"*\"],\"Condition\":{{\"DateLessThan\":{{\"aws:TokenIssueTime\":\"'\"$(date -u +%Y-%m-%dT%H:%M:%SZ)\"'\"}}}}}}]}}'"
             ),
-            "It ends every session of the role that is open now, also those of others. Then see who may open a new one:"
+            "It ends every session of the role that is open now, also those of others and your own. Then see who may open a new one:"
                 .into(),
             format!(
                 "    aws iam get-role --role-name {role} --query Role.AssumeRolePolicyDocument"
@@ -204,9 +209,8 @@ fn identity_center(record: &Record, session: Option<&str>) -> Vec<String> {
     let user = name(record, "onBehalfOf.userId");
     let store = last("onBehalfOf.identityStoreArn").unwrap_or("IDENTITY_STORE_ID");
     let account = record.account().filter(|account| is_shell_safe(account));
-    let mut lines = vec![
-        "    aws sso-admin list-instances --region REGION_OF_IDENTITY_CENTER".to_owned(),
-    ];
+    let mut lines =
+        vec!["    aws sso-admin list-instances --region REGION_OF_IDENTITY_CENTER".to_owned()];
     if user.is_none() {
         // The session is named after the user.
         let user_name = session.unwrap_or("USER_NAME");

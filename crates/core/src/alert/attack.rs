@@ -63,7 +63,10 @@ mod tests {
         let mut used: Vec<String> = Vec::new();
         for id in rules.rules().iter().flat_map(|rule| &rule.techniques) {
             used.push(id.clone());
-            used.extend(id.split_once('.').map(|(technique, _)| technique.to_owned()));
+            used.extend(
+                id.split_once('.')
+                    .map(|(technique, _)| technique.to_owned()),
+            );
         }
         used.sort();
         used.dedup();
@@ -77,6 +80,9 @@ mod tests {
                 "version": "19",
             })
         );
-        assert_eq!(attack("T9999")["technique"], json!({"uid": "T9999", "name": null}));
+        assert_eq!(
+            attack("T9999")["technique"],
+            json!({"uid": "T9999", "name": null})
+        );
     }
 }

@@ -122,14 +122,12 @@ impl Alert {
                 (_, Outcome::Success) => {
                     format!("Also matched: {}.\n{}", rule.title, text.trim_end())
                 }
-                // The title says that something was done, and it was not.
-                _ => format!("About how the call was made:\n{}", text.trim_end()),
+                // The title says that something was done, which it was not.
+                _ => format!("More about this call:\n{}", text.trim_end()),
             }
         });
         let mut response = instructions.next().unwrap_or_default();
-        let after_first_step = response
-            .find("\n2. ")
-            .unwrap_or(response.len());
+        let after_first_step = response.find("\n2. ").unwrap_or(response.len());
         for text in instructions {
             response = format!("{response}\n\n{text}");
         }
@@ -147,7 +145,9 @@ impl Alert {
             .first()
             .is_some_and(|rule| rule.response().stops_the_caller(outcome));
         let stop_caller = (outcome == Outcome::Success && severity >= Severity::Medium && !is_said)
-            .then(|| stop_caller::steps(&record, &label(account.as_deref(), account_name.as_deref())))
+            .then(|| {
+                stop_caller::steps(&record, &label(account.as_deref(), account_name.as_deref()))
+            })
             .flatten();
         let name_of = |id: Option<String>| id.and_then(|id| accounts.name(&id).map(str::to_owned));
         Alert {
@@ -314,22 +314,24 @@ impl Alert {
             }
             _ => String::new(),
         };
+        let account = self
+            .account
+            .as_ref()
+            .map(|_| format!("account {}", self.account_label()));
+        let region = self.region.as_ref().map(|_| self.region_label());
+        let place: Vec<String> = [account, region].into_iter().flatten().collect();
+        let place = match place.as_slice() {
+            [] => String::new(),
+            known => format!(" in {}", known.join(", ")),
+        };
+        let time = self.time.map_or_else(String::new, |time| {
+            let comma = if place.is_empty() { "" } else { "," };
+            format!("{comma} on {}", time.strftime("%Y-%m-%d at %H:%M:%S UTC"))
+        });
         let mut sentence = format!(
-            "{}{through} called {event_name}{on_resource} in {}, {}, {}. The call {}",
+            "{}{through} called {event_name}{on_resource}{place}{time}. The call {}",
             self.actor.description,
-            self.account.as_ref().map_or_else(
-                || "an account that the record does not name".into(),
-                |_| format!("account {}", self.account_label())
-            ),
-            self.region.as_ref().map_or_else(
-                || "a region that it does not name".into(),
-                |_| self.region_label()
-            ),
-            self.time.map_or_else(
-                || "at a time that it does not name".into(),
-                |time| time.strftime("on %Y-%m-%d at %H:%M:%S UTC").to_string()
-            ),
-            self.outcome.verb(),
+            self.outcome.verb()
         );
         if let Some((code, message)) = &self.error {
             if !code.is_empty() {

@@ -76,7 +76,7 @@ pub fn body(alert: &Alert) -> String {
     }
 
     mail.heading("WHAT TO DO NOW");
-    if alert.first_command().is_some() {
+    if alert.first_command().is_some() && alert.account.is_some() {
         mail.paragraph(&format!(
             "The commands need credentials of account {}.",
             alert.account_label()
@@ -90,9 +90,22 @@ pub fn body(alert: &Alert) -> String {
     who(&mut mail, alert);
 
     mail.heading("WHERE AND WHEN");
-    mail.line("Account", &alert.account_label());
-    mail.line("Region", &alert.region_label());
-    mail.line("Time", &alert.time_label());
+    // What the record does not have is not printed.
+    for (label, value) in [
+        (
+            "Account",
+            alert.account.as_ref().map(|_| alert.account_label()),
+        ),
+        (
+            "Region",
+            alert.region.as_ref().map(|_| alert.region_label()),
+        ),
+        ("Time", alert.time.map(|_| alert.time_label())),
+    ] {
+        if let Some(value) = value {
+            mail.line(label, &value);
+        }
+    }
     mail.line("Service", &one_line(&alert.event_source, 128));
     for Resource { kind, uid } in &alert.resources {
         let mut label = kind.name().to_owned();
@@ -311,4 +324,3 @@ impl Mail {
         }
     }
 }
-

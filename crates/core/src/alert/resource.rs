@@ -107,8 +107,7 @@ fn in_error(record: &Record) -> Option<Resource> {
     let (_, after) = record.str("errorMessage")?.split_once(" on resource: ")?;
     let arn = after.split_whitespace().next()?;
     let mut parts = arn.splitn(6, ':');
-    let (Some("arn"), Some(service), Some(resource)) =
-        (parts.next(), parts.nth(1), parts.nth(2))
+    let (Some("arn"), Some(service), Some(resource)) = (parts.next(), parts.nth(1), parts.nth(2))
     else {
         return None;
     };

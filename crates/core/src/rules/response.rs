@@ -455,7 +455,8 @@ mod tests {
 
     #[test]
     fn what_a_record_does_not_have_is_not_printed() {
-        let record = json!({"requestParameters": {"clusterId": "cluster-a", "name": "www.evil.example"}});
+        let record =
+            json!({"requestParameters": {"clusterId": "cluster-a", "name": "www.evil.example"}});
         for (template, expected) in [
             (
                 "{clusterId?Cluster: %. }{requestParameters.name?New name: %. }Done.",
@@ -466,7 +467,10 @@ mod tests {
                 "a\nCluster: cluster-a.\nb",
             ),
             ("a\n{hsmId?HSM: %. }{backupId?Backup: %. }\nb", "a\nb"),
-            ("    cmd{clusterId? --id %}{hsmId? --hsm %}", "    cmd --id cluster-a"),
+            (
+                "    cmd{clusterId? --id %}{hsmId? --hsm %}",
+                "    cmd --id cluster-a",
+            ),
         ] {
             assert_eq!(filled(template, record.clone()), expected, "{template}");
         }
@@ -489,18 +493,28 @@ mod tests {
         let open = "Restore backup-a by 2026-11-30 03:41 UTC.";
         for (day, expected, general, sms) in [
             // On its last day a deadline may be open, and its time is in the text.
-            ("2026-11-30", open, open.to_owned(), "By 2026-11-30 03:41 UTC"),
+            (
+                "2026-11-30",
+                open,
+                open.to_owned(),
+                "By 2026-11-30 03:41 UTC",
+            ),
             (
                 "2026-12-01",
                 "It was open until 2026-11-30 03:41 UTC.",
-                format!("The deadline in this text, 2026-11-30 03:41 UTC, has passed. See first what is still there.\n{open}"),
+                format!(
+                    "The deadline in this text, 2026-11-30 03:41 UTC, has passed. See first what is still there.\n{open}"
+                ),
                 "Too late since 2026-11-30 03:41 UTC",
             ),
         ] {
             let day = Some(day.parse().unwrap());
             assert_eq!(with_text.render_on(&record, &actor, day), expected);
             assert_eq!(without.render_on(&record, &actor, day), general);
-            assert_eq!(with_text.render_sms(&record, &actor, day).as_deref(), Some(sms));
+            assert_eq!(
+                with_text.render_sms(&record, &actor, day).as_deref(),
+                Some(sms)
+            );
         }
         assert_eq!(with_text.render(&record, &actor), open);
     }

@@ -39,7 +39,7 @@ The call came from a session of this user, and this denies the user everything. 
             json!({"type": "AssumedRole", "sessionContext": {"sessionIssuer": {"userName": "hsm-operator"}}}),
             r#"Stop the caller in account prod (111122223333), unless you know that the call was planned:
     aws iam put-role-policy --role-name hsm-operator --policy-name AWSRevokeOlderSessions --policy-document '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":["*"],"Resource":["*"],"Condition":{"DateLessThan":{"aws:TokenIssueTime":"'"$(date -u +%Y-%m-%dT%H:%M:%SZ)"'"}}}]}'
-It ends every session of the role that is open now, also those of others. Then see who may open a new one:
+It ends every session of the role that is open now, also those of others and your own. Then see who may open a new one:
     aws iam get-role --role-name hsm-operator --query Role.AssumeRolePolicyDocument"#,
         ),
         (
@@ -125,7 +125,14 @@ fn hostile_values_are_in_no_command() {
         &"a".repeat(500),
     ];
     for value in hostile {
-        for kind in ["IAMUser", "AssumedRole", "FederatedUser", "IdentityCenterUser", "Root", "Odd"] {
+        for kind in [
+            "IAMUser",
+            "AssumedRole",
+            "FederatedUser",
+            "IdentityCenterUser",
+            "Root",
+            "Odd",
+        ] {
             let identity = json!({
                 "type": kind, "userName": value, "accessKeyId": value, "invokedBy": value,
                 "arn": format!("arn:{value}:sts::111122223333:assumed-role/{value}/{value}"),
@@ -146,7 +153,9 @@ fn hostile_values_are_in_no_command() {
 fn the_first_step_is_a_command_or_a_sentence() {
     let first = |identity: Value| first_step(&record(identity));
     assert_eq!(
-        first(json!({"type": "IAMUser", "userName": "alice", "accessKeyId": "AKIAIOSFODNN7EXAMPLE"})),
+        first(
+            json!({"type": "IAMUser", "userName": "alice", "accessKeyId": "AKIAIOSFODNN7EXAMPLE"})
+        ),
         "aws iam update-access-key --user-name alice --access-key-id AKIAIOSFODNN7EXAMPLE --status Inactive"
     );
     assert_eq!(

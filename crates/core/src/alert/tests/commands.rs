@@ -134,6 +134,9 @@ fn check(command: &str, known: &Map<String, Value>) -> Result<(), String> {
         let (values, next) = after.split_at(if last { 1 } else { end });
         rest = next;
         let is_added = ADDED.contains(&(operation.as_str(), option.as_str()));
+        if option == "--zip-file" {
+            given.insert("code"); // It is a part of it.
+        }
         if GLOBAL.contains(&option.as_str()) || is_added {
             if values.len() != 1 {
                 return Err(format!("{option} has {} values", values.len()));
@@ -204,11 +207,14 @@ fn every_command_is_one_that_the_aws_cli_knows() {
             };
             let record = Record::new(0, fields);
             let today = Some(super::DAY);
-            let text = rule.response().render_on(&record, &Actor::of(&record), today);
+            let text = rule
+                .response()
+                .render_on(&record, &Actor::of(&record), today);
             texts.push(text);
         }
     }
-    let issuer = |kind: &str, name: &str| json!({"sessionIssuer": {"type": kind, "userName": name}});
+    let issuer =
+        |kind: &str, name: &str| json!({"sessionIssuer": {"type": kind, "userName": name}});
     for identity in [
         json!({"type": "IAMUser", "userName": "alice", "accessKeyId": "AKIAIOSFODNN7EXAMPLE"}),
         json!({"type": "IAMUser", "userName": "alice", "accessKeyId": "ASIAIOSFODNN7EXAMPLE"}),
@@ -278,10 +284,7 @@ fn the_check_rejects_what_the_aws_cli_rejects() {
             "aws cloudhsmv2 modify-cluster --cluster-id c --backup-retention-policy Type=DAYS,Values=9",
             Err("--backup-retention-policy: Values is no member"),
         ),
-        (
-            "aws s3api get-object --bucket b --key k x.json.gz",
-            Ok(()),
-        ),
+        ("aws s3api get-object --bucket b --key k x.json.gz", Ok(())),
         ("aws s3api get-object --bucket b x y", Err("x y")),
     ] {
         let found = check(command, &known);

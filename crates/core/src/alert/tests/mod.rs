@@ -87,7 +87,7 @@ fn the_email_of_a_deleted_backup() {
           aws cloudhsmv2 restore-backup --region us-west-2 --backup-id backup-zxc7vbn2mas
       Stop the caller in account prod (111122223333), unless you know that the call was planned:
           aws iam put-role-policy --role-name AdminRole --policy-name AWSRevokeOlderSessions --policy-document '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":["*"],"Resource":["*"],"Condition":{"DateLessThan":{"aws:TokenIssueTime":"'"$(date -u +%Y-%m-%dT%H:%M:%SZ)"'"}}}]}'
-      It ends every session of the role that is open now, also those of others. Then see who may open a new one:
+      It ends every session of the role that is open now, also those of others and your own. Then see who may open a new one:
           aws iam get-role --role-name AdminRole --query Role.AssumeRolePolicyDocument
       2. Keep the retention policy from purging it:
           aws cloudhsmv2 modify-backup-attributes --region us-west-2 --backup-id backup-zxc7vbn2mas --never-expires
@@ -235,7 +235,7 @@ fn subjects_sms_and_attributes() {
             bare,
             "CRITICAL: DeleteBackup SUCCEEDED in unknown account unknown region",
             "CRITICAL DeleteBackup SUCCEEDED, unknown account unknown region. Restore it by 7 days after the call",
-            "An identity (not named in the record) called DeleteBackup in an account that the record does not name, a region that it does not name, at a time that it does not name. The call SUCCEEDED.",
+            "An identity (not named in the record) called DeleteBackup. The call SUCCEEDED.",
             "severity=critical event_name=DeleteBackup outcome=success account=unknown region=unknown actor_type=Unknown rule=hsm-backup-deleted",
         ),
     ] {

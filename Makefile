@@ -87,8 +87,8 @@ rules-page: ## docs/rules.md, from the rule files
 	cargo run --quiet --locked -p cloudhsm-alerts-cli -- rules document > docs/rules.md
 
 .PHONY: operations
-operations: tools-moto ## what `rules check` knows of AWS's APIs, from the service models in tools/moto.txt
-	$(TOOLS)/moto/bin/python -B scripts/aws_operations.py > crates/core/src/rules/check/aws.json
+operations: tools-moto ## what `rules check` and the test of commands know of AWS's APIs, from the models in tools/moto.txt
+	$(TOOLS)/moto/bin/python -B scripts/aws_operations.py
 
 .PHONY: doc
 doc: ## the crate's documentation, without warnings

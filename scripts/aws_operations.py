@@ -1,16 +1,18 @@
-"""Writes crates/core/src/rules/check/aws.json: what `rules check` knows of AWS's APIs.
-
-The names of operations and their members come from the service models in botocore, which is
-installed with moto; where CloudTrail writes other names than the API has, those are added here,
-with the page that says so. Run it with `make operations` after raising tools/moto.txt.
-"""
+"""Writes what `rules check` knows of AWS's APIs, and the parameters of commands in alerts, which a test checks. Both
+come from the service models in botocore, which is installed with moto; where CloudTrail writes other names than the API
+has, those are added here, with the page that says so. `make operations` runs it: after raising tools/moto.txt, and
+after writing a command that no alert had."""
 
 import json
-import sys
+import re
+from pathlib import Path
 
 import botocore
 import botocore.session
+from botocore import xform_name
 from botocore.model import ServiceModel, Shape
+
+CORE = Path(__file__).parents[1] / "crates/core/src"
 
 # Event source: the models whose calls are recorded under it.
 # CloudHSM: both APIs, https://docs.aws.amazon.com/cloudhsm/latest/userguide/get-api-logs-using-cloudtrail.html
@@ -18,8 +20,7 @@ SERVICES = {"cloudhsm": ["cloudhsmv2", "cloudhsm"], "s3": ["s3", "s3control"], "
 ALIKE = "kms cloudtrail sns lambda iam ec2 logs dynamodb sqs sts events cloudformation organizations"
 SERVICES |= {name: [name] for name in ALIKE.split()}
 
-# Services whose members are listed for each operation: a placeholder of their rules is checked against the
-# very calls that the rule names. The others have one list for all their operations.
+# Services whose members are listed for each operation, so that a placeholder is checked against the calls of its rule.
 BY_OPERATION = {"cloudhsm", "kms"}
 
 # Event names that CloudTrail writes and the model does not have.
@@ -27,14 +28,12 @@ BY_OPERATION = {"cloudhsm", "kms"}
 # KMS: https://docs.aws.amazon.com/kms/latest/developerguide/logging-using-cloudtrail.html
 # EC2: https://docs.aws.amazon.com/ebs/latest/userguide/ebs-snapshot-monitor.html
 EVENT_NAMES = {
-    "s3": """
-        DeleteBucketCors DeleteBucketEncryption DeleteBucketLifecycle DeleteBucketPolicy
-        DeleteBucketPublicAccessBlock DeleteBucketReplication DeleteBucketTagging DeleteBucketWebsite
-        DeleteAccountPublicAccessBlock GetAccountPublicAccessBlock GetBucketLifecycle GetBucketNotification
-        GetBucketObjectLockConfiguration GetBucketPublicAccessBlock ListAllMyBuckets PutAccountPublicAccessBlock
-        PutBucketLifecycle PutBucketNotification PutBucketObjectLockConfiguration PutBucketPublicAccessBlock
-        PutBucketVersioning PutAccelerateConfiguration
-    """,
+    "s3": """DeleteBucketCors DeleteBucketEncryption DeleteBucketLifecycle DeleteBucketPolicy
+DeleteBucketPublicAccessBlock DeleteBucketReplication DeleteBucketTagging DeleteBucketWebsite
+DeleteAccountPublicAccessBlock GetAccountPublicAccessBlock GetBucketLifecycle GetBucketNotification
+GetBucketObjectLockConfiguration GetBucketPublicAccessBlock ListAllMyBuckets PutAccountPublicAccessBlock
+PutBucketLifecycle PutBucketNotification PutBucketObjectLockConfiguration PutBucketPublicAccessBlock
+PutBucketVersioning PutAccelerateConfiguration""",
     "kms": "DeleteKey RotateKey SynchronizeMultiRegionKey DeleteExpiredKeyMaterial",
     "ec2": "SharedSnapshotCopyInitiated SharedSnapshotVolumeCreated",
 }
@@ -48,13 +47,8 @@ MEMBERS = {
     "ec2": ["items", "groupSet", "securityGroupRuleSet", "ipRanges", "fromPort", "toPort"],
 }
 
-# Event sources that are not named after a service's endpoint.
+# Event sources that no service's endpoint is named after.
 SOURCES = ["signin", "sso-directory", "sso-oauth", "identitystore", "backint", "tagging", "health", "support"]
-
-
-def lower_first(name: str) -> str:
-    """A member as CloudTrail spells it."""
-    return name[0].lower() + name[1:]
 
 
 def members(shape: Shape | None, found: set[str], path: tuple[str, ...] = ()) -> set[str]:
@@ -64,13 +58,12 @@ def members(shape: Shape | None, found: set[str], path: tuple[str, ...] = ()) ->
     path = (*path, shape.name)
     if shape.type_name == "structure":
         for name, member in shape.members.items():
-            found.add(lower_first(name))
+            found.add(name[0].lower() + name[1:])  # as CloudTrail spells it
             members(member, found, path)
     elif shape.type_name == "list":
         members(shape.member, found, path)
     elif shape.type_name == "map":
-        # Names of a queue's attributes, say: a member of the request like any other.
-        found.update(getattr(shape.key, "enum", ()))
+        found.update(getattr(shape.key, "enum", ()))  # names of a queue's attributes, say
         members(shape.value, found, path)
     return found
 
@@ -90,30 +83,42 @@ def service(source: str, models: list[ServiceModel]) -> dict:
         operations.setdefault(name, set())
     extra = set(MEMBERS.get(source, ()))
     if source in BY_OPERATION:
-        return {"operations": {name: sorted(found | extra) for name, found in sorted(operations.items())}}
-    return {
-        "operations": {name: [] for name in sorted(operations)},
-        "members": sorted(set().union(extra, *operations.values())),
-    }
+        return {"operations": {name: sorted(found | extra) for name, found in operations.items()}}
+    everything = set().union(extra, *operations.values())
+    return {"operations": {name: [] for name in operations}, "members": sorted(everything)}
+
+
+def form(shape: Shape, path: tuple[str, ...] = ()) -> object:
+    """A parameter as the AWS CLI takes it: its members, the form of its items, or its type."""
+    if shape.type_name == "structure" and shape.name not in path:
+        return {name: form(member, (*path, shape.name)) for name, member in shape.members.items()}
+    return [form(shape.member, path)] if shape.type_name == "list" else shape.type_name
+
+
+def parameters(session: botocore.session.Session, service: str, command: str) -> dict:
+    """The parameters of a command; the name of a required one ends with an exclamation mark."""
+    model = session.get_service_model({"s3api": "s3"}.get(service, service))
+    name = next(name for name in model.operation_names if xform_name(name, "-") == command)
+    shape = model.operation_model(name).input_shape
+    required, members = (shape.required_members, shape.members) if shape else ([], {})
+    return {xform_name(name, "-") + "!" * (name in required): form(member) for name, member in members.items()}
 
 
 def main() -> None:
     session = botocore.session.get_session()
+    texts = "".join(path.read_text() for path in [*CORE.parents[2].glob("rules/**/*.yml"), *CORE.rglob("*.rs")])
+    commands = set(re.findall(r"    aws ([a-z0-9-]+) ([a-z0-9-]+)", texts)) | {("s3api", "get-object")}
+    forms = {f"{service} {name}": parameters(session, service, name) for service, name in commands if service != "s3"}
+    (CORE / "alert/tests/commands.json").write_text(json.dumps(forms, separators=(",", ":"), sort_keys=True) + "\n")
     sources = set(SOURCES)
     for name in session.get_available_services():
         metadata = session.get_service_model(name).metadata
-        sources.add(metadata["endpointPrefix"].split(".")[-1])
-        sources.add(metadata.get("signingName", metadata["endpointPrefix"]).split(".")[-1])
-    known = {
-        "generated_from": f"botocore {botocore.__version__}",
-        "services": {
-            f"{source}.amazonaws.com": service(source, [session.get_service_model(name) for name in names])
-            for source, names in SERVICES.items()
-        },
-        "event_sources": sorted(f"{name}.amazonaws.com" for name in sources),
-    }
-    json.dump(known, sys.stdout, separators=(",", ":"), sort_keys=True)
-    print()
+        sources.update(metadata[key].split(".")[-1] for key in ("endpointPrefix", "signingName") if key in metadata)
+    models = {source: [session.get_service_model(name) for name in names] for source, names in SERVICES.items()}
+    services = {f"{source}.amazonaws.com": service(source, models[source]) for source in models}
+    event_sources = sorted(f"{name}.amazonaws.com" for name in sources)
+    known = {"generated_from": f"botocore {botocore.__version__}", "services": services, "event_sources": event_sources}
+    (CORE / "rules/check/aws.json").write_text(json.dumps(known, separators=(",", ":"), sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

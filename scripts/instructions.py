@@ -17,13 +17,8 @@ STAGES = ["inflate", "split", "look up", "whole", "parse all", "match all"]
 
 
 def instructions(bench: Path, stage: str, file: Path) -> int:
-    counted = subprocess.run(
-        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", bench, "once", stage, file],
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        check=True,
-    )
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", bench, "once", stage, file]
+    counted = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=True)
     return int(re.search(r"Collected : (\d+)", counted.stderr)[1])
 
 

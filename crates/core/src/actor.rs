@@ -11,6 +11,9 @@ use crate::{defang::defanged, record::Record, text::one_line};
 /// Maximum length of a name, in characters.
 const MAX_NAME: usize = 128;
 
+/// Stands for the name of a caller that the record does not name.
+pub const UNNAMED: &str = "(not named in the record)";
+
 /// The caller, described for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
@@ -90,6 +93,13 @@ impl Actor {
             mfa: record.flag("userIdentity.sessionContext.attributes.mfaAuthenticated"),
             client: client(record),
         }
+    }
+
+    /// Whether the caller used MFA, where the record tells. For a role it shows only MFA by AWS, not that of an identity
+    /// provider, so a `false` says nothing.
+    pub fn known_mfa(&self) -> Option<bool> {
+        self.mfa
+            .filter(|mfa| *mfa || self.kind.as_deref() != Some("AssumedRole"))
     }
 
     /// The value of the message attribute `actor_type`.
@@ -180,8 +190,7 @@ fn describe(record: &Record, kind: Option<&str>) -> (String, String) {
         .map(|name| defanged(name, MAX_NAME))
         .or_else(|| field("principalId"));
     let name = user_name.clone().or_else(|| fallback.clone());
-    let or_unnamed =
-        |name: Option<String>| name.unwrap_or_else(|| "(not named in the record)".into());
+    let or_unnamed = |name: Option<String>| name.unwrap_or_else(|| UNNAMED.into());
     let provider = field("identityProvider");
     let from_provider = provider
         .as_ref()

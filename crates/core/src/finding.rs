@@ -28,6 +28,8 @@ pub struct Finding {
     pub rules: Vec<Arc<Rule>>,
     /// The matches that a filter suppresses.
     pub suppressed: Vec<Suppressed>,
+    /// The day in UTC on which the record was matched. An alert says of a deadline whether it is over by then.
+    pub today: Date,
 }
 
 impl Finding {
@@ -38,6 +40,7 @@ impl Finding {
             record,
             rules,
             suppressed,
+            today,
         })
     }
 
@@ -46,11 +49,13 @@ impl Finding {
         self.rules.is_empty()
     }
 
-    /// The highest level of the matched rules.
+    /// The highest severity among the matched rules, which for a failed call is below their level
+    /// ([`Rule::severity`]).
     pub fn severity(&self) -> Severity {
+        let outcome = self.record.outcome();
         self.rules
             .iter()
-            .map(|rule| rule.level)
+            .map(|rule| rule.severity(outcome))
             .max()
             .unwrap_or(Severity::Informational)
     }

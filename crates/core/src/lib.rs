@@ -21,4 +21,5 @@ pub mod record;
 pub mod redact;
 pub mod rules;
 pub mod severity;
+mod stop_caller;
 pub mod text;

@@ -41,6 +41,13 @@ impl Severity {
         }
     }
 
+    /// The severity so many steps below, at least informational.
+    pub fn lowered(self, steps: usize) -> Severity {
+        let at = Severity::ALL.iter().position(|each| *each == self);
+        let at = at.unwrap_or_default().saturating_sub(steps);
+        Severity::ALL[at]
+    }
+
     /// OCSF's `severity_id`.
     pub fn ocsf_id(self) -> u8 {
         match self {

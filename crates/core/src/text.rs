@@ -189,6 +189,31 @@ pub fn is_shell_safe(value: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b"._:/@+-".contains(&b))
 }
 
+/// `value` as one word of a command that people paste into a shell: as it is, or in single quotes. `None` if it cannot be
+/// copied from a text exactly (control and invisible characters, several spaces), if a program would take it for an
+/// option, or if the AWS CLI would read the file that it names.
+pub fn shell_word(value: &str) -> Option<String> {
+    if value.is_empty() || value.starts_with('-') || value.len() > 4096 {
+        return None;
+    }
+    if is_shell_safe(value) {
+        return Some(value.to_owned());
+    }
+    let (scheme, rest) = value
+        .strip_prefix("s3://")
+        .map_or(("", value), |rest| ("s3://", rest));
+    if one_line(rest, 4096) != rest {
+        return None;
+    }
+    let is_plain = rest
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"._/@+-".contains(&b));
+    if !scheme.is_empty() && is_plain {
+        return Some(value.to_owned());
+    }
+    Some(format!("'{}'", value.replace('\'', r"'\''")))
+}
+
 /// The first few of any number of lines, and how many follow: a file may have an error in every line.
 #[derive(Debug, Default)]
 pub struct FirstLines {

@@ -1,9 +1,10 @@
 //! Paging: which alerts also go to the paging topic.
 //!
-//! Those that are severe enough and about a call that succeeded always do. Calls that were denied, throttled or failed
-//! page once an hour for each caller, event name and severity, over all instances of the function: anyone can make
-//! such calls in any number, and the SMS spending quota of a month would be used up before the call that matters. The
-//! alert topic gets all of them. Old calls of a backfill do not page.
+//! Those that are severe enough and about a call that succeeded always do. Denied calls page once an hour for each
+//! caller, event name and severity, over all instances of the function: anyone can make such calls in any number, and
+//! the SMS spending quota of a month would be used up before the call that matters. Calls that were throttled or failed
+//! never page: nothing was changed, and nobody is to be woken. The alert topic gets all of them. Old calls of a backfill
+//! do not page.
 
 use cloudhsm_alerts_core::{
     alert::{
@@ -73,6 +74,7 @@ impl Publishing<'_> {
     pub(super) fn paged<'a>(&self, alerts: &'a [Alert], age: Age) -> Vec<&'a Alert> {
         let is_paged = |alert: &&Alert| {
             age == Age::Recent
+                && alert.outcome != Outcome::Failed
                 && self.is_paged(alert.severity)
                 && !self.delivered(&alert.call_id)[Channel::Page]
         };

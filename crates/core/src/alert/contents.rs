@@ -22,6 +22,7 @@ use crate::{
     record::{Omitted, Outcome, Record},
     rules::{Rule, Suppressed, response},
     severity::Severity,
+    stop_caller,
     text::one_line,
 };
 
@@ -81,8 +82,12 @@ pub struct Alert {
     pub omitted_parameters: Option<Omitted>,
     /// The names of rules whose match was suppressed, each with the name of the filter.
     pub suppressed: Vec<(String, String)>,
-    /// Instructions: what to do now.
+    /// What to do now, without how to stop the caller. [`Alert::instructions`] has both.
     pub response: String,
+    /// How to stop the caller, for a call that succeeded, of severity medium or more, by a person or a role.
+    pub stop_caller: Option<String>,
+    /// The position in `response` after its first step, where stopping the caller belongs.
+    after_first_step: usize,
     /// The instructions in short, for an SMS.
     pub response_sms: Option<String>,
     /// Where the record was read.
@@ -108,25 +113,42 @@ impl Alert {
             let message = record.scalar("errorMessage").unwrap_or_default();
             (code, message)
         });
+        let today = Some(finding.today);
         let advising = advising_rules(&finding.rules, outcome);
         let mut instructions = advising.iter().enumerate().map(|(position, rule)| {
-            let text = rule.response().render(&record, &actor);
-            match position {
-                0 => text.trim_end().to_owned(),
-                _ => format!("Also matched: {}.\n{}", rule.title, text.trim_end()),
+            let text = rule.response().render_on(&record, &actor, today);
+            match (position, outcome) {
+                (0, _) => text.trim_end().to_owned(),
+                (_, Outcome::Success) => {
+                    format!("Also matched: {}.\n{}", rule.title, text.trim_end())
+                }
+                // The title says that something was done, which it was not.
+                _ => format!("More about this call:\n{}", text.trim_end()),
             }
         });
         let mut response = instructions.next().unwrap_or_default();
+        let after_first_step = response.find("\n2. ").unwrap_or(response.len());
         for text in instructions {
             response = format!("{response}\n\n{text}");
         }
         let response_sms = advising
             .first()
-            .and_then(|rule| rule.response().render_sms(&record, &actor));
+            .and_then(|rule| rule.response().render_sms(&record, &actor, today));
         if let Some(step) = response::follow_the_actor(&record) {
             response = format!("{}\n{step}", response.trim_end());
         }
         let account = record.account();
+        let account_name = account
+            .as_deref()
+            .and_then(|id| accounts.name(id).map(str::to_owned));
+        let is_said = advising
+            .first()
+            .is_some_and(|rule| rule.response().stops_the_caller(outcome));
+        let stop_caller = (outcome == Outcome::Success && severity >= Severity::Medium && !is_said)
+            .then(|| {
+                stop_caller::steps(&record, &label(account.as_deref(), account_name.as_deref()))
+            })
+            .flatten();
         let name_of = |id: Option<String>| id.and_then(|id| accounts.name(&id).map(str::to_owned));
         Alert {
             omitted_parameters: record.omitted_parameters(),
@@ -146,13 +168,15 @@ impl Alert {
             outcome,
             error,
             actor,
-            account_name: name_of(account.clone()),
+            account_name,
             caller_account_name: name_of(record.account_id("userIdentity.accountId")),
             account,
             region: record.region().map(str::to_owned),
             resources: resource::of(&record),
             sharing,
             response,
+            stop_caller,
+            after_first_step,
             response_sms,
             source: source.clone(),
             index: record.index(),
@@ -231,12 +255,7 @@ impl Alert {
 
     /// `prod (111122223333)`, the ID alone if the account has no name, or `(not in the record)`.
     pub fn account_label(&self) -> String {
-        let id = self.account.as_deref().map(|id| one_line(id, 64));
-        match (&self.account_name, id) {
-            (Some(name), Some(id)) => format!("{} ({id})", one_line(name, 64)),
-            (None, Some(id)) => id,
-            _ => "(not in the record)".into(),
-        }
+        label(self.account.as_deref(), self.account_name.as_deref())
     }
 
     /// The caller's account, such as `prod (111122223333)`, if it is not the account that recorded the call.
@@ -295,22 +314,24 @@ impl Alert {
             }
             _ => String::new(),
         };
+        let account = self
+            .account
+            .as_ref()
+            .map(|_| format!("account {}", self.account_label()));
+        let region = self.region.as_ref().map(|_| self.region_label());
+        let place: Vec<String> = [account, region].into_iter().flatten().collect();
+        let place = match place.as_slice() {
+            [] => String::new(),
+            known => format!(" in {}", known.join(", ")),
+        };
+        let time = self.time.map_or_else(String::new, |time| {
+            let comma = if place.is_empty() { "" } else { "," };
+            format!("{comma} on {}", time.strftime("%Y-%m-%d at %H:%M:%S UTC"))
+        });
         let mut sentence = format!(
-            "{}{through} called {event_name}{on_resource} in {}, {}, {}. The call {}",
+            "{}{through} called {event_name}{on_resource}{place}{time}. The call {}",
             self.actor.description,
-            self.account.as_ref().map_or_else(
-                || "an account that the record does not name".into(),
-                |_| format!("account {}", self.account_label())
-            ),
-            self.region.as_ref().map_or_else(
-                || "a region that it does not name".into(),
-                |_| self.region_label()
-            ),
-            self.time.map_or_else(
-                || "at a time that it does not name".into(),
-                |time| time.strftime("on %Y-%m-%d at %H:%M:%S UTC").to_string()
-            ),
-            self.outcome.verb(),
+            self.outcome.verb()
         );
         if let Some((code, message)) = &self.error {
             if !code.is_empty() {
@@ -360,7 +381,21 @@ impl Alert {
         self.time.or_else(|| self.source.delivery_time())
     }
 
-    /// The first command of the instructions. Later commands may be about other resources.
+    /// What to do now: the response, at most so many characters of it, and after its first step how to stop the caller.
+    pub fn instructions(&self, limit: usize) -> String {
+        let clipped = self
+            .response
+            .char_indices()
+            .nth(limit)
+            .map_or(self.response.as_str(), |(end, _)| &self.response[..end]);
+        let Some(stop_caller) = &self.stop_caller else {
+            return clipped.to_owned();
+        };
+        let (first, rest) = clipped.split_at(self.after_first_step.min(clipped.len()));
+        format!("{first}\n{stop_caller}{rest}")
+    }
+
+    /// The first command of the response. Later commands may be about other resources.
     pub fn first_command(&self) -> Option<&str> {
         self.response
             .lines()
@@ -421,10 +456,20 @@ fn advising_rules(rules: &[Arc<Rule>], outcome: Outcome) -> Vec<&Rule> {
     std::iter::once(first).chain(others.take(1)).collect()
 }
 
+/// `prod (111122223333)`, the ID alone if the account has no name, or `(not in the record)`.
+fn label(id: Option<&str>, name: Option<&str>) -> String {
+    let id = id.map(|id| one_line(id, 64));
+    match (name, id) {
+        (Some(name), Some(id)) => format!("{} ({id})", one_line(name, 64)),
+        (None, Some(id)) => id,
+        _ => "(not in the record)".into(),
+    }
+}
+
 /// Characters that are percent-encoded in a link: all but letters, digits and `-`.
 const LINK_ESCAPES: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'-');
 
-fn capitalized(text: &str) -> String {
+pub(super) fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(chars).collect()

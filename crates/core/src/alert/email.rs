@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use super::{
     contents::Alert,
+    evidence,
     resource::{Resource, short_id},
     sharing::Sharing,
     source::Source,
@@ -75,13 +76,13 @@ pub fn body(alert: &Alert) -> String {
     }
 
     mail.heading("WHAT TO DO NOW");
-    if alert.first_command().is_some() {
+    if alert.first_command().is_some() && alert.account.is_some() {
         mail.paragraph(&format!(
             "The commands need credentials of account {}.",
             alert.account_label()
         ));
     }
-    for line in clipped(&alert.response, MAX_RESPONSE).lines() {
+    for line in alert.instructions(MAX_RESPONSE).lines() {
         mail.paragraph(line);
     }
 
@@ -89,9 +90,22 @@ pub fn body(alert: &Alert) -> String {
     who(&mut mail, alert);
 
     mail.heading("WHERE AND WHEN");
-    mail.line("Account", &alert.account_label());
-    mail.line("Region", &alert.region_label());
-    mail.line("Time", &alert.time_label());
+    // What the record does not have is not printed.
+    for (label, value) in [
+        (
+            "Account",
+            alert.account.as_ref().map(|_| alert.account_label()),
+        ),
+        (
+            "Region",
+            alert.region.as_ref().map(|_| alert.region_label()),
+        ),
+        ("Time", alert.time.map(|_| alert.time_label())),
+    ] {
+        if let Some(value) = value {
+            mail.line(label, &value);
+        }
+    }
     mail.line("Service", &one_line(&alert.event_source, 128));
     for Resource { kind, uid } in &alert.resources {
         let mut label = kind.name().to_owned();
@@ -110,6 +124,9 @@ pub fn body(alert: &Alert) -> String {
         Outcome::Denied => "MATCHED RULES, for a call that was DENIED",
         Outcome::Failed => "MATCHED RULES, for a call that FAILED",
     });
+    if alert.rules.iter().any(|rule| rule.level > alert.severity) {
+        mail.paragraph("A call that failed weighs two levels less than the rules it matches.");
+    }
     for rule in alert.rules.iter().take(RULES_LISTED) {
         mail.line(
             rule.level.as_str(),
@@ -168,6 +185,10 @@ pub fn body(alert: &Alert) -> String {
     if let Some(link) = alert.console_link() {
         mail.line("In the console", &link);
     }
+    for (label, command) in evidence::commands(&alert.source, &alert.event_id) {
+        mail.paragraph(label);
+        mail.paragraph(&format!("    {command}"));
+    }
     mail.0
 }
 
@@ -224,16 +245,17 @@ fn who(mail: &mut Mail, alert: &Alert) {
             .map_or_else(|_| one_line(since, 64), response::minutes);
         mail.line("Session since", &since);
     }
-    let mfa = match alert.actor.mfa {
-        Some(true) => "yes, the session was opened with multi-factor authentication",
-        // For a role, the record shows only MFA by AWS, not MFA by an identity provider.
-        Some(false) if alert.actor.kind.as_deref() == Some("AssumedRole") => {
-            "no: AWS saw none; an identity provider may have asked for one"
+    let mfa = match (alert.actor.known_mfa(), alert.actor.mfa) {
+        (Some(true), _) => Some("yes, the session was opened with multi-factor authentication"),
+        (Some(false), _) => Some("NO, the session was opened without multi-factor authentication"),
+        (None, Some(_)) => {
+            Some("unknown: AWS saw none, but an identity provider may have asked for one")
         }
-        Some(false) => "NO, the session was opened without multi-factor authentication",
-        None => "not recorded",
+        (None, None) => None,
     };
-    mail.line("MFA", mfa);
+    if let Some(mfa) = mfa {
+        mail.line("MFA", mfa);
+    }
     mail.caller_field(
         "Federated by",
         record,
@@ -301,10 +323,4 @@ impl Mail {
             self.line(label, &one_line(&value, 400));
         }
     }
-}
-
-fn clipped(text: &str, limit: usize) -> &str {
-    text.char_indices()
-        .nth(limit)
-        .map_or(text, |(end, _)| &text[..end])
 }

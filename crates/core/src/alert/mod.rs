@@ -5,10 +5,12 @@
 //! [`message`] for SNS. Publishing it is up to the function.
 
 pub mod accounts;
+mod attack;
 mod attributes;
 pub mod compose;
 mod contents;
 pub mod email;
+mod evidence;
 pub mod message;
 pub mod ocsf;
 pub mod operator;

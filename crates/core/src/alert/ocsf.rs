@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{contents::Alert, resource::Resource, source::Source};
+use super::{attack::attack, contents::Alert, resource::Resource, source::Source};
 use crate::{
     actor,
     record::{Outcome, Record},
@@ -70,7 +70,9 @@ pub fn finding(alert: &Alert, with_record: bool) -> Value {
     finding["cloud"] = cloud(alert);
     finding["resources"] = alert.resources.iter().map(|r| resource(r, alert)).collect();
     finding["evidences"] = json!([evidence(alert)]);
-    finding["remediation"] = json!({ "desc": clip(&alert.response, 4 * MAX_TEXT) });
+    // How to stop the caller follows the first step, so it is complete.
+    finding["remediation"] =
+        json!({ "desc": clip(&alert.instructions(4 * MAX_TEXT), 4 * MAX_TEXT) });
     finding["unmapped"] = unmapped;
     pruned(finding)
 }
@@ -91,6 +93,7 @@ pub(super) fn call_finding(alert: &Alert, title: &str, sentence: &str) -> Value 
     let time = alert.sort_time().map_or(0, |time| time.as_millisecond());
     let uid = clip(&alert.event_id, 256);
     let mut finding = base_finding(alert.severity, time, &uid, title, sentence);
+    finding["status_detail"] = format!("The call {}", alert.outcome.verb()).into();
     let metadata = &mut finding["metadata"];
     metadata["profiles"] = json!(["cloud"]);
     metadata["log_name"] = "AWS CloudTrail".into();
@@ -262,7 +265,7 @@ fn actor_of(record: &Record, alert: &Alert) -> Value {
             "created_time": field("sessionContext.attributes.creationDate")
                 .and_then(|time| time.parse::<jiff::Timestamp>().ok())
                 .map(|time| time.as_millisecond()),
-            "is_mfa": alert.actor.mfa,
+            "is_mfa": alert.actor.known_mfa(),
             "credential_uid": field("accessKeyId"),
         },
         "idp": field("identityProvider")
@@ -319,15 +322,7 @@ fn techniques(alert: &Alert) -> Vec<Value> {
             ids.push(id);
         }
     }
-    ids.into_iter()
-        .map(|id| match id.split_once('.') {
-            Some((technique, _)) => json!({
-                "technique": { "uid": clip(technique, 16) },
-                "sub_technique": { "uid": clip(id, 16) },
-            }),
-            None => json!({ "technique": { "uid": clip(id, 16) } }),
-        })
-        .collect()
+    ids.into_iter().map(|id| attack(&clip(id, 16))).collect()
 }
 
 /// The outcome of several calls together: success if any call succeeded, else denied if any was denied.

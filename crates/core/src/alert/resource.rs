@@ -4,7 +4,11 @@
 //! may not exist. CloudTrail writes the name of an API member with a lower-case first letter.
 //! Sources: AWS CloudHSM API Reference, CloudHSM Classic API Reference, AWS KMS API Reference.
 
-use crate::{defang::defanged, record::Record, text::one_line};
+use crate::{
+    defang::defanged,
+    record::{Outcome, Record},
+    text::one_line,
+};
 
 /// Maximum number of resources taken from one record.
 const MAX_RESOURCES: usize = 20;
@@ -87,10 +91,38 @@ pub fn of(record: &Record) -> Vec<Resource> {
             found.push(resource);
         }
     }
+    // A denied call has no parameters, but AWS's message names what it was about.
+    if found.is_empty() && record.outcome() != Outcome::Success {
+        found.extend(in_error(record));
+    }
     // The resource that the operation acts on comes first: DeleteHsm names the cluster before the HSM.
     let target = target(record.event_name());
     found.sort_by_key(|resource| Some(resource.kind) != target);
     found
+}
+
+/// The resource in `… is not authorized to perform: cloudhsm:DeleteBackup on resource: arn:aws:cloudhsm:…:backup/…`.
+/// Source: IAM User Guide, "Troubleshoot access denied error messages".
+fn in_error(record: &Record) -> Option<Resource> {
+    let (_, after) = record.str("errorMessage")?.split_once(" on resource: ")?;
+    let arn = after.split_whitespace().next()?;
+    let mut parts = arn.splitn(6, ':');
+    let (Some("arn"), Some(service), Some(resource)) = (parts.next(), parts.nth(1), parts.nth(2))
+    else {
+        return None;
+    };
+    let (kind, id) = resource.split_once('/')?;
+    let kind = match (service, kind) {
+        // A wildcard stands for all of them.
+        _ if id.is_empty() || id.contains('*') => return None,
+        ("cloudhsm", "cluster") => Kind::Cluster,
+        ("cloudhsm", "backup") => Kind::Backup,
+        _ => return None,
+    };
+    Some(Resource {
+        kind,
+        uid: one_line(arn.trim_end_matches(['.', ',']), 256),
+    })
 }
 
 /// The last part of an ARN, or the identifier itself.

@@ -3,8 +3,11 @@
 //! Longer texts are sent in several parts, which may arrive separately and are billed separately.
 //! Source: Amazon SNS Developer Guide, "Publishing to a mobile phone"; 3GPP TS 23.038 for the alphabet.
 
-use super::{contents::Alert, resource::short_id};
-use crate::{defang::defanged, text::ascii};
+use super::{
+    contents::Alert,
+    resource::{Kind, short_id},
+};
+use crate::{actor::UNNAMED, defang::defanged, text::ascii};
 
 /// Maximum length of an SMS, in characters of the GSM-7 basic set.
 pub const MAX_SMS: usize = 140;
@@ -24,9 +27,14 @@ pub fn body(alert: &Alert) -> String {
         base.push_str(&format!(" x{}", alert.count()));
     }
     if let Some(resource) = alert.main_resource() {
-        let id = defanged(short_id(&resource.uid), 256);
-        base.push_str(&format!(": {}", gsm7(&id, 24)));
+        let id = |uid: &str| gsm7(&defanged(short_id(uid), 256), 24);
+        base.push_str(&format!(": {}", id(&resource.uid)));
+        // The ID of an HSM says little to a person.
+        if let (Kind::Hsm, Some(cluster)) = (resource.kind, alert.cluster_id()) {
+            base.push_str(&format!(" of {}", id(cluster)));
+        }
     }
+    base.push_str(&shared_with(alert));
     let account = alert
         .account_name
         .as_deref()
@@ -50,12 +58,26 @@ pub fn body(alert: &Alert) -> String {
     let left = MAX_SMS - base.len() - hint.len();
     const BY: &str = ", by ";
     // A name cut to fewer than eight characters is of no use.
-    if left >= BY.len() + 8 {
+    if left >= BY.len() + 8 && !alert.actor.short.starts_with(UNNAMED) {
         base.push_str(BY);
         base.push_str(&actor(&alert.actor.short, left - BY.len()));
     }
     base.push_str(&hint);
     base
+}
+
+/// The first account or principal that a backup was shared with, and the number of others.
+fn shared_with(alert: &Alert) -> String {
+    let Some(first) = alert.sharing.principals.first() else {
+        return String::new();
+    };
+    // An ARN names its account; the rest does not fit.
+    let account = first.split(':').nth(4).filter(|id| !id.is_empty());
+    let shown = gsm7(&defanged(account.unwrap_or(first), 256), 16);
+    match alert.sharing.principals.len() - 1 {
+        0 => format!(" to {shown}"),
+        more => format!(" to {shown} +{more}"),
+    }
 }
 
 /// The actor in at most `limit` characters. If `role/session` does not fit, the session alone: it usually

@@ -3,7 +3,7 @@
 //! end the alerting.
 //!
 //! Here are the texts of a summary and the decision which calls share one. A summary names every call by its event
-//! ID, with the first command of its response. Calls are ordered by severity, outcome, rule and actor, so that
+//! ID, with the first command of its response, and says once for each caller how to stop it. Calls are ordered by severity, outcome, rule and actor, so that
 //! similar calls stand together.
 
 use std::{cmp::Reverse, fmt::Write};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     attributes::{attributes, most_bytes},
-    contents::Alert,
+    contents::{Alert, capitalized},
     email,
     message::{MAX_BYTES, attribute_bytes},
     ocsf, sms,
@@ -24,11 +24,17 @@ use crate::{
     text::{ascii, escaped_json, json_string_bytes, one_line},
 };
 
+/// Longest line of a response, in characters. A command that is cut is of no use.
+const MAX_LINE: usize = 600;
 /// Most alerts in one summary: a person reads it.
 const MAX_CALLS: usize = 100;
+/// Callers of which a summary says how to stop them: a person stops a few by hand, and many are stopped elsewhere.
+const MAX_STOPPED: usize = 5;
+/// Most bytes that one of them takes within a JSON string. The test of hostile callers holds it.
+const STOPPED_BYTES: usize = 6 * 1024;
 /// What a group of several calls adds to the parts that the message about its first call has, too: a count and a tally
-/// in three texts.
-const MARGIN: usize = 1024;
+/// in three texts, and how to stop the callers.
+const MARGIN: usize = 1024 + MAX_STOPPED * STOPPED_BYTES;
 
 /// Distributes alerts over as few messages as hold them, the most severe first, and of equals those whose call
 /// succeeded, so that refused calls do not bury one that worked. A group of one alert needs no summary.
@@ -166,6 +172,37 @@ pub(super) fn email_text(alerts: &[Alert]) -> String {
         }
         last = Some(alert);
     }
+    mail.push_str(&stop_callers(alerts));
+    mail
+}
+
+/// How to stop the callers, once for each, the first [`MAX_STOPPED`] of them.
+fn stop_callers(alerts: &[Alert]) -> String {
+    let mut callers: Vec<(&str, &str)> = Vec::new();
+    for alert in alerts {
+        if let Some(text) = alert.stop_caller.as_deref()
+            && !callers.iter().any(|(_, known)| *known == text)
+        {
+            callers.push((&alert.actor.description, text));
+        }
+    }
+    if callers.is_empty() {
+        return String::new();
+    }
+    let mut mail = "\nSTOP THE CALLERS\n".to_owned();
+    for (description, text) in callers.iter().take(MAX_STOPPED) {
+        let _ = writeln!(mail, "  {}:", capitalized(description));
+        for line in text.lines() {
+            let _ = writeln!(mail, "    {line}");
+        }
+    }
+    if callers.len() > MAX_STOPPED {
+        let _ = writeln!(
+            mail,
+            "  and {} more. Each is in the JSON of this message, as the actor of its call.",
+            callers.len() - MAX_STOPPED
+        );
+    }
     mail
 }
 
@@ -203,7 +240,7 @@ fn heading(alert: &Alert) -> String {
 /// A line of a rule's text with its indent, which distinguishes commands from prose.
 fn one_line_indented(line: &str) -> String {
     let indent = line.len() - line.trim_start().len();
-    format!("{:indent$}{}", "", ocsf::clip(line.trim(), 300))
+    format!("{:indent$}{}", "", ocsf::clip(line.trim(), MAX_LINE))
 }
 
 /// One call.
@@ -235,7 +272,7 @@ fn call(alert: &Alert) -> String {
 
 /// The command for the call above it.
 fn command_line(command: &str) -> String {
-    format!("      {}\n", ocsf::clip(command, 300))
+    format!("      {}\n", ocsf::clip(command, MAX_LINE))
 }
 
 pub(super) fn sms_text(alerts: &[&Alert]) -> String {
@@ -277,7 +314,8 @@ pub(super) fn finding(alerts: &[Alert]) -> Value {
     finding["end_time"] = time(times().max());
     finding["cloud"] = ocsf::cloud(first);
     finding["evidences"] = alerts.iter().map(ocsf::detailed_evidence).collect();
-    finding["remediation"] = json!({ "desc": ocsf::clip(&first.response, 4096) });
+    finding["remediation"] = json!({ "desc": ocsf::clip(&first.instructions(4096), 4096) });
+    finding["status_detail"] = tally(alerts).into();
     finding["unmapped"] = json!({
         "object": ocsf::clip(&first.source.address(), 4096),
         "outcome": ocsf::joint_outcome(alerts).as_str(),

@@ -1,14 +1,15 @@
 //! Response: the text of a rule with the next steps for the recipient of an alert, with values of the record in its
 //! placeholders.
 //!
-//! A placeholder is `{name}` or `{name|fallback}`. The recipient may paste commands from this text into a shell, and
+//! A placeholder is `{name}`, `{name|fallback}` or `{name?text with %}`, which is nothing where the record has no such
+//! value. The recipient may paste commands from this text into a shell, and
 //! the caller chose the values of the record. So a value is only inserted if a shell does not interpret it
 //! ([`is_shell_safe`]); otherwise the fallback is. Without a fallback, the name in capitals is, as in AWS's
 //! documentation (`CLUSTER_ID`).
 
 use std::sync::LazyLock;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use regex::{
     Regex,
     bytes::{self, Captures},
@@ -19,6 +20,7 @@ use crate::{
     actor::{Actor, other_account},
     defang::defanged,
     record::{Outcome, Record},
+    stop_caller,
     text::{is_shell_safe, one_line},
 };
 
@@ -26,6 +28,8 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Response {
     success: Option<String>,
+    /// Replaces `success` when the deadline in it is over.
+    past: Option<String>,
     denied: Option<String>,
     failed: Option<String>,
     sms: Option<String>,
@@ -66,12 +70,12 @@ pub fn follow_the_actor(record: &Record) -> Option<String> {
     ))
 }
 
-/// `{name}`, `{name+7d}`, `{name|fallback}`. Anything else in braces, such as JMESPath, is plain text. The pattern
+/// `{name}`, `{name+7d}`, `{name|fallback}`, `{name?text with %}`. Anything else in braces, such as JMESPath, is plain text. The pattern
 /// matches bytes, because compiling a Unicode class takes longer than composing the alert; a match starts and ends
 /// with an ASCII character, so it contains whole characters.
 static PLACEHOLDER: LazyLock<Option<bytes::Regex>> = LazyLock::new(|| {
     bytes::Regex::new(
-        r"(?-u)\{([A-Za-z][A-Za-z0-9_.]*)(?:\+([0-9]{1,4})([dh]))?(?:\|([^{}\n]*))?\}",
+        r"(?-u)\{([A-Za-z][A-Za-z0-9_.]*)(?:\+([0-9]{1,4})([dh]))?(?:\|([^{}\n]*)|\?([^{}\n]*))?\}",
     )
     .ok()
 });
@@ -117,6 +121,7 @@ impl Response {
                 success: Some(text.clone()),
                 denied: Some(text.clone()),
                 failed: Some(text.clone()),
+                past: None,
                 sms: None,
             }),
             Value::Object(texts) => {
@@ -124,12 +129,13 @@ impl Response {
                 for (outcome, text) in texts {
                     let slot = match outcome.as_str() {
                         "success" => &mut response.success,
+                        "past" => &mut response.past,
                         "denied" => &mut response.denied,
                         "failed" => &mut response.failed,
                         "sms" => &mut response.sms,
                         other => {
                             return Err(format!(
-                                "expected success, denied, failed or sms, found {other:?}"
+                                "expected success, past, denied, failed or sms, found {other:?}"
                             ));
                         }
                     };
@@ -150,6 +156,7 @@ impl Response {
     fn texts(&self) -> impl Iterator<Item = (&'static str, &str)> {
         [
             ("success", &self.success),
+            ("past", &self.past),
             ("denied", &self.denied),
             ("failed", &self.failed),
             ("sms", &self.sms),
@@ -188,9 +195,34 @@ impl Response {
         }
     }
 
-    /// The text for a record. If the rule has none for the outcome of the call, a general one.
+    /// Whether the text for this outcome says how to stop the caller.
+    pub fn stops_the_caller(&self, outcome: Outcome) -> bool {
+        self.template(outcome)
+            .is_some_and(|text| text.contains("{stopCredential"))
+    }
+
+    /// The text for a record, as if a deadline in it were open.
     pub fn render(&self, record: &Record, actor: &Actor) -> String {
+        self.render_on(record, actor, None)
+    }
+
+    /// The text for a record, on a day in UTC. If the rule has none for the outcome of the call, a general one. Of a
+    /// deadline that was over before that day, the text says so.
+    pub fn render_on(&self, record: &Record, actor: &Actor, today: Option<Date>) -> String {
         let outcome = record.outcome();
+        let passed = self
+            .template(outcome)
+            .and_then(|text| passed_deadline(text, record, today?));
+        if let Some(passed) = passed {
+            return match (&self.past, outcome) {
+                (Some(past), Outcome::Success) => render(past, record, actor),
+                _ => format!(
+                    "The deadline in this text, {}, has passed. See first what is still there.\n{}",
+                    minutes(passed),
+                    render(self.template(outcome).unwrap_or_default(), record, actor)
+                ),
+            };
+        }
         let template = self.template(outcome).unwrap_or(match outcome {
             Outcome::Success => NO_INSTRUCTIONS,
             Outcome::Denied => NOTHING_CHANGED_DENIED,
@@ -199,13 +231,20 @@ impl Response {
         render(template, record, actor)
     }
 
-    /// The text for an SMS: the rule's `sms` if the call succeeded.
-    pub fn render_sms(&self, record: &Record, actor: &Actor) -> Option<String> {
+    /// The text for an SMS: the rule's `sms` if the call succeeded, and if a deadline in it is not over on that day.
+    pub fn render_sms(
+        &self,
+        record: &Record,
+        actor: &Actor,
+        today: Option<Date>,
+    ) -> Option<String> {
         match record.outcome() {
-            Outcome::Success => self
-                .sms
-                .as_ref()
-                .map(|template| render(template, record, actor)),
+            Outcome::Success => self.sms.as_ref().map(|template| {
+                match today.and_then(|today| passed_deadline(template, record, today)) {
+                    Some(passed) => format!("Too late since {}", minutes(passed)),
+                    None => render(template, record, actor),
+                }
+            }),
             Outcome::Denied => Some("Nothing changed".into()),
             Outcome::Failed => None,
         }
@@ -217,25 +256,63 @@ fn render(template: &str, record: &Record, actor: &Actor) -> String {
     let Some(placeholder) = &*PLACEHOLDER else {
         return template.to_owned();
     };
-    let filled = placeholder.replace_all(template.trim_end().as_bytes(), |found: &Captures<'_>| {
+    let lines: Vec<String> = template
+        .trim_end()
+        .lines()
+        .filter_map(|line| render_line(placeholder, line, record, actor))
+        .collect();
+    lines.join("\n")
+}
+
+/// One line of a text. `None`: it consisted of optional parts for which the record has no value.
+fn render_line(
+    placeholder: &bytes::Regex,
+    line: &str,
+    record: &Record,
+    actor: &Actor,
+) -> Option<String> {
+    // Commands stay exact. In prose, mail programs must not turn a name that the caller chose into a link.
+    let is_command = line.starts_with("    ");
+    let mut has_optional = false;
+    let filled = placeholder.replace_all(line.as_bytes(), |found: &Captures<'_>| {
         let name = group(found, 1).unwrap_or_default();
         let value = match (group(found, 2), group(found, 3)) {
-            (Some(count), Some(unit)) => deadline(record, name, count, unit),
+            (Some(count), Some(unit)) => deadline(record, name, count, unit).map(minutes),
             _ => value(record, actor, name),
         };
-        // Commands stay exact. In prose, mail programs must not turn a name that the caller chose into a link.
-        let is_in_command = found.get(0).is_some_and(|whole| {
-            let before = &template[..whole.start()];
-            let line = before.rfind('\n').map_or(before, |at| &before[at + 1..]);
-            line.starts_with("    ")
-        });
-        let value = value.map(|value| match is_in_command || COMPUTED.contains(&name) {
+        let value = value.map(|value| match is_command || COMPUTED.contains(&name) {
             true => value,
             false => defanged(&value, 512),
         });
+        if let Some(optional) = group(found, 5) {
+            has_optional = true;
+            return value.map_or_else(String::new, |value| optional.replace('%', &value));
+        }
         value.unwrap_or_else(|| group(found, 4).map_or_else(|| capitals(name), str::to_owned))
     });
-    String::from_utf8_lossy(&filled).into_owned()
+    let filled = String::from_utf8_lossy(&filled);
+    if !has_optional {
+        return Some(filled.into_owned());
+    }
+    let filled = filled.trim_end();
+    (!filled.is_empty()).then(|| filled.to_owned())
+}
+
+/// The latest deadline in a text, if the day of all of them is over.
+fn passed_deadline(text: &str, record: &Record, today: Date) -> Option<Timestamp> {
+    let latest = PLACEHOLDER
+        .as_ref()?
+        .captures_iter(text.as_bytes())
+        .filter_map(|found| {
+            deadline(
+                record,
+                group(&found, 1)?,
+                group(&found, 2)?,
+                group(&found, 3)?,
+            )
+        })
+        .max()?;
+    (latest.to_zoned(TimeZone::UTC).date() < today).then_some(latest)
 }
 
 /// The first malformed placeholder.
@@ -257,7 +334,7 @@ fn value(record: &Record, actor: &Actor, name: &str) -> Option<String> {
         "account" => record.account(),
         "actor" => Some(actor.short.clone()),
         "eventTime" => return record.event_time().map(minutes),
-        "stopCredential" => return Some(stop_the_credential(record)),
+        "stopCredential" => return Some(stop_caller::first_step(record)),
         // A user of another account: a command would apply to the user with the same name in this account.
         path if path.starts_with("userIdentity.")
             && path.ends_with("userName")
@@ -274,67 +351,17 @@ fn value(record: &Record, actor: &Actor, name: &str) -> Option<String> {
     value.filter(|value| is_shell_safe(value))
 }
 
-/// How to revoke the credential of a call, which depends on the type of identity: a command, or the place in the
-/// console.
-/// Source: IAM User Guide, "Disabling permissions for temporary security credentials".
-fn stop_the_credential(record: &Record) -> String {
-    let field = |name: &str| {
-        record
-            .str(&format!("userIdentity.{name}"))
-            .filter(|value| is_shell_safe(value))
-    };
-    if let Some(account) = other_account(record) {
-        // Another user or role may have the same name in this account.
-        return format!(
-            "The caller belongs to account {}; only its owner can revoke the credential. Notify the owner. In this account, remove what grants that account access (resource policies, roles).",
-            one_line(&account, 64)
-        );
-    }
-    let user = field("userName").unwrap_or("USER_NAME");
-    match record.str("userIdentity.type") {
-        Some("IAMUser") => match field("accessKeyId") {
-            Some(key) if key.starts_with("AKIA") => format!(
-                "aws iam update-access-key --user-name {user} --access-key-id {key} --status Inactive"
-            ),
-            // A session stays valid until the user is denied everything.
-            _ => format!(
-                "aws iam attach-user-policy --user-name {user} --policy-arn arn:aws:iam::aws:policy/AWSDenyAll"
-            ),
-        },
-        Some("AssumedRole" | "Role") => {
-            let role = field("sessionContext.sessionIssuer.userName").unwrap_or("the role");
-            format!("In the IAM console: Roles, {role}, Revoke sessions.")
-        }
-        Some("Root") => {
-            "Sign in as root, Security credentials: deactivate the access keys, change the password."
-                .into()
-        }
-        Some("IdentityCenterUser") => {
-            "In IAM Identity Center: Users, the user, delete the active sessions and disable the access."
-                .into()
-        }
-        Some("AWSService") => "An AWS service made the call; there is no credential to revoke.".into(),
-        Some("AWSAccount") => {
-            "The credential belongs to another account. Remove what grants that account access (resource policies, roles)."
-                .into()
-        }
-        _ => "At the identity provider and in IAM: disable the identity that issued the session."
-            .into(),
-    }
-}
-
-/// A deadline: the time of the record plus a duration, to the minute.
-fn deadline(record: &Record, name: &str, count: &str, unit: &str) -> Option<String> {
+/// A deadline: the time of the record plus a duration.
+fn deadline(record: &Record, name: &str, count: &str, unit: &str) -> Option<Timestamp> {
     if name != "eventTime" {
         return None;
     }
     let count: i64 = count.parse().ok()?;
     let hours = if unit == "d" { count * 24 } else { count };
-    let deadline = record
+    record
         .event_time()?
         .checked_add(SignedDuration::from_hours(hours))
-        .ok()?;
-    Some(minutes(deadline))
+        .ok()
 }
 
 /// `2026-11-30 03:41 UTC`.
@@ -409,39 +436,14 @@ mod tests {
     }
 
     #[test]
-    fn each_type_of_identity_has_its_own_instruction() {
-        for (identity, expected) in [
-            (
-                json!({"type": "IAMUser", "userName": "alice", "accessKeyId": "AKIAIOSFODNN7EXAMPLE"}),
-                "aws iam update-access-key --user-name alice --access-key-id AKIAIOSFODNN7EXAMPLE --status Inactive",
-            ),
-            (
-                json!({"type": "IAMUser", "userName": "$(id)", "accessKeyId": "ASIAEXAMPLE"}),
-                "aws iam attach-user-policy --user-name USER_NAME --policy-arn arn:aws:iam::aws:policy/AWSDenyAll",
-            ),
-            (
-                json!({"type": "AssumedRole", "sessionContext": {"sessionIssuer": {"userName": "hsm-operator"}}}),
-                "In the IAM console: Roles, hsm-operator, Revoke sessions.",
-            ),
-            (
-                json!({"type": "AWSService"}),
-                "An AWS service made the call; there is no credential to revoke.",
-            ),
-        ] {
-            let record = json!({ "userIdentity": identity });
-            assert_eq!(filled("{stopCredential}", record), expected);
-        }
-        // The user with this name in this account is another one.
+    fn a_caller_of_another_account_is_named_in_no_command() {
         let foreign = json!({
             "userIdentity": {"type": "IAMUser", "userName": "alice", "accountId": "999988887777", "accessKeyId": "AKIAIOSFODNN7EXAMPLE"},
             "recipientAccountId": "111122223333", "awsRegion": "us-west-2",
         });
         assert_eq!(
-            filled(
-                "{stopCredential} {userIdentity.userName|USER_NAME} {actor}",
-                foreign.clone()
-            ),
-            "The caller belongs to account 999988887777; only its owner can revoke the credential. Notify the owner. In this account, remove what grants that account access (resource policies, roles). USER_NAME 999988887777/alice"
+            filled("{userIdentity.userName|USER_NAME} {actor}", foreign.clone()),
+            "USER_NAME 999988887777/alice"
         );
         let record = Record::new(0, foreign.as_object().unwrap().clone());
         let step = follow_the_actor(&record).unwrap();
@@ -449,6 +451,72 @@ mod tests {
             step.starts_with("To see what else the caller did in account 111122223333, us-west-2, within 90 days (calls in the caller's own account, 999988887777, are only visible there):\n    aws cloudtrail lookup-events "),
             "{step}"
         );
+    }
+
+    #[test]
+    fn what_a_record_does_not_have_is_not_printed() {
+        let record =
+            json!({"requestParameters": {"clusterId": "cluster-a", "name": "www.evil.example"}});
+        for (template, expected) in [
+            (
+                "{clusterId?Cluster: %. }{requestParameters.name?New name: %. }Done.",
+                "Cluster: cluster-a. New name: www[.]evil[.]example. Done.",
+            ),
+            (
+                "a\n{clusterId?Cluster: %. }{hsmId?HSM: %. }\nb",
+                "a\nCluster: cluster-a.\nb",
+            ),
+            ("a\n{hsmId?HSM: %. }{backupId?Backup: %. }\nb", "a\nb"),
+            (
+                "    cmd{clusterId? --id %}{hsmId? --hsm %}",
+                "    cmd --id cluster-a",
+            ),
+        ] {
+            assert_eq!(filled(template, record.clone()), expected, "{template}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_is_said_to_be_past() {
+        let record = json!({"eventTime": "2026-11-23T03:41:07Z", "requestParameters": {"backupId": "backup-a"}});
+        let Value::Object(fields) = record else {
+            unreachable!("an object above")
+        };
+        let record = Record::new(0, fields);
+        let actor = Actor::of(&record);
+        let response = |past: Value| {
+            Response::read(&json!({"success": "Restore {backupId} by {eventTime+7d}.", "past": past, "sms": "By {eventTime+7d}"}))
+                .unwrap()
+        };
+        let with_text = response("It was open until {eventTime+7d}.".into());
+        let without = Response::read(&json!("Restore {backupId} by {eventTime+7d}.")).unwrap();
+        let open = "Restore backup-a by 2026-11-30 03:41 UTC.";
+        for (day, expected, general, sms) in [
+            // On its last day a deadline may be open, and its time is in the text.
+            (
+                "2026-11-30",
+                open,
+                open.to_owned(),
+                "By 2026-11-30 03:41 UTC",
+            ),
+            (
+                "2026-12-01",
+                "It was open until 2026-11-30 03:41 UTC.",
+                format!(
+                    "The deadline in this text, 2026-11-30 03:41 UTC, has passed. See first what is still there.\n{open}"
+                ),
+                "Too late since 2026-11-30 03:41 UTC",
+            ),
+        ] {
+            let day = Some(day.parse().unwrap());
+            assert_eq!(with_text.render_on(&record, &actor, day), expected);
+            assert_eq!(without.render_on(&record, &actor, day), general);
+            assert_eq!(
+                with_text.render_sms(&record, &actor, day).as_deref(),
+                Some(sms)
+            );
+        }
+        assert_eq!(with_text.render(&record, &actor), open);
     }
 
     #[test]
@@ -475,7 +543,7 @@ mod tests {
         assert!(some.covers(Outcome::Success) && !some.covers(Outcome::Denied));
         assert_eq!(
             Response::read(&json!({"succeeded": "x"})).unwrap_err(),
-            "expected success, denied, failed or sms, found \"succeeded\""
+            "expected success, past, denied, failed or sms, found \"succeeded\""
         );
         assert_eq!(
             Response::read(&json!({"denied": 1})).unwrap_err(),

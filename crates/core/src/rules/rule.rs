@@ -1,7 +1,7 @@
 //! A detection rule as alerts use it: id, name, level and texts. Its compiled detection is kept apart
 //! (`compile`).
 
-use rsigma_parser::SigmaRule;
+use rsigma_parser::{SigmaRule, SigmaValue};
 use serde_json::Value;
 
 use super::{
@@ -12,7 +12,10 @@ use super::{
     response::Response,
     rule_text::{RuleText, TextSource},
 };
-use crate::severity::Severity;
+use crate::{
+    record::{Outcome, is_error},
+    severity::Severity,
+};
 
 /// A detection rule without its detection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +35,28 @@ pub struct Rule {
     /// Whether the detection tests request parameters. If CloudTrail omitted them from a record, the rule may
     /// match only because nothing excludes it.
     pub reads_parameters: bool,
+    /// Whether the detection requires an error code or message. Such a rule is about calls that did not succeed, and
+    /// its level says how much that matters.
+    pub reads_error: bool,
     /// Whether the detection names one to three event names. Such a rule describes what the call does; other
     /// rules describe how it was made.
     pub is_about_one_call: bool,
 }
 
+/// How much less a failed call weighs than the level of a rule about what the call does.
+const FAILED_STEPS: usize = 2;
+
 impl Rule {
+    /// What a match of this rule weighs for a call with this outcome: the level. A service fault, throttling or a
+    /// validation error has changed nothing, and anyone can cause them in any number, so they weigh two steps less. A
+    /// denied call keeps the level: someone tried what they may not do.
+    pub fn severity(&self, outcome: Outcome) -> Severity {
+        match outcome {
+            Outcome::Failed if !self.reads_error => self.level.lowered(FAILED_STEPS),
+            Outcome::Failed | Outcome::Denied | Outcome::Success => self.level,
+        }
+    }
+
     /// Sigma's `description`.
     pub fn description(&self) -> &str {
         &self.text.text().description
@@ -98,6 +117,7 @@ impl Rule {
         let (Some(id), Some(level), true) = (id, sigma.level, errors.is_empty()) else {
             return Err(errors);
         };
+        let tests = detection::field_tests(&sigma.detection);
         Ok(Rule {
             id: normalized_id(&id),
             name,
@@ -106,10 +126,11 @@ impl Rule {
             techniques: sigma.tags.iter().filter_map(|tag| technique(tag)).collect(),
             text,
             is_about_one_call: detection::is_about_one_call(&sigma.detection),
-            reads_parameters: detection::field_tests(&sigma.detection)
+            reads_parameters: tests
                 .iter()
                 .filter_map(|test| test.item.field.name.as_deref())
                 .any(is_parameter),
+            reads_error: tests.iter().any(requires_error),
         })
     }
 
@@ -122,6 +143,16 @@ impl Rule {
 fn is_parameter(field: &str) -> bool {
     let top = field.split('.').next().unwrap_or_default();
     top.eq_ignore_ascii_case("requestParameters")
+}
+
+/// Whether a match needs an error. `null` and `exists: false` need the opposite.
+fn requires_error(test: &detection::FieldTest<'_>) -> bool {
+    let is_absence = test
+        .item
+        .values
+        .iter()
+        .all(|value| matches!(value, SigmaValue::Null | SigmaValue::Bool(false)));
+    test.positive && test.item.field.name.as_deref().is_some_and(is_error) && !is_absence
 }
 
 /// `attack.t1485.001` → `T1485.001`. Source: Sigma Tags Specification 2.1, namespace `attack`.

@@ -169,7 +169,7 @@ fn every_mutating_call_matches_for_all_callers_and_outcomes() {
                     .find(|rule| rule.name == expected_name)
                     .unwrap_or_else(|| panic!("{expected_name} does not match {fields}"));
                 assert_eq!(rule.level.as_str(), expected_level);
-                assert!(finding.severity() >= rule.level);
+                assert!(finding.severity() >= rule.severity(outcome));
                 let text = rule.response().render(&record, &actor);
                 assert!(
                     !text.is_empty() && !text.contains("has no instructions"),

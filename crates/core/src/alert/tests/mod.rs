@@ -1,3 +1,6 @@
+mod commands;
+mod incident;
+
 use std::sync::LazyLock;
 
 use insta::assert_snapshot;
@@ -82,6 +85,10 @@ fn the_email_of_a_deleted_backup() {
       It can be restored until 2026-11-30 03:41 UTC (7 days). After that, this backup is gone for good.
       1. Restore it now, unless you know that the deletion was planned:
           aws cloudhsmv2 restore-backup --region us-west-2 --backup-id backup-zxc7vbn2mas
+      Stop the caller in account prod (111122223333), unless you know that the call was planned:
+          aws iam put-role-policy --role-name AdminRole --policy-name AWSRevokeOlderSessions --policy-document '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":["*"],"Resource":["*"],"Condition":{"DateLessThan":{"aws:TokenIssueTime":"'"$(date -u +%Y-%m-%dT%H:%M:%SZ)"'"}}}]}'
+      It ends every session of the role that is open now, also those of others and your own. Then see who may open a new one:
+          aws iam get-role --role-name AdminRole --query Role.AssumeRolePolicyDocument
       2. Keep the retention policy from purging it:
           aws cloudhsmv2 modify-backup-attributes --region us-west-2 --backup-id backup-zxc7vbn2mas --never-expires
       3. Check that BackupState is READY and NeverExpires is true:
@@ -118,6 +125,10 @@ fn the_email_of_a_deleted_backup() {
       Event ID          e-1
       Recorded in       s3://trail/AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/x.json.gz, Records[3]
       In the console    https://us-west-2.console.aws.amazon.com/cloudtrailv2/home?region=us-west-2#/events/e-1
+      To download the log file:
+          aws s3api get-object --bucket trail --key AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/x.json.gz x.json.gz
+      To see which rules the record matches, and why:
+          cloudhsm-alerts explain s3://trail/AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/x.json.gz --event-id e-1
     "#);
 }
 
@@ -215,16 +226,16 @@ fn subjects_sms_and_attributes() {
         ),
         (
             failed,
-            "CRITICAL: DeleteBackup FAILED in prod us-west-2, backup-zxc7vbn2mas",
-            "CRITICAL DeleteBackup FAILED: backup-zxc7vbn2mas, prod us-west-2, 23 Nov 03:41Z, by AdminRole/alice",
+            "MEDIUM: DeleteBackup FAILED in prod us-west-2, backup-zxc7vbn2mas",
+            "MEDIUM DeleteBackup FAILED: backup-zxc7vbn2mas, prod us-west-2, 23 Nov 03:41Z, by AdminRole/alice",
             "Role AdminRole (session alice) called DeleteBackup on backup backup-zxc7vbn2mas in account prod (111122223333), us-west-2, on 2026-11-23 at 03:41:07 UTC. The call FAILED with CloudHsmInvalidRequestException.",
-            "severity=critical event_name=DeleteBackup outcome=failed account=111122223333 region=us-west-2 actor_type=AssumedRole cluster_id=cluster-lk3jhgf4dsa rule=hsm-backup-deleted",
+            "severity=medium event_name=DeleteBackup outcome=failed account=111122223333 region=us-west-2 actor_type=AssumedRole cluster_id=cluster-lk3jhgf4dsa rule=hsm-backup-deleted",
         ),
         (
             bare,
             "CRITICAL: DeleteBackup SUCCEEDED in unknown account unknown region",
-            "CRITICAL DeleteBackup SUCCEEDED, unknown account unknown region, by (not named in the record). Restore it by 7 days after the call",
-            "An identity (not named in the record) called DeleteBackup in an account that the record does not name, a region that it does not name, at a time that it does not name. The call SUCCEEDED.",
+            "CRITICAL DeleteBackup SUCCEEDED, unknown account unknown region. Restore it by 7 days after the call",
+            "An identity (not named in the record) called DeleteBackup. The call SUCCEEDED.",
             "severity=critical event_name=DeleteBackup outcome=success account=unknown region=unknown actor_type=Unknown rule=hsm-backup-deleted",
         ),
     ] {
@@ -263,7 +274,7 @@ fn the_finding_of_a_deleted_backup() {
     );
     assert_eq!(
         finding["remediation"]["desc"].take(),
-        alert.response.as_str()
+        alert.instructions(4096).as_str()
     );
     finding["metadata"]["product"]["version"].take();
     let rule = &alert.rules[0];
@@ -276,6 +287,7 @@ fn the_finding_of_a_deleted_backup() {
             "activity_id": 1, "activity_name": "Create",
             "type_uid": 200401, "type_name": "Detection Finding: Create",
             "severity_id": 5, "severity": "Critical", "status_id": 1, "status": "New", "is_alert": true,
+            "status_detail": "The call SUCCEEDED",
             "time": 1_795_405_267_000_i64,
             "message": sentence,
             "metadata": {
@@ -287,7 +299,10 @@ fn the_finding_of_a_deleted_backup() {
             "finding_info": {
                 "uid": "e-1", "title": "CloudHSM backup deleted", "desc": sentence,
                 "analytic": {"uid": rule.id, "name": "hsm-backup-deleted", "desc": rule.description().trim(), "type_id": 1, "type": "Rule"},
-                "attacks": [{"technique": {"uid": "T1485"}}, {"technique": {"uid": "T1490"}}],
+                "attacks": [
+                    {"technique": {"uid": "T1485", "name": "Data Destruction"}, "version": "19"},
+                    {"technique": {"uid": "T1490", "name": "Inhibit System Recovery"}, "version": "19"},
+                ],
                 "data_sources": ["AWS CloudTrail"],
                 "created_time": 1_795_405_267_000_i64,
             },
@@ -380,7 +395,7 @@ fn untrusted_text_stays_on_its_line() {
     assert_eq!(
         headings,
         [
-            "CRITICAL: DeleteBackup FAILED",
+            "MEDIUM: DeleteBackup FAILED",
             "WHAT HAPPENED",
             "WHAT TO DO NOW",
             "WHO",

@@ -33,6 +33,7 @@ use common::limit;
 const LARGE: usize = 370_000_000;
 /// A rule that may match a call of any service, and matches none.
 const UNBOUND: &str = "title: A name of our own
+id: 00000000-0000-4000-8000-000000000000
 name: own-name
 level: low
 logsource: {product: aws, service: cloudtrail}

@@ -46,8 +46,8 @@ fn alerts_become_messages_for_chat_channels() {
             "CRITICAL: CloudHSM backup deleted",
             "CRITICAL: CloudHSM cluster initialized",
             "CRITICAL: DeleteBackup was DENIED",
-            "HIGH: ModifyCluster FAILED",
             "MEDIUM: HSM created in a CloudHSM cluster",
+            "LOW: ModifyCluster FAILED",
         ]
     );
     assert!(

@@ -220,10 +220,7 @@ impl Record {
                 None => Outcome::Success,
             };
         }
-        let is_denial = code.contains("AccessDenied")
-            || code.ends_with("UnauthorizedOperation")
-            || code.ends_with("NotAuthorizedException");
-        if is_denial {
+        if DENIALS.iter().any(|denial| code.contains(denial)) {
             Outcome::Denied
         } else {
             Outcome::Failed
@@ -341,10 +338,16 @@ fn is_omitted_form(form: &Map<String, Value>) -> bool {
     form.keys().all(is_of_form) && candidates(form, "omitted").any(|(_, value)| is_true(value))
 }
 
+/// What error codes of denied calls contain: `AccessDenied`, `AccessDeniedException`, `VpceAccessDenied`,
+/// `CloudHsmAccessDeniedException`, EC2's `Client.UnauthorizedOperation`, SNS's `AuthorizationError`.
+const DENIALS: &[&str] = &[
+    "AccessDenied",
+    "Unauthorized",
+    "NotAuthorized",
+    "AuthorizationError",
+];
+
 /// The outcome of a call, derived from `errorCode` and `errorMessage`.
-///
-/// Error codes of denied calls include `AccessDenied`, `AccessDeniedException`, `VpceAccessDenied`,
-/// `CloudHsmAccessDeniedException` and EC2's `Client.UnauthorizedOperation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
     /// The call succeeded.

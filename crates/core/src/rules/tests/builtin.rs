@@ -152,6 +152,7 @@ fn every_mutating_call_matches_for_all_callers_and_outcomes() {
                 (None, Outcome::Success),
                 (Some("AccessDenied"), Outcome::Denied),
                 (Some("CloudHsmAccessDeniedException"), Outcome::Denied),
+                (Some("AuthorizationErrorException"), Outcome::Denied),
                 (Some("CloudHsmInvalidRequestException"), Outcome::Failed),
             ] {
                 let mut fields = call(event_name);

@@ -5,11 +5,11 @@
 //! [`printer`] prints a result, and [`totals`] counts.
 
 mod bucket;
-mod found;
+pub(crate) mod found;
 mod local;
-mod options;
-mod printer;
-mod queue;
+pub(crate) mod options;
+pub(crate) mod printer;
+pub(crate) mod queue;
 mod reader;
 mod render;
 mod totals;
@@ -63,7 +63,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// What is found in all paths, in their order.
-fn found_in(paths: Vec<PathBuf>, progress: ProgressBar) -> AllFound {
+pub(crate) fn found_in(paths: Vec<PathBuf>, progress: ProgressBar) -> AllFound {
     let mut requests = None;
     Box::new(paths.into_iter().flat_map(move |path| {
         let Some(address) = path.to_str().and_then(|path| path.strip_prefix("s3://")) else {

@@ -21,7 +21,7 @@ pub(super) struct Options {
 }
 
 /// Account names: a list, or the path of a CSV file.
-fn account_names(text: &str) -> Result<Accounts, String> {
+pub(crate) fn account_names(text: &str) -> Result<Accounts, String> {
     if text.is_empty() || text.contains('=') {
         return Accounts::parse(text);
     }

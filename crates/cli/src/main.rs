@@ -6,6 +6,7 @@
 
 mod backfill;
 mod explain;
+mod filter;
 mod invoke;
 mod report;
 mod rule_files;
@@ -65,6 +66,10 @@ fn main() -> ExitCode {
         Command::Backfill(arguments) => backfill::run(&arguments),
     };
     result.unwrap_or_else(|error| {
+        // Contradictory options, which only the command can see.
+        if let Some(usage) = error.downcast_ref::<clap::Error>() {
+            usage.exit();
+        }
         eprintln!("cloudhsm-alerts: {error}");
         ExitCode::FAILURE
     })

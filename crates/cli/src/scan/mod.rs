@@ -43,7 +43,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let progress = printer::progress_bar();
     // Never dropped: dropping the rules takes as long as reading a small file, and the process ends after this
     // function, even if a thread still waits for a source.
-    let reader: &Reader = Box::leak(Box::new(Reader::new(arguments.options, progress.clone())));
+    let reader = Reader::new(arguments.options, progress.clone())?;
+    let reader: &Reader = Box::leak(Box::new(reader));
     let found = found_in(arguments.paths, progress.clone());
     let jobs = arguments.jobs.map_or_else(queue::processors, NonZero::get);
     let (totals, ended) = queue::read_all(found, jobs, reader, Printer::new(progress));

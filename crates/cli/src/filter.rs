@@ -54,6 +54,30 @@ pub struct FilterOptions {
     event_name: Vec<Pattern>,
 }
 
+impl FilterOptions {
+    /// The options that are used, as they were written: `--actor alice`.
+    pub fn describe(&self) -> Vec<String> {
+        let times = [("--since", &self.since), ("--until", &self.until)];
+        let names = [
+            ("--actor", &self.actor),
+            ("--account", &self.account),
+            ("--region", &self.region),
+            ("--resource", &self.resource),
+            ("--rule", &self.rule),
+            ("--event-name", &self.event_name),
+        ];
+        let times = times
+            .into_iter()
+            .filter_map(|(option, time)| Some(format!("{option} {}", time.as_ref()?)));
+        let names = names.into_iter().flat_map(|(option, patterns)| {
+            patterns
+                .iter()
+                .map(move |pattern| format!("{option} {}", pattern.text))
+        });
+        times.chain(names).collect()
+    }
+}
+
 /// A name in any case, in which `*` stands for any text and `?` for one character.
 #[derive(Clone, Debug)]
 struct Pattern {

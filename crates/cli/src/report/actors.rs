@@ -15,7 +15,9 @@ const MAX_VALUES: usize = 20;
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Actor {
     pub identity: String,
+    #[serde(serialize_with = "super::format::json_optional")]
     pub first_seen: Option<Timestamp>,
+    #[serde(serialize_with = "super::format::json_optional")]
     pub last_seen: Option<Timestamp>,
     pub calls: u64,
     pub succeeded: u64,

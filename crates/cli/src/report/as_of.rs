@@ -5,7 +5,6 @@
 
 use std::str::FromStr;
 
-use cloudhsm_alerts::clock;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 /// A day or a time in UTC.
@@ -25,10 +24,6 @@ pub(super) enum Left {
 }
 
 impl AsOf {
-    pub(super) fn today() -> AsOf {
-        AsOf::Day(clock::today())
-    }
-
     /// The time left until `due`.
     pub(super) fn left(self, due: Timestamp) -> Left {
         match self {
@@ -57,7 +52,7 @@ impl AsOf {
         }
     }
 
-    /// The last moment of the day, or the time: what is later lies in the future.
+    /// As people write it.
     pub(super) fn label(self) -> String {
         match self {
             AsOf::Day(day) => day.to_string(),

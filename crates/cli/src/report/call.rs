@@ -21,6 +21,7 @@ const MAX: usize = 128;
 /// One call that matches a rule.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Call {
+    #[serde(serialize_with = "super::format::json_optional")]
     pub time: Option<Timestamp>,
     #[serde(serialize_with = "as_text")]
     pub severity: Severity,

@@ -180,7 +180,8 @@ impl Collector {
         if self.is_known(class, rank, origin) {
             return false;
         }
-        if is_storable && self.calls(class).has_room(rank, self.max_calls) {
+        let max = self.max_calls;
+        if is_storable && self.calls(class).has_room(rank, max) {
             return true;
         }
         self.note(class, rank, false);

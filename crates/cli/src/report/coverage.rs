@@ -32,7 +32,9 @@ pub(super) struct Deliveries {
 /// The period that is covered.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Coverage {
+    #[serde(serialize_with = "super::format::json_optional")]
     pub first: Option<Timestamp>,
+    #[serde(serialize_with = "super::format::json_optional")]
     pub last: Option<Timestamp>,
     pub places: Vec<Place>,
     /// Files whose names have no time.
@@ -48,7 +50,9 @@ pub(super) struct Place {
     pub account: String,
     pub region: String,
     pub files: u64,
+    #[serde(serialize_with = "super::format::json_time")]
     pub first: Timestamp,
+    #[serde(serialize_with = "super::format::json_time")]
     pub last: Timestamp,
 }
 
@@ -57,7 +61,9 @@ pub(super) struct Place {
 pub(super) struct Gap {
     pub account: String,
     pub region: String,
+    #[serde(serialize_with = "super::format::json_time")]
     pub from: Timestamp,
+    #[serde(serialize_with = "super::format::json_time")]
     pub to: Timestamp,
     pub minutes: i64,
 }

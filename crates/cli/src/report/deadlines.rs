@@ -38,6 +38,7 @@ pub(super) enum State {
 pub(super) struct Deadline {
     pub state: State,
     /// The end. `None`: neither the response nor the time of the call is in the record.
+    #[serde(serialize_with = "super::format::json_optional")]
     pub due: Option<Timestamp>,
     /// Depends on the time at which the report is made.
     pub time_left: Option<String>,
@@ -45,6 +46,7 @@ pub(super) struct Deadline {
     pub resource: String,
     pub account: Option<String>,
     pub region: Option<String>,
+    #[serde(serialize_with = "super::format::json_optional")]
     pub began: Option<Timestamp>,
     pub actor: String,
     pub what_happened: String,

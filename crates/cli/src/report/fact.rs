@@ -9,7 +9,6 @@
 
 use cloudhsm_alerts_core::{
     actor::{Actor, Client},
-    alert::Sharing,
     record::{Outcome, Record},
     text::one_line,
 };
@@ -78,12 +77,12 @@ pub(super) struct Backup {
 }
 
 /// The facts of a record; none if the call did not succeed.
-pub(super) fn of(record: &Record, call: u128, sharing: impl FnOnce() -> Sharing) -> Option<Fact> {
+pub(super) fn of(record: &Record, call: u128, principals: impl FnOnce() -> Vec<String>) -> Option<Fact> {
     if record.outcome() != Outcome::Success {
         return None;
     }
     let what = match record.event_source() {
-        "cloudhsm.amazonaws.com" | "cloudhsmv2.amazonaws.com" => of_cloudhsm(record, sharing)?,
+        "cloudhsm.amazonaws.com" | "cloudhsmv2.amazonaws.com" => of_cloudhsm(record, principals)?,
         "kms.amazonaws.com" => of_kms(record)?,
         _ => return None,
     };
@@ -97,7 +96,7 @@ pub(super) fn of(record: &Record, call: u128, sharing: impl FnOnce() -> Sharing)
     })
 }
 
-fn of_cloudhsm(record: &Record, sharing: impl FnOnce() -> Sharing) -> Option<What> {
+fn of_cloudhsm(record: &Record, principals: impl FnOnce() -> Vec<String>) -> Option<What> {
     let cluster = || id(record, "clusterId");
     let request = |name: &str| id_at(record, &format!("requestParameters.{name}"));
     Some(match record.event_name() {
@@ -148,7 +147,7 @@ fn of_cloudhsm(record: &Record, sharing: impl FnOnce() -> Sharing) -> Option<Wha
         },
         "PutResourcePolicy" => What::Shared {
             backup: named_backup(request("resourceArn")?),
-            principals: sharing().principals.into_iter().take(100).collect(),
+            principals: principals().into_iter().take(100).collect(),
         },
         "DeleteResourcePolicy" => What::SharingStopped {
             backup: named_backup(request("resourceArn")?),
@@ -305,7 +304,7 @@ mod tests {
         let call = json!({"eventSource": "cloudhsm.amazonaws.com", "eventName": "DeleteBackup", "requestParameters": {"backupId": "backup-a"}});
         let mut denied = call.clone();
         denied["errorCode"] = "AccessDenied".into();
-        assert!(of(&record(call), 0, Sharing::default).is_some());
-        assert_eq!(of(&record(denied), 0, Sharing::default), None);
+        assert!(of(&record(call), 0, Vec::new).is_some());
+        assert_eq!(of(&record(denied), 0, Vec::new), None);
     }
 }

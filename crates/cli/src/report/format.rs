@@ -2,6 +2,20 @@
 
 use indicatif::HumanBytes;
 use jiff::Timestamp;
+use serde::Serializer;
+
+/// A time in JSON.
+pub(super) fn json_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+/// A time in JSON, or null.
+pub(super) fn json_optional<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.collect_str(time),
+        None => serializer.serialize_none(),
+    }
+}
 
 /// `2026-11-23 03:41:09 UTC`.
 pub(super) fn time(time: Option<Timestamp>) -> String {

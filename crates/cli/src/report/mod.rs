@@ -31,8 +31,8 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, CommandFactory, ValueEnum, error::ErrorKind};
-use cloudhsm_alerts::clock;
+use clap::{Args, ValueEnum, error::ErrorKind};
+use cloudhsm_alerts::clock::Clock;
 use cloudhsm_alerts_core::{alert::accounts::Accounts, severity::Severity, text::one_line};
 
 use as_of::AsOf;
@@ -41,6 +41,7 @@ use model::Report;
 use read::Reader;
 
 use crate::{
+    filter::{Filter, FilterOptions, usage_error},
     rule_files::AddedRules,
     scan::{self, options::account_names},
 };
@@ -70,6 +71,8 @@ pub struct Arguments {
     jobs: Option<NonZero<usize>>,
     #[command(flatten)]
     added: AddedRules,
+    #[command(flatten)]
+    filter: FilterOptions,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -81,17 +84,18 @@ enum Format {
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    if let Err(message) = check(&arguments) {
-        let mut command = crate::Arguments::command();
-        command.error(ErrorKind::ArgumentConflict, message).exit();
-    }
+    check(&arguments).map_err(|message| usage_error(ErrorKind::ArgumentConflict, message))?;
+    let clock = Clock::default();
+    let filter = Filter::new(&arguments.filter, &clock)?;
     // Opened first: nobody waits for a report that cannot be written.
     let output = arguments.output.as_deref().map(open).transpose()?;
     let rules = arguments.added.load_with(read::added_rule())?;
+    filter.check_rules(&rules)?;
     let progress = scan::printer::progress_bar();
     let reader = Reader {
         rules,
-        today: clock::today(),
+        filter,
+        today: clock.today(),
         accounts: arguments.account_names,
         min_severity: arguments.min_severity,
         progress: progress.clone(),
@@ -103,8 +107,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     for error in &collected.errors {
         eprintln!("error: {error}");
     }
-    let as_of = arguments.as_of.unwrap_or_else(AsOf::today);
-    let mut report = Report::new(collected, as_of, arguments.min_severity, Vec::new());
+    let as_of = arguments.as_of.unwrap_or(AsOf::Day(clock.today()));
+    let mut report = Report::new(collected, as_of, arguments.min_severity, arguments.filter.describe());
     match output {
         Some(file) => {
             let mut out = BufWriter::with_capacity(256 * 1024, file);

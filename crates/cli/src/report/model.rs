@@ -38,7 +38,9 @@ pub(super) struct Read {
     pub skipped_files: BTreeMap<&'static str, u64>,
     pub errors: Vec<String>,
     pub errors_not_shown: u64,
+    #[serde(serialize_with = "super::format::json_optional")]
     pub first_call: Option<Timestamp>,
+    #[serde(serialize_with = "super::format::json_optional")]
     pub last_call: Option<Timestamp>,
     pub log_files: Coverage,
     /// The options that chose the listed calls.

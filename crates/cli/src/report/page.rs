@@ -87,7 +87,7 @@ pub(super) fn write(report: &mut Report, out: &mut impl Write) -> io::Result<()>
 }
 
 fn render(template: &impl Template, out: &mut impl Write) -> io::Result<()> {
-    template.write_into(out).map_err(io::Error::other)
+    Template::write_into(template, out).map_err(io::Error::other)
 }
 
 /// A record on several lines. Characters that reorder or hide text become escapes.
@@ -214,8 +214,8 @@ impl Page<'_> {
         format::counted(*count, noun)
     }
 
-    fn len(&self, length: &usize, noun: &str) -> String {
-        format::counted(*length as u64, noun)
+    fn len(&self, length: usize, noun: &str) -> String {
+        format::counted(length as u64, noun)
     }
 
     fn size(&self, bytes: &u64) -> String {

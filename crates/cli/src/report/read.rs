@@ -29,6 +29,7 @@ use super::{
     collect::{Class, Collector, Counts, Origin, Rank},
     fact,
 };
+use crate::filter::Filter;
 use crate::scan::found::{AllFound, Found, LogFile};
 
 /// The rule that only a report has.
@@ -39,6 +40,7 @@ pub(super) struct Reader {
     pub rules: RuleSet,
     pub today: Date,
     pub accounts: Accounts,
+    pub filter: Filter,
     pub min_severity: Severity,
     pub progress: ProgressBar,
 }
@@ -180,8 +182,8 @@ impl Shared<'_> {
     fn take(&self, mut finding: Finding, source: &Source) -> io::Result<bool> {
         let reader = self.reader;
         let (id, time) = (id(&finding), finding.record.event_time());
-        let sharing = || Alert::new(finding.clone(), source, &reader.accounts).sharing;
-        if let Some(fact) = fact::of(&finding.record, id, sharing) {
+        let principals = || Alert::new(finding.clone(), source, &reader.accounts).sharing.principals;
+        if let Some(fact) = fact::of(&finding.record, id, principals) {
             self.collector().add_fact(fact);
         }
         finding.rules.retain(|rule| rule.name != KEY_DELETIONS);
@@ -189,7 +191,10 @@ impl Shared<'_> {
         if finding.rules.is_empty() && finding.suppressed.is_empty() {
             return Ok(false);
         }
-        let class = if finding.is_suppressed() {
+        let name = |id: &str| reader.accounts.name(id);
+        let class = if reader.filter.excluded_by(&finding, name).is_some() {
+            Class::FilteredOut
+        } else if finding.is_suppressed() {
             Class::Suppressed
         } else if finding.severity() < reader.min_severity {
             Class::BelowMinSeverity

@@ -4,7 +4,7 @@
 //! ([`super::spill`]).
 
 use cloudhsm_alerts_core::{
-    alert::{Alert, Source, email, resource::Kind},
+    alert::{Alert, Source, email, resource::{Kind, Resource}},
     defang::defanged,
     record::Outcome,
     severity::Severity,
@@ -84,7 +84,7 @@ impl Call {
                 .map(|address| one_line(address, MAX)),
             account: alert.account_label(),
             region: alert.region_label(),
-            resource: alert.main_resource().map(|resource| resource.label()),
+            resource: alert.main_resource().map(resource_label),
             rules: alert
                 .rules
                 .iter()
@@ -129,6 +129,12 @@ impl Call {
 /// The e-mail of an alert.
 pub(super) fn email_of(alert: &Alert) -> (String, String) {
     (email::subject(alert), email::body(alert))
+}
+
+/// `backup backup-zxc7vbn2mas`, also where the record has its ARN.
+fn resource_label(resource: &Resource) -> String {
+    let id = resource.uid.rsplit('/').next().unwrap_or(&resource.uid);
+    format!("{} {}", resource.kind.name(), defanged(id, MAX))
 }
 
 fn shown(source: &Source, index: u64) -> String {

@@ -6,7 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloudhsm_alerts_core::{defang::defanged, text::is_shell_safe};
+use cloudhsm_alerts_core::{
+    defang::defanged,
+    text::{is_shell_safe, one_line},
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -106,11 +109,11 @@ pub(super) fn of(facts: &BTreeSet<Fact>, as_of: AsOf, numbers: &BTreeMap<u128, u
                     format!(" of cluster {}", defanged(id, 128))
                 });
                 let how = if *by_service {
-                    "Purged by the retention policy"
+                    format!("Purged by the retention policy on {}", format::time(fact.time))
                 } else {
-                    "Deleted"
+                    format!("Deleted {}", by())
                 };
-                opened = Some((*due, backup.cluster.as_deref(), format!("{how} {}. It is a backup{of_cluster}, with all its keys and users.", by())));
+                opened = Some((*due, backup.cluster.as_deref(), format!("{how}. It is a backup{of_cluster}, with all its keys and users.")));
             }
             What::TypeChanged { to, due, is_rollback, .. } => {
                 let is_back = *is_rollback;
@@ -119,7 +122,7 @@ pub(super) fn of(facts: &BTreeSet<Fact>, as_of: AsOf, numbers: &BTreeMap<u128, u
                     format!("{what} {}.", by())
                 });
                 if !is_back {
-                    opened = Some((*due, None, format!("Moved to HSM type {} {}.", defanged(to, 64), by())));
+                    opened = Some((*due, None, format!("Moved to HSM type {} {}.", one_line(to, 64), by())));
                 }
             }
             What::KeyDeletionScheduled { due, .. } => {

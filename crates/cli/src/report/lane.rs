@@ -11,6 +11,8 @@ pub(super) struct Lane {
     /// Backups stand below their cluster.
     #[serde(skip)]
     parent: String,
+    #[serde(skip)]
+    is_child: bool,
     pub kind: &'static str,
     pub name: String,
     /// Account and region, where names are not unique.
@@ -23,6 +25,7 @@ impl Lane {
         Lane {
             group,
             parent: parent.to_owned(),
+            is_child: kind == "backup",
             kind,
             name,
             place: String::new(),

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloudhsm_alerts_core::defang::defanged;
+use cloudhsm_alerts_core::{defang::defanged, text::one_line};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -197,7 +197,7 @@ impl Replay {
             }
             What::TypeChanged { cluster, to, is_rollback, .. } => {
                 let what = if *is_rollback { "Change of the HSM type taken back" } else { "HSM type changed" };
-                let to = defanged(to, 64);
+                let to = one_line(to, 64);
                 self.cluster(cluster, fact).history.push(format!("{what} to {to} {by}."));
             }
             What::ClusterDeleted { cluster } => {
@@ -210,8 +210,10 @@ impl Replay {
             What::BackupDeleted { backup, due, by_service } => {
                 let backup = self.backup(backup, fact);
                 if backup.deleted.is_none() {
-                    let how = if *by_service { "Purged by the retention policy" } else { "Deleted" };
-                    backup.history.push(format!("{how} {by}."));
+                    backup.history.push(match by_service {
+                        true => format!("Purged by the retention policy on {}.", format::time(fact.time)),
+                        false => format!("Deleted {by}."),
+                    });
                     backup.deleted = Some((format::time(fact.time), *due));
                 }
             }

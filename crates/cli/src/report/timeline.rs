@@ -17,7 +17,9 @@ const RIGHT: f64 = 1096.0;
 /// Width of a shortened quiet time.
 const BREAK: f64 = 34.0;
 /// Least width of what lies between two of them.
-const MIN_PART: f64 = 76.0;
+const MIN_PART: f64 = 90.0;
+/// Least length of a quiet time that is shortened, in seconds.
+const MIN_QUIET: i64 = 3600;
 /// Maximum number of quiet times that are shortened.
 const MAX_BREAKS: usize = 5;
 /// Marks that are nearer than this stand on rows of their own.
@@ -179,7 +181,7 @@ impl Axis {
         let mut quiet = Vec::new();
         for (from, to) in gaps.into_iter().take(MAX_BREAKS) {
             let length = to - from;
-            if length * 5 < left || length < 60 {
+            if length * 5 < left || length < MIN_QUIET {
                 break;
             }
             quiet.push((from, to));

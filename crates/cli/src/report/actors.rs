@@ -79,9 +79,7 @@ pub(super) fn of<'c>(
         .map(|call| (call, 0))
         .chain(below.map(|call| (call, 1)));
     for (call, below) in all {
-        let actor = actors
-            .entry((&call.principal, &call.identity))
-            .or_default();
+        let actor = actors.entry((&call.principal, &call.identity)).or_default();
         actor.add(call);
         actor.below_min_severity += below;
     }

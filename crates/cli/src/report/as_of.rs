@@ -72,9 +72,7 @@ impl FromStr for AsOf {
         day.ok()
             .filter(|_| text.len() == "2026-11-23".len())
             .map(AsOf::Day)
-            .ok_or_else(|| {
-                format!("expected 2026-11-23 or 2026-11-23T14:30:00Z, found {text:?}")
-            })
+            .ok_or_else(|| format!("expected 2026-11-23 or 2026-11-23T14:30:00Z, found {text:?}"))
     }
 }
 
@@ -90,15 +88,39 @@ mod tests {
             ("2026-11-29", "2026-11-30T03:41:09Z", open("1 day left")),
             ("2026-11-30", "2026-11-30T03:41:09Z", open("ends today")),
             ("2026-12-01", "2026-11-30T23:59:59Z", Left::Past),
-            ("2026-11-23T04:00:00Z", "2026-11-30T03:41:09Z", open("6 days 23 h left")),
-            ("2026-11-28T22:00:00Z", "2026-11-30T03:41:09Z", open("1 day 5 h left")),
-            ("2026-11-30T00:00:00Z", "2026-11-30T03:41:09Z", open("3 h 41 min left")),
-            ("2026-11-30T03:41:00Z", "2026-11-30T03:41:09Z", open("1 min left")),
+            (
+                "2026-11-23T04:00:00Z",
+                "2026-11-30T03:41:09Z",
+                open("6 days 23 h left"),
+            ),
+            (
+                "2026-11-28T22:00:00Z",
+                "2026-11-30T03:41:09Z",
+                open("1 day 5 h left"),
+            ),
+            (
+                "2026-11-30T00:00:00Z",
+                "2026-11-30T03:41:09Z",
+                open("3 h 41 min left"),
+            ),
+            (
+                "2026-11-30T03:41:00Z",
+                "2026-11-30T03:41:09Z",
+                open("1 min left"),
+            ),
             ("2026-11-30T03:41:09Z", "2026-11-30T03:41:09Z", Left::Past),
-            ("2026-11-30T05:00:00+01:00", "2026-11-30T03:41:09Z", Left::Past),
+            (
+                "2026-11-30T05:00:00+01:00",
+                "2026-11-30T03:41:09Z",
+                Left::Past,
+            ),
         ] {
             let as_of: AsOf = as_of.parse().unwrap();
-            assert_eq!(as_of.left(due.parse().unwrap()), expected, "{as_of:?} {due}");
+            assert_eq!(
+                as_of.left(due.parse().unwrap()),
+                expected,
+                "{as_of:?} {due}"
+            );
         }
         for invalid in ["", "yesterday", "2026-11-31", "2026-11", "14:30"] {
             assert!(invalid.parse::<AsOf>().is_err(), "{invalid}");

@@ -4,7 +4,10 @@
 //! ([`super::spill`]).
 
 use cloudhsm_alerts_core::{
-    alert::{Alert, Source, email, resource::{Kind, Resource}},
+    alert::{
+        Alert, Source, email,
+        resource::{Kind, Resource},
+    },
     defang::defanged,
     record::Outcome,
     severity::Severity,

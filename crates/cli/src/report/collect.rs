@@ -208,7 +208,14 @@ impl Collector {
         let place = text.map(|text| self.spill.add(text)).transpose()?;
         let max = self.max_calls;
         let calls = self.calls(class);
-        calls.0.insert(rank, Kept { origin, call, place });
+        calls.0.insert(
+            rank,
+            Kept {
+                origin,
+                call,
+                place,
+            },
+        );
         if calls.0.len() > max
             && let Some((dropped, _)) = calls.0.pop_last()
             && let Some(seen) = self.seen.get_mut(&dropped.id)
@@ -294,6 +301,10 @@ impl Collector {
 
 impl Calls {
     fn has_room(&self, rank: Rank, max: usize) -> bool {
-        self.0.len() < max || self.0.last_key_value().is_some_and(|(last, _)| rank <= *last)
+        self.0.len() < max
+            || self
+                .0
+                .last_key_value()
+                .is_some_and(|(last, _)| rank <= *last)
     }
 }

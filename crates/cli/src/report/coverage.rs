@@ -142,7 +142,8 @@ fn at(minute: i64) -> Timestamp {
 fn parsed(name: &str) -> Option<((String, String), i64)> {
     let name = name.rsplit(['/', '\\']).next()?;
     let mut parts = name.split('_');
-    let (account, kind, region, time) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (account, kind, region, time) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     if !kind.starts_with("CloudTrail") {
         return None;
     }
@@ -159,7 +160,10 @@ mod tests {
     fn a_gap_is_long_for_its_account_and_region() {
         let mut deliveries = Deliveries::default();
         // Every five minutes, but for two hours; and once a day.
-        for minute in (0..300).step_by(5).filter(|minute| !(100..220).contains(minute)) {
+        for minute in (0..300)
+            .step_by(5)
+            .filter(|minute| !(100..220).contains(minute))
+        {
             deliveries.add(&format!(
                 "logs/111122223333_CloudTrail_us-west-2_20261123T{:02}{:02}Z_{minute}.json.gz",
                 minute / 60,
@@ -167,7 +171,9 @@ mod tests {
             ));
         }
         for day in 10..20 {
-            deliveries.add(&format!("111122223333_CloudTrail_eu-west-1_202611{day}T0300Z_x.json.gz"));
+            deliveries.add(&format!(
+                "111122223333_CloudTrail_eu-west-1_202611{day}T0300Z_x.json.gz"
+            ));
         }
         deliveries.add("cloudhsm-calls.json");
         let coverage = deliveries.coverage();
@@ -183,7 +189,11 @@ mod tests {
             }]
         );
         assert_eq!(coverage.files_without_time, 1);
-        let places: Vec<_> = coverage.places.iter().map(|place| (place.region.as_str(), place.files)).collect();
+        let places: Vec<_> = coverage
+            .places
+            .iter()
+            .map(|place| (place.region.as_str(), place.files))
+            .collect();
         assert_eq!(places, [("eu-west-1", 10), ("us-west-2", 36)]);
         assert_eq!(coverage.first, Some(time("2026-11-10T03:00:00Z")));
         assert_eq!(coverage.last, Some(time("2026-11-23T04:55:00Z")));

@@ -74,7 +74,11 @@ struct Running<'f> {
 }
 
 /// The deadlines of facts, which come in order of time. Open ones first, the next to end before the others.
-pub(super) fn of(facts: &BTreeSet<Fact>, as_of: AsOf, numbers: &BTreeMap<u128, usize>) -> Vec<Deadline> {
+pub(super) fn of(
+    facts: &BTreeSet<Fact>,
+    as_of: AsOf,
+    numbers: &BTreeMap<u128, usize>,
+) -> Vec<Deadline> {
     let mut all: Vec<Running> = Vec::new();
     // The position of the last deadline of a resource.
     let mut latest: BTreeMap<(Kind, &str), usize> = BTreeMap::new();
@@ -100,39 +104,85 @@ pub(super) fn of(facts: &BTreeSet<Fact>, as_of: AsOf, numbers: &BTreeMap<u128, u
         let mut opened = None;
         match &fact.what {
             What::BackupRestored { .. } => close(open, || format!("Restored {}.", by())),
-            What::ClusterDeleted { .. } => close(open, || format!("The cluster was deleted {}.", by())),
-            What::KeyDeletionCancelled { .. } => close(open, || format!("Cancelled {}. A key stays disabled until it is enabled.", by())),
+            What::ClusterDeleted { .. } => {
+                close(open, || format!("The cluster was deleted {}.", by()))
+            }
+            What::KeyDeletionCancelled { .. } => close(open, || {
+                format!(
+                    "Cancelled {}. A key stays disabled until it is enabled.",
+                    by()
+                )
+            }),
             // The record of the same call in another account, or a call that changes nothing.
             What::BackupDeleted { .. } | What::KeyDeletionScheduled { .. } if is_open => {}
-            What::BackupDeleted { backup, due, by_service } => {
+            What::BackupDeleted {
+                backup,
+                due,
+                by_service,
+            } => {
                 let of_cluster = backup.cluster.as_ref().map_or_else(String::new, |id| {
                     format!(" of cluster {}", defanged(id, 128))
                 });
                 let how = if *by_service {
-                    format!("Purged by the retention policy on {}", format::time(fact.time))
+                    format!(
+                        "Purged by the retention policy on {}",
+                        format::time(fact.time)
+                    )
                 } else {
                     format!("Deleted {}", by())
                 };
-                opened = Some((*due, backup.cluster.as_deref(), format!("{how}. It is a backup{of_cluster}, with all its keys and users.")));
+                opened = Some((
+                    *due,
+                    backup.cluster.as_deref(),
+                    format!("{how}. It is a backup{of_cluster}, with all its keys and users."),
+                ));
             }
-            What::TypeChanged { to, due, is_rollback, .. } => {
+            What::TypeChanged {
+                to,
+                due,
+                is_rollback,
+                ..
+            } => {
                 let is_back = *is_rollback;
                 close(open, || {
-                    let what = if is_back { "Taken back" } else { "Changed again" };
+                    let what = if is_back {
+                        "Taken back"
+                    } else {
+                        "Changed again"
+                    };
                     format!("{what} {}.", by())
                 });
                 if !is_back {
-                    opened = Some((*due, None, format!("Moved to HSM type {} {}.", one_line(to, 64), by())));
+                    opened = Some((
+                        *due,
+                        None,
+                        format!("Moved to HSM type {} {}.", one_line(to, 64), by()),
+                    ));
                 }
             }
             What::KeyDeletionScheduled { due, .. } => {
-                opened = Some((*due, None, format!("Its deletion was scheduled {}. It does not work from then on. Whether it is in a CloudHSM key store is not known from these records.", by())));
+                opened = Some((
+                    *due,
+                    None,
+                    format!(
+                        "Its deletion was scheduled {}. It does not work from then on. Whether it is in a CloudHSM key store is not known from these records.",
+                        by()
+                    ),
+                ));
             }
             _ => {}
         }
         if let Some((due, cluster, what_happened)) = opened {
             latest.insert((kind, resource), all.len());
-            all.push(Running { fact, kind, resource, cluster, due, what_happened, closed: None });
+            all.push(Running {
+                fact,
+                kind,
+                resource,
+                cluster,
+                due,
+                what_happened,
+                closed: None,
+            });
         }
     }
     let mut deadlines: Vec<Deadline> = all
@@ -201,15 +251,23 @@ impl Running<'_> {
                 let id = plain(Some(self.resource), "BACKUP_ID");
                 vec![
                     format!("aws cloudhsmv2 restore-backup --region {region} --backup-id {id}"),
-                    format!("aws cloudhsmv2 modify-backup-attributes --region {region} --backup-id {id} --never-expires"),
-                    format!("aws cloudhsmv2 describe-backups --region {region} --filters backupIds={id}"),
+                    format!(
+                        "aws cloudhsmv2 modify-backup-attributes --region {region} --backup-id {id} --never-expires"
+                    ),
+                    format!(
+                        "aws cloudhsmv2 describe-backups --region {region} --filters backupIds={id}"
+                    ),
                 ]
             }
             Kind::HsmTypeChange => {
                 let id = plain(Some(self.resource), "CLUSTER_ID");
                 vec![
-                    format!("aws cloudhsmv2 describe-clusters --region {region} --filters clusterIds={id} --query 'Clusters[].[State,HsmType,HsmTypeRollbackExpiration]'"),
-                    format!("aws cloudhsmv2 modify-cluster --region {region} --cluster-id {id} --hsm-type OLD_HSM_TYPE"),
+                    format!(
+                        "aws cloudhsmv2 describe-clusters --region {region} --filters clusterIds={id} --query 'Clusters[].[State,HsmType,HsmTypeRollbackExpiration]'"
+                    ),
+                    format!(
+                        "aws cloudhsmv2 modify-cluster --region {region} --cluster-id {id} --hsm-type OLD_HSM_TYPE"
+                    ),
                 ]
             }
             Kind::KeyDeletion => {
@@ -217,7 +275,9 @@ impl Running<'_> {
                 vec![
                     format!("aws kms cancel-key-deletion --region {region} --key-id {id}"),
                     format!("aws kms enable-key --region {region} --key-id {id}"),
-                    format!("aws kms describe-key --region {region} --key-id {id} --query KeyMetadata.KeyState"),
+                    format!(
+                        "aws kms describe-key --region {region} --key-id {id} --query KeyMetadata.KeyState"
+                    ),
                 ]
             }
         }
@@ -235,7 +295,9 @@ impl Running<'_> {
                 let id = plain(Some(self.resource), "BACKUP_ID");
                 vec![
                     format!("aws cloudhsmv2 describe-backups --region {region} --filters {filter}"),
-                    format!("aws cloudhsmv2 describe-backups --region OTHER_REGION --filters sourceBackupIds={id}"),
+                    format!(
+                        "aws cloudhsmv2 describe-backups --region OTHER_REGION --filters sourceBackupIds={id}"
+                    ),
                 ]
             }
             Kind::HsmTypeChange => vec![format!(
@@ -251,9 +313,13 @@ impl Running<'_> {
 
     fn too_late(&self) -> &'static str {
         match self.kind {
-            Kind::BackupDeletion => "Too late to restore it, unless someone did and it is not in these records. Look for another backup of the cluster, and for copies of this one:",
+            Kind::BackupDeletion => {
+                "Too late to restore it, unless someone did and it is not in these records. Look for another backup of the cluster, and for copies of this one:"
+            }
             Kind::HsmTypeChange => "Too late to take it back. See the state of the cluster:",
-            Kind::KeyDeletion => "Too late to cancel it, unless someone did and it is not in these records:",
+            Kind::KeyDeletion => {
+                "Too late to cancel it, unless someone did and it is not in these records:"
+            }
         }
     }
 }

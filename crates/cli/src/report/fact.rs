@@ -33,25 +33,73 @@ pub(super) struct Fact {
 /// What a call did. The order is the one within a second.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum What {
-    ClusterCreated { cluster: String, from: Option<String> },
-    ClusterInitialized { cluster: String },
+    ClusterCreated {
+        cluster: String,
+        from: Option<String>,
+    },
+    ClusterInitialized {
+        cluster: String,
+    },
     /// The cluster was named by a call that only an existing cluster permits.
-    ClusterNamed { cluster: String },
-    HsmCreated { cluster: String, hsm: Option<String> },
-    HsmDeleted { cluster: String, hsm: Option<String> },
+    ClusterNamed {
+        cluster: String,
+    },
+    HsmCreated {
+        cluster: String,
+        hsm: Option<String>,
+    },
+    HsmDeleted {
+        cluster: String,
+        hsm: Option<String>,
+    },
     /// A change of the HSM type, which can be taken back until `due`.
-    TypeChanged { cluster: String, to: String, due: Option<Timestamp>, is_rollback: bool },
-    ClusterDeleted { cluster: String },
-    BackupDeleted { backup: Backup, due: Option<Timestamp>, by_service: bool },
-    BackupRestored { backup: Backup },
-    BackupExpiry { backup: Backup, never_expires: bool },
-    BackupNamed { backup: Backup },
-    BackupCopied { backup: Backup, to_region: String },
-    Shared { backup: Backup, principals: Vec<String> },
-    SharingStopped { backup: Backup },
-    KeyStore { change: KeyStoreChange, id: String, cluster: Option<String> },
-    KeyDeletionScheduled { key: String, due: Option<Timestamp> },
-    KeyDeletionCancelled { key: String },
+    TypeChanged {
+        cluster: String,
+        to: String,
+        due: Option<Timestamp>,
+        is_rollback: bool,
+    },
+    ClusterDeleted {
+        cluster: String,
+    },
+    BackupDeleted {
+        backup: Backup,
+        due: Option<Timestamp>,
+        by_service: bool,
+    },
+    BackupRestored {
+        backup: Backup,
+    },
+    BackupExpiry {
+        backup: Backup,
+        never_expires: bool,
+    },
+    BackupNamed {
+        backup: Backup,
+    },
+    BackupCopied {
+        backup: Backup,
+        to_region: String,
+    },
+    Shared {
+        backup: Backup,
+        principals: Vec<String>,
+    },
+    SharingStopped {
+        backup: Backup,
+    },
+    KeyStore {
+        change: KeyStoreChange,
+        id: String,
+        cluster: Option<String>,
+    },
+    KeyDeletionScheduled {
+        key: String,
+        due: Option<Timestamp>,
+    },
+    KeyDeletionCancelled {
+        key: String,
+    },
 }
 
 /// What a call did to a KMS custom key store.
@@ -77,7 +125,11 @@ pub(super) struct Backup {
 }
 
 /// The facts of a record; none if the call did not succeed.
-pub(super) fn of(record: &Record, call: u128, principals: impl FnOnce() -> Vec<String>) -> Option<Fact> {
+pub(super) fn of(
+    record: &Record,
+    call: u128,
+    principals: impl FnOnce() -> Vec<String>,
+) -> Option<Fact> {
     if record.outcome() != Outcome::Success {
         return None;
     }
@@ -104,7 +156,9 @@ fn of_cloudhsm(record: &Record, principals: impl FnOnce() -> Vec<String>) -> Opt
             cluster: cluster()?,
             from: request("sourceBackupId").or_else(|| id(record, "sourceBackupId")),
         },
-        "InitializeCluster" => What::ClusterInitialized { cluster: cluster()? },
+        "InitializeCluster" => What::ClusterInitialized {
+            cluster: cluster()?,
+        },
         "CreateHsm" => What::HsmCreated {
             cluster: cluster()?,
             hsm: id_at(record, "responseElements.hsm.hsmId"),
@@ -113,7 +167,9 @@ fn of_cloudhsm(record: &Record, principals: impl FnOnce() -> Vec<String>) -> Opt
             cluster: cluster()?,
             hsm: id_at(record, "responseElements.hsmId").or_else(|| request("hsmId")),
         },
-        "DeleteCluster" => What::ClusterDeleted { cluster: cluster()? },
+        "DeleteCluster" => What::ClusterDeleted {
+            cluster: cluster()?,
+        },
         "ModifyCluster" => match request("hsmType") {
             Some(to) => What::TypeChanged {
                 cluster: cluster()?,
@@ -123,7 +179,9 @@ fn of_cloudhsm(record: &Record, principals: impl FnOnce() -> Vec<String>) -> Opt
                 is_rollback: record.str("responseElements.cluster.state")
                     == Some("ROLLBACK_IN_PROGRESS"),
             },
-            None => What::ClusterNamed { cluster: cluster()? },
+            None => What::ClusterNamed {
+                cluster: cluster()?,
+            },
         },
         "DeleteBackup" => What::BackupDeleted {
             backup: backup(record)?,
@@ -131,7 +189,9 @@ fn of_cloudhsm(record: &Record, principals: impl FnOnce() -> Vec<String>) -> Opt
                 .or_else(|| later(record, 7 * 24)),
             by_service: is_by_service(record),
         },
-        "RestoreBackup" => What::BackupRestored { backup: backup(record)? },
+        "RestoreBackup" => What::BackupRestored {
+            backup: backup(record)?,
+        },
         "ModifyBackupAttributes" => What::BackupExpiry {
             backup: backup(record)?,
             never_expires: record
@@ -157,7 +217,9 @@ fn of_cloudhsm(record: &Record, principals: impl FnOnce() -> Vec<String>) -> Opt
             if resource.starts_with("cluster-") {
                 What::ClusterNamed { cluster: resource }
             } else if resource.starts_with("backup-") {
-                What::BackupNamed { backup: named_backup(resource) }
+                What::BackupNamed {
+                    backup: named_backup(resource),
+                }
             } else {
                 return None;
             }
@@ -256,17 +318,25 @@ fn time_at(record: &Record, path: &str) -> Option<Timestamp> {
     let text = record.scalar(path)?;
     if let Ok(seconds) = text.parse::<f64>() {
         // Milliseconds from the year 2286 on in seconds.
-        let seconds = if seconds.abs() >= 1e10 { seconds / 1000.0 } else { seconds };
+        let seconds = if seconds.abs() >= 1e10 {
+            seconds / 1000.0
+        } else {
+            seconds
+        };
         return Timestamp::from_second(seconds as i64).ok();
     }
     if let Ok(time) = text.parse() {
         return Some(time);
     }
     let plain = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    ["%b %d, %Y, %I:%M:%S %p", "%b %d, %Y %I:%M:%S %p", "%Y-%m-%d %H:%M:%S"]
-        .iter()
-        .find_map(|format| DateTime::strptime(format, &plain).ok())
-        .and_then(|time| Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp()))
+    [
+        "%b %d, %Y, %I:%M:%S %p",
+        "%b %d, %Y %I:%M:%S %p",
+        "%Y-%m-%d %H:%M:%S",
+    ]
+    .iter()
+    .find_map(|format| DateTime::strptime(format, &plain).ok())
+    .and_then(|time| Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp()))
 }
 
 #[cfg(test)]
@@ -282,9 +352,18 @@ mod tests {
     #[test]
     fn times_in_responses() {
         for (value, expected) in [
-            (json!("Nov 30, 2026, 3:41:09 AM"), Some("2026-11-30T03:41:09Z")),
-            (json!("Nov 30, 2026 3:41:09 PM"), Some("2026-11-30T15:41:09Z")),
-            (json!("Nov 30, 2026, 12:41:09\u{202f}AM"), Some("2026-11-30T00:41:09Z")),
+            (
+                json!("Nov 30, 2026, 3:41:09 AM"),
+                Some("2026-11-30T03:41:09Z"),
+            ),
+            (
+                json!("Nov 30, 2026 3:41:09 PM"),
+                Some("2026-11-30T15:41:09Z"),
+            ),
+            (
+                json!("Nov 30, 2026, 12:41:09\u{202f}AM"),
+                Some("2026-11-30T00:41:09Z"),
+            ),
             (json!("2026-11-30T03:41:09Z"), Some("2026-11-30T03:41:09Z")),
             (json!(1_796_010_069), Some("2026-11-30T03:41:09Z")),
             (json!(1_796_010_069.25), Some("2026-11-30T03:41:09Z")),

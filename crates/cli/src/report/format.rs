@@ -10,7 +10,10 @@ pub(super) fn json_time<S: Serializer>(time: &Timestamp, serializer: S) -> Resul
 }
 
 /// A time in JSON, or null.
-pub(super) fn json_optional<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn json_optional<S: Serializer>(
+    time: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => serializer.collect_str(time),
         None => serializer.serialize_none(),
@@ -82,7 +85,12 @@ mod tests {
 
     #[test]
     fn numbers() {
-        for (count, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_500_000, "1,500,000")] {
+        for (count, expected) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_500_000, "1,500,000"),
+        ] {
             assert_eq!(number(count), expected);
         }
         assert_eq!(counted(1, "match"), "1 match");

@@ -150,14 +150,22 @@ impl Replay {
         backup.region = backup.region.take().or_else(|| fact.region.clone());
         backup.cluster = backup.cluster.take().or_else(|| named.cluster.clone());
         backup.source = backup.source.take().or_else(|| named.source.clone());
-        backup.source_region = backup.source_region.take().or_else(|| named.source_region.clone());
+        backup.source_region = backup
+            .source_region
+            .take()
+            .or_else(|| named.source_region.clone());
         backup.created = backup.created.or(named.created);
         backup
     }
 
     fn apply(&mut self, fact: &Fact) {
         let by = format!("by {} on {}", fact.actor, format::time(fact.time));
-        let shown = |id: &Option<String>| id.as_ref().map_or_else(|| "an HSM".to_owned(), |id| format!("HSM {}", defanged(id, 128)));
+        let shown = |id: &Option<String>| {
+            id.as_ref().map_or_else(
+                || "an HSM".to_owned(),
+                |id| format!("HSM {}", defanged(id, 128)),
+            )
+        };
         match &fact.what {
             What::ClusterCreated { cluster, from } => {
                 if let Some(from) = from {
@@ -174,31 +182,52 @@ impl Replay {
                 cluster.from = cluster.from.take().or_else(|| from.clone());
             }
             What::ClusterInitialized { cluster } => {
-                self.cluster(cluster, fact).history.push(format!("Initialized {by}."));
+                self.cluster(cluster, fact)
+                    .history
+                    .push(format!("Initialized {by}."));
             }
             What::ClusterNamed { cluster } => {
                 self.cluster(cluster, fact);
             }
             What::HsmCreated { cluster, hsm } => {
                 let cluster = self.cluster(cluster, fact);
-                let is_new = hsm.as_ref().is_none_or(|id| cluster.hsms.insert(format!("+{id}")));
+                let is_new = hsm
+                    .as_ref()
+                    .is_none_or(|id| cluster.hsms.insert(format!("+{id}")));
                 if is_new {
                     cluster.hsms_created += 1;
-                    cluster.history.push(format!("{} created {by}.", capitalized(&shown(hsm))));
+                    cluster
+                        .history
+                        .push(format!("{} created {by}.", capitalized(&shown(hsm))));
                 }
             }
             What::HsmDeleted { cluster, hsm } => {
                 let cluster = self.cluster(cluster, fact);
-                let is_new = hsm.as_ref().is_none_or(|id| cluster.hsms.insert(format!("-{id}")));
+                let is_new = hsm
+                    .as_ref()
+                    .is_none_or(|id| cluster.hsms.insert(format!("-{id}")));
                 if is_new {
                     cluster.hsms_deleted += 1;
-                    cluster.history.push(format!("{} deleted {by}.", capitalized(&shown(hsm))));
+                    cluster
+                        .history
+                        .push(format!("{} deleted {by}.", capitalized(&shown(hsm))));
                 }
             }
-            What::TypeChanged { cluster, to, is_rollback, .. } => {
-                let what = if *is_rollback { "Change of the HSM type taken back" } else { "HSM type changed" };
+            What::TypeChanged {
+                cluster,
+                to,
+                is_rollback,
+                ..
+            } => {
+                let what = if *is_rollback {
+                    "Change of the HSM type taken back"
+                } else {
+                    "HSM type changed"
+                };
                 let to = one_line(to, 64);
-                self.cluster(cluster, fact).history.push(format!("{what} to {to} {by}."));
+                self.cluster(cluster, fact)
+                    .history
+                    .push(format!("{what} to {to} {by}."));
             }
             What::ClusterDeleted { cluster } => {
                 let cluster = self.cluster(cluster, fact);
@@ -207,11 +236,18 @@ impl Replay {
                     cluster.deleted = Some(format!("deleted on {}", format::time(fact.time)));
                 }
             }
-            What::BackupDeleted { backup, due, by_service } => {
+            What::BackupDeleted {
+                backup,
+                due,
+                by_service,
+            } => {
                 let backup = self.backup(backup, fact);
                 if backup.deleted.is_none() {
                     backup.history.push(match by_service {
-                        true => format!("Purged by the retention policy on {}.", format::time(fact.time)),
+                        true => format!(
+                            "Purged by the retention policy on {}.",
+                            format::time(fact.time)
+                        ),
                         false => format!("Deleted {by}."),
                     });
                     backup.deleted = Some((format::time(fact.time), *due));
@@ -222,9 +258,16 @@ impl Replay {
                 backup.history.push(format!("Restored {by}."));
                 backup.deleted = None;
             }
-            What::BackupExpiry { backup, never_expires } => {
+            What::BackupExpiry {
+                backup,
+                never_expires,
+            } => {
                 let backup = self.backup(backup, fact);
-                let what = if *never_expires { "Exempted from the retention policy" } else { "Made subject to the retention policy" };
+                let what = if *never_expires {
+                    "Exempted from the retention policy"
+                } else {
+                    "Made subject to the retention policy"
+                };
                 backup.history.push(format!("{what} {by}."));
                 backup.never_expires = Some(*never_expires);
             }
@@ -234,13 +277,19 @@ impl Replay {
             What::BackupCopied { backup, to_region } => {
                 let region = to_region.clone();
                 let backup = self.backup(backup, fact);
-                backup.history.push(format!("Copied to {} {by}.", defanged(to_region, 64)));
+                backup
+                    .history
+                    .push(format!("Copied to {} {by}.", defanged(to_region, 64)));
                 backup.copies.entry(region).or_insert(by);
             }
             What::Shared { backup, principals } => {
                 let with = match principals.as_slice() {
                     [] => "principals that the record does not show".to_owned(),
-                    some => some.iter().map(|it| defanged(it, 256)).collect::<Vec<_>>().join(", "),
+                    some => some
+                        .iter()
+                        .map(|it| defanged(it, 256))
+                        .collect::<Vec<_>>()
+                        .join(", "),
                 };
                 let backup = self.backup(backup, fact);
                 backup.history.push(format!("Shared with {with} {by}."));
@@ -251,30 +300,49 @@ impl Replay {
                 backup.history.push(format!("Sharing stopped {by}."));
                 backup.shared_with.clear();
             }
-            What::KeyStore { change, id, cluster } => self.apply_key_store(*change, id, cluster.as_ref(), fact, &by),
+            What::KeyStore {
+                change,
+                id,
+                cluster,
+            } => self.apply_key_store(*change, id, cluster.as_ref(), fact, &by),
             What::KeyDeletionScheduled { .. } | What::KeyDeletionCancelled { .. } => {}
         }
     }
 
-    fn apply_key_store(&mut self, change: KeyStoreChange, id: &str, cluster: Option<&String>, fact: &Fact, by: &str) {
-        let store = self.key_stores.entry(id.to_owned()).or_insert_with(|| KeyStore {
-            id: defanged(id, 128),
-            cluster: None,
-            account: None,
-            region: None,
-            state_text: String::new(),
-            history: Vec::new(),
-        });
+    fn apply_key_store(
+        &mut self,
+        change: KeyStoreChange,
+        id: &str,
+        cluster: Option<&String>,
+        fact: &Fact,
+        by: &str,
+    ) {
+        let store = self
+            .key_stores
+            .entry(id.to_owned())
+            .or_insert_with(|| KeyStore {
+                id: defanged(id, 128),
+                cluster: None,
+                account: None,
+                region: None,
+                state_text: String::new(),
+                history: Vec::new(),
+            });
         store.account = store.account.take().or_else(|| fact.account.clone());
         store.region = store.region.take().or_else(|| fact.region.clone());
         if let Some(cluster) = cluster {
             store.cluster = Some(defanged(cluster, 128));
         }
         let (what, state) = match change {
-            KeyStoreChange::Created => ("Created", "exists, not connected as far as these records tell"),
+            KeyStoreChange::Created => (
+                "Created",
+                "exists, not connected as far as these records tell",
+            ),
             KeyStoreChange::Connected => ("Connected", "connected when last seen"),
             KeyStoreChange::Updated => ("Updated", "updated when last seen"),
-            KeyStoreChange::Disconnected => ("Disconnected", "disconnected: its KMS keys do not work"),
+            KeyStoreChange::Disconnected => {
+                ("Disconnected", "disconnected: its KMS keys do not work")
+            }
             KeyStoreChange::Deleted => ("Deleted", "deleted"),
         };
         store.history.push(format!("{what} {by}."));
@@ -293,7 +361,12 @@ impl Replay {
                 None => roots.push(id),
             }
         }
-        let mut tree = Tree { replay: &self, as_of, children, shown: BTreeSet::new() };
+        let mut tree = Tree {
+            replay: &self,
+            as_of,
+            children,
+            shown: BTreeSet::new(),
+        };
         let mut nodes: Vec<Node> = roots.iter().filter_map(|id| tree.node(id, 0)).collect();
         // What only refers to itself has no root.
         let all: Vec<Id> = tree.children.values().flatten().cloned().collect();
@@ -306,7 +379,11 @@ impl Replay {
 
     /// Adds what follows from the facts: the source of a copy, and its cluster.
     fn infer(&mut self) {
-        let sources: Vec<String> = self.backups.values().filter_map(|backup| backup.source.clone()).collect();
+        let sources: Vec<String> = self
+            .backups
+            .values()
+            .filter_map(|backup| backup.source.clone())
+            .collect();
         for source in sources {
             self.backups.entry(source).or_default();
         }
@@ -357,17 +434,44 @@ impl Tree<'_> {
 
     fn backup_node(&self, id: &str, backup: &BackupState) -> Node {
         let (state, mut state_text) = match &backup.deleted {
-            None if backup.history.is_empty() && backup.created.is_none() => (State::Exists, "named in these records, nothing else is known".to_owned()),
-            None => (State::Exists, "exists: no open deletion in these records".to_owned()),
+            None if backup.history.is_empty() && backup.created.is_none() => (
+                State::Exists,
+                "named in these records, nothing else is known".to_owned(),
+            ),
+            None => (
+                State::Exists,
+                "exists: no open deletion in these records".to_owned(),
+            ),
             Some((on, due)) => match due.map(|due| (due, self.as_of.left(due))) {
-                Some((due, Left::Past)) => (State::Deleted, format!("deleted on {on}; it could be restored until {}", format::minute(due))),
-                Some((due, Left::Open(left))) => (State::Restorable, format!("deleted on {on}; can be restored until {}, {left}", format::minute(due))),
-                None => (State::Restorable, format!("deleted on {on}; until when it can be restored is not known from these records")),
+                Some((due, Left::Past)) => (
+                    State::Deleted,
+                    format!(
+                        "deleted on {on}; it could be restored until {}",
+                        format::minute(due)
+                    ),
+                ),
+                Some((due, Left::Open(left))) => (
+                    State::Restorable,
+                    format!(
+                        "deleted on {on}; can be restored until {}, {left}",
+                        format::minute(due)
+                    ),
+                ),
+                None => (
+                    State::Restorable,
+                    format!(
+                        "deleted on {on}; until when it can be restored is not known from these records"
+                    ),
+                ),
             },
         };
         match backup.never_expires {
-            Some(true) if state == State::Exists => state_text.push_str("; the retention policy does not purge it"),
-            Some(false) if state == State::Exists => state_text.push_str("; the retention policy will purge it"),
+            Some(true) if state == State::Exists => {
+                state_text.push_str("; the retention policy does not purge it")
+            }
+            Some(false) if state == State::Exists => {
+                state_text.push_str("; the retention policy will purge it")
+            }
             _ => {}
         }
         if !backup.shared_with.is_empty() {
@@ -457,17 +561,26 @@ fn cluster_node(id: &str, cluster: &Cluster) -> Node {
     let plain_id = plain(Some(id), "CLUSTER_ID");
     let mut not_known = vec![NotKnown {
         what: "Backups that the service made by itself",
-        command: Some(format!("aws cloudhsmv2 describe-backups --region {region} --filters clusterIds={plain_id}")),
+        command: Some(format!(
+            "aws cloudhsmv2 describe-backups --region {region} --filters clusterIds={plain_id}"
+        )),
     }];
     if !cluster.is_creation_known {
-        not_known.push(NotKnown { what: "When it was created, and whether from a backup", command: None });
+        not_known.push(NotKnown {
+            what: "When it was created, and whether from a backup",
+            command: None,
+        });
     }
     Node {
         kind: "cluster",
         id: Some(defanged(id, 128)),
         account: cluster.account.clone(),
         region: cluster.region.clone(),
-        state: if cluster.deleted.is_some() { State::Deleted } else { State::Exists },
+        state: if cluster.deleted.is_some() {
+            State::Deleted
+        } else {
+            State::Exists
+        },
         state_text,
         history: cluster.history.clone(),
         not_known,
@@ -477,5 +590,7 @@ fn cluster_node(id: &str, cluster: &Cluster) -> Node {
 
 fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
 }

@@ -101,14 +101,21 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         progress: progress.clone(),
     };
     let found = scan::found_in(arguments.paths, progress.clone());
-    let jobs = arguments.jobs.map_or_else(scan::queue::processors, NonZero::get);
+    let jobs = arguments
+        .jobs
+        .map_or_else(scan::queue::processors, NonZero::get);
     let collected = read::read_all(found, jobs, &reader, Collector::new(MAX_CALLS)?)?.finish()?;
     progress.finish_and_clear();
     for error in &collected.errors {
         eprintln!("error: {error}");
     }
     let as_of = arguments.as_of.unwrap_or(AsOf::Day(clock.today()));
-    let mut report = Report::new(collected, as_of, arguments.min_severity, arguments.filter.describe());
+    let mut report = Report::new(
+        collected,
+        as_of,
+        arguments.min_severity,
+        arguments.filter.describe(),
+    );
     match output {
         Some(file) => {
             let mut out = BufWriter::with_capacity(256 * 1024, file);
@@ -152,9 +159,9 @@ fn check(arguments: &Arguments) -> Result<(), String> {
         matches!(both, (Ok(input), Ok(output)) if input == output)
     };
     match arguments.paths.iter().find(same) {
-        Some(path) => Err(format!(
+        Some(_) => Err(format!(
             "--output {} would overwrite an input: name another file",
-            one_line(&path.to_string_lossy(), 500)
+            one_line(&output.to_string_lossy(), 500)
         )),
         None => Ok(()),
     }
@@ -162,10 +169,17 @@ fn check(arguments: &Arguments) -> Result<(), String> {
 
 /// Opens the output. What it has is replaced only when the report is written.
 fn open(path: &Path) -> Result<Output, String> {
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(path);
-    opened.map(|file| Output { file, is_written: false }).map_err(|error| {
-        format!("{}: {error}", one_line(&path.to_string_lossy(), 500))
-    })
+    let opened = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path);
+    opened
+        .map(|file| Output {
+            file,
+            is_written: false,
+        })
+        .map_err(|error| format!("{}: {error}", one_line(&path.to_string_lossy(), 500)))
 }
 
 /// A file that is emptied when the first bytes are written.
@@ -204,9 +218,19 @@ fn talk(report: &Report, output: Option<&Path>) {
     );
     for (count, what) in [
         (read.not_listed, "above the limit of a report".to_owned()),
-        (read.below_min_severity, format!("below --min-severity {}", read.min_severity)),
+        (
+            read.below_min_severity,
+            format!("below --min-severity {}", read.min_severity),
+        ),
         (read.filtered_out, "left out by options".to_owned()),
-        (read.duplicates, if read.duplicates == 1 { "duplicate".to_owned() } else { "duplicates".to_owned() }),
+        (
+            read.duplicates,
+            if read.duplicates == 1 {
+                "duplicate".to_owned()
+            } else {
+                "duplicates".to_owned()
+            },
+        ),
         (read.suppressed, "suppressed by filters".to_owned()),
         (read.unreadable_records, "unreadable".to_owned()),
     ] {
@@ -216,7 +240,10 @@ fn talk(report: &Report, output: Option<&Path>) {
     }
     let errors = read.errors.len() as u64 + read.errors_not_shown;
     if errors > 0 {
-        line.push_str(&format!("; {}, shown above", format::counted(errors, "error")));
+        line.push_str(&format!(
+            "; {}, shown above",
+            format::counted(errors, "error")
+        ));
     }
     eprintln!("{line}");
     if let Some(path) = output {

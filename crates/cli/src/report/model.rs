@@ -64,7 +64,12 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(collected: Collected, as_of: AsOf, min_severity: Severity, filters: Vec<String>) -> Report {
+    pub(super) fn new(
+        collected: Collected,
+        as_of: AsOf,
+        min_severity: Severity,
+        filters: Vec<String>,
+    ) -> Report {
         let Collected {
             listed,
             below,
@@ -77,9 +82,15 @@ impl Report {
             spill,
         } = collected;
         let of = |class| classes.get(&class).copied().unwrap_or_default();
-        let (calls, places): (Vec<(u128, Call)>, Vec<Place>) =
-            listed.into_iter().map(|(id, call, place)| ((id, call), place)).unzip();
-        let numbers = calls.iter().zip(1..).map(|((id, _), number)| (*id, number)).collect();
+        let (calls, places): (Vec<(u128, Call)>, Vec<Place>) = listed
+            .into_iter()
+            .map(|(id, call, place)| ((id, call), place))
+            .unzip();
+        let numbers = calls
+            .iter()
+            .zip(1..)
+            .map(|((id, _), number)| (*id, number))
+            .collect();
         let calls: Vec<Call> = calls.into_iter().map(|(_, call)| call).collect();
         let actors = actors::of(calls.iter(), below.iter());
         let times = || calls.iter().filter_map(|call| call.time);
@@ -103,7 +114,10 @@ impl Report {
                 duplicates: counts.matched.saturating_sub(different),
                 skipped_files: counts.skipped,
                 errors_not_shown: counts.errors.saturating_sub(errors.len() as u64),
-                errors: errors.into_iter().map(|error| one_line(&error, 2000)).collect(),
+                errors: errors
+                    .into_iter()
+                    .map(|error| one_line(&error, 2000))
+                    .collect(),
                 first_call,
                 last_call,
                 log_files: deliveries.coverage(),
@@ -123,11 +137,17 @@ impl Report {
 
     /// How many listed calls have this severity.
     pub(super) fn with_severity(&self, severity: Severity) -> usize {
-        self.calls.iter().filter(|call| call.severity == severity).count()
+        self.calls
+            .iter()
+            .filter(|call| call.severity == severity)
+            .count()
     }
 
     pub(super) fn with_outcome(&self, outcome: Outcome) -> usize {
-        self.calls.iter().filter(|call| call.outcome == outcome).count()
+        self.calls
+            .iter()
+            .filter(|call| call.outcome == outcome)
+            .count()
     }
 
     pub(super) fn open_deadlines(&self) -> impl Iterator<Item = &Deadline> {
@@ -148,9 +168,16 @@ impl Report {
     /// # Errors
     /// The temporary file cannot be read.
     pub(super) fn text(&mut self, position: usize) -> std::io::Result<Text> {
-        let place = self.places.get(position).ok_or_else(|| std::io::Error::other("a call has no text"))?;
+        let place = self
+            .places
+            .get(position)
+            .ok_or_else(|| std::io::Error::other("a call has no text"))?;
         let bytes = self.spill.read(*place)?;
         let (subject, email, record) = serde_json::from_slice(&bytes)?;
-        Ok(Text { subject, email, record })
+        Ok(Text {
+            subject,
+            email,
+            record,
+        })
     }
 }

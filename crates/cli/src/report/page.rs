@@ -81,7 +81,15 @@ pub(super) fn write(report: &mut Report, out: &mut impl Write) -> io::Result<()>
         let text = report.text(position)?;
         let record = pretty(&text.record);
         let call = &report.calls[position];
-        render(&Alert { number: position + 1, call, text: &text, record }, out)?;
+        render(
+            &Alert {
+                number: position + 1,
+                call,
+                text: &text,
+                record,
+            },
+            out,
+        )?;
     }
     render(&End, out)
 }
@@ -146,7 +154,11 @@ fn add_rows<'r>(nodes: &'r [Node], ancestors: usize, rows: &mut Vec<Row<'r>>) {
     let count = nodes.len();
     for (position, node) in nodes.iter().enumerate() {
         let has_children = !node.children.is_empty();
-        rows.push(Row { node, has_children, closes: 0 });
+        rows.push(Row {
+            node,
+            has_children,
+            closes: 0,
+        });
         if has_children {
             add_rows(&node.children, ancestors + 1, rows);
         }
@@ -170,8 +182,15 @@ impl Page<'_> {
     /// The days of the listed calls.
     fn period(&self) -> Option<String> {
         let day = |time: jiff::Timestamp| time.strftime("%-d %B %Y").to_string();
-        let (first, last) = (day(self.report.read.first_call?), day(self.report.read.last_call?));
-        Some(if first == last { first } else { format!("{first} to {last}") })
+        let (first, last) = (
+            day(self.report.read.first_call?),
+            day(self.report.read.last_call?),
+        );
+        Some(if first == last {
+            first
+        } else {
+            format!("{first} to {last}")
+        })
     }
 
     /// `2 critical`, for each severity that occurs.
@@ -296,7 +315,10 @@ mod tests {
             json!([]),
             json!({"a": {"b": {"c": []}}}),
         ] {
-            assert_eq!(pretty(&value), serde_json::to_string_pretty(&value).unwrap());
+            assert_eq!(
+                pretty(&value),
+                serde_json::to_string_pretty(&value).unwrap()
+            );
         }
         let text = pretty(&json!({"a": "\u{202e}\u{200b}"}));
         assert_eq!(text, "{\n  \"a\": \"\\u202e\\u200b\"\n}");

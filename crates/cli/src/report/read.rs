@@ -57,7 +57,12 @@ pub(super) fn added_rule() -> RuleFile {
 ///
 /// # Errors
 /// The temporary file cannot be written.
-pub(super) fn read_all(found: AllFound, jobs: usize, reader: &Reader, collector: Collector) -> io::Result<Collector> {
+pub(super) fn read_all(
+    found: AllFound,
+    jobs: usize,
+    reader: &Reader,
+    collector: Collector,
+) -> io::Result<Collector> {
     let shared = Shared {
         reader,
         found: Mutex::new(found),
@@ -71,9 +76,16 @@ pub(super) fn read_all(found: AllFound, jobs: usize, reader: &Reader, collector:
             scope.spawn(|| shared.work());
         }
     });
-    match shared.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    match shared
+        .failure
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+    {
         Some(error) => Err(error),
-        None => Ok(shared.collector.into_inner().unwrap_or_else(PoisonError::into_inner)),
+        None => Ok(shared
+            .collector
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)),
     }
 }
 
@@ -90,20 +102,32 @@ struct Shared<'r> {
 
 impl Shared<'_> {
     fn collector(&self) -> MutexGuard<'_, Collector> {
-        self.collector.lock().unwrap_or_else(PoisonError::into_inner)
+        self.collector
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has_failed(&self) -> bool {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 
     fn fail(&self, error: io::Error) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(error);
     }
 
     fn work(&self) {
         while !self.has_failed() {
-            let next = self.found.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let next = self
+                .found
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .next();
             match next {
                 None => return,
                 Some(Found::Skipped(reason)) => self.collector().skip(reason),
@@ -182,12 +206,18 @@ impl Shared<'_> {
     fn take(&self, mut finding: Finding, source: &Source) -> io::Result<bool> {
         let reader = self.reader;
         let (id, time) = (id(&finding), finding.record.event_time());
-        let principals = || Alert::new(finding.clone(), source, &reader.accounts).sharing.principals;
+        let principals = || {
+            Alert::new(finding.clone(), source, &reader.accounts)
+                .sharing
+                .principals
+        };
         if let Some(fact) = fact::of(&finding.record, id, principals) {
             self.collector().add_fact(fact);
         }
         finding.rules.retain(|rule| rule.name != KEY_DELETIONS);
-        finding.suppressed.retain(|suppressed| suppressed.rule.name != KEY_DELETIONS);
+        finding
+            .suppressed
+            .retain(|suppressed| suppressed.rule.name != KEY_DELETIONS);
         if finding.rules.is_empty() && finding.suppressed.is_empty() {
             return Ok(false);
         }

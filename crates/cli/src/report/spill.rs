@@ -41,7 +41,10 @@ impl Spill {
 
     /// Ends writing.
     pub(super) fn into_reader(self) -> io::Result<SpillReader> {
-        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let file = self
+            .file
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
         Ok(SpillReader(file))
     }
 }

@@ -110,7 +110,14 @@ pub(super) fn of(calls: &[&Call], clusters: &BTreeMap<String, String>) -> Timeli
         }
         let height = LANE_PADDING * 2.0 + ROW * rows.len().max(1) as f64;
         timeline.lanes.push(DrawnLane {
-            label: shortened(&lane.label(), if lane.cluster_of_backup().is_some() { 26 } else { 28 }),
+            label: shortened(
+                &lane.label(),
+                if lane.cluster_of_backup().is_some() {
+                    26
+                } else {
+                    28
+                },
+            ),
             full: format!("{} {}", lane.kind, lane.label()),
             is_indented: lane.cluster_of_backup().is_some(),
             top,
@@ -202,7 +209,12 @@ impl Axis {
                 total => (to - from) as f64 / total as f64,
             };
             let width = MIN_PART + free * share;
-            parts.push(Part { from, to, left: x, right: x + width });
+            parts.push(Part {
+                from,
+                to,
+                left: x,
+                right: x + width,
+            });
             x += width + BREAK;
         }
         Axis { parts }
@@ -286,19 +298,41 @@ mod tests {
 
     #[test]
     fn quiet_time_is_shortened_and_order_kept() {
-        let times = ["2026-09-01T00:00:00Z", "2026-11-23T03:41:00Z", "2026-11-23T03:45:00Z", "2026-11-23T03:52:00Z"];
+        let times = [
+            "2026-09-01T00:00:00Z",
+            "2026-11-23T03:41:00Z",
+            "2026-11-23T03:45:00Z",
+            "2026-11-23T03:52:00Z",
+        ];
         let axis = axis(&times);
         assert_eq!(axis.parts.len(), 2);
-        let places: Vec<f64> = times.iter().map(|time| axis.x(time.parse().unwrap())).collect();
-        assert!(places.windows(2).all(|two| two[1] - two[0] > MARK), "{places:?}");
-        assert!(places.iter().all(|x| (LEFT..=RIGHT).contains(x)), "{places:?}");
-        let first: Vec<_> = axis.ticks().into_iter().filter_map(|tick| tick.date).collect();
+        let places: Vec<f64> = times
+            .iter()
+            .map(|time| axis.x(time.parse().unwrap()))
+            .collect();
+        assert!(
+            places.windows(2).all(|two| two[1] - two[0] > MARK),
+            "{places:?}"
+        );
+        assert!(
+            places.iter().all(|x| (LEFT..=RIGHT).contains(x)),
+            "{places:?}"
+        );
+        let first: Vec<_> = axis
+            .ticks()
+            .into_iter()
+            .filter_map(|tick| tick.date)
+            .collect();
         assert_eq!(first, ["2026-09-01", "2026-11-23"]);
     }
 
     #[test]
     fn the_widest_range_of_times_has_few_ticks() {
-        let axis = axis(&["0001-01-01T00:00:00Z", "9998-12-30T00:00:00Z", "2026-11-23T03:41:00Z"]);
+        let axis = axis(&[
+            "0001-01-01T00:00:00Z",
+            "9998-12-30T00:00:00Z",
+            "2026-11-23T03:41:00Z",
+        ]);
         assert!(axis.ticks().len() < 20, "{}", axis.ticks().len());
         assert!(Axis::of(std::iter::empty()).ticks().is_empty());
     }

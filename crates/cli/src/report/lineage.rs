@@ -366,6 +366,7 @@ impl Replay {
             as_of,
             children,
             shown: BTreeSet::new(),
+            known_copies: self.known_copies(),
         };
         let mut nodes: Vec<Node> = roots.iter().filter_map(|id| tree.node(id, 0)).collect();
         // What only refers to itself has no root.
@@ -387,6 +388,16 @@ impl Replay {
         for source in sources {
             self.backups.entry(source).or_default();
         }
+    }
+
+    fn known_copies(&self) -> BTreeMap<&str, BTreeSet<&str>> {
+        let mut known: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for copy in self.backups.values() {
+            if let (Some(source), Some(region)) = (&copy.source, &copy.region) {
+                known.entry(source).or_default().insert(region);
+            }
+        }
+        known
     }
 
     fn parent(&self, id: &Id) -> Option<Id> {
@@ -413,6 +424,8 @@ struct Tree<'r> {
     as_of: AsOf,
     children: BTreeMap<Id, Vec<Id>>,
     shown: BTreeSet<Id>,
+    /// The regions of copies whose ID is known, by the ID of the backup.
+    known_copies: BTreeMap<&'r str, BTreeSet<&'r str>>,
 }
 
 impl Tree<'_> {
@@ -498,17 +511,11 @@ impl Tree<'_> {
         }
         history.extend(backup.history.iter().cloned());
         // Copies whose ID another record tells are nodes of their own.
-        let known: BTreeSet<&str> = self
-            .replay
-            .backups
-            .values()
-            .filter(|copy| copy.source.as_deref() == Some(id))
-            .filter_map(|copy| copy.region.as_deref())
-            .collect();
+        let known = self.known_copies.get(id);
         let children = backup
             .copies
             .iter()
-            .filter(|(region, _)| !known.contains(region.as_str()))
+            .filter(|(region, _)| !known.is_some_and(|known| known.contains(region.as_str())))
             .map(|(region, by)| copy_node(plain_id, region, by, backup.account.as_ref()))
             .collect();
         let is_copy = backup.source.is_some();

@@ -27,6 +27,10 @@ TOOLS := target/tools
 # function that is built already: for itself, cargo builds it with fewer features of its crates than for the tests.
 export FILE FULL EVENT FUNCTION_PROGRAM
 
+# CLI_PROGRAM is a command line that is built already. Without it, it is built when it is needed first.
+CLI_PROGRAM ?=
+CLI = $(or $(CLI_PROGRAM),$${CARGO_TARGET_DIR:-target}/debug/cloudhsm-alerts)
+
 # SAM must neither report home nor read anyone's AWS settings to check a template.
 CHECK_TEMPLATE := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
 	AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
@@ -34,7 +38,14 @@ CHECK_TEMPLATE := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE SAM_CLI_TELEMETRY=0 
 ##@ Try it
 .PHONY: run
 run: tools-ministack ## the whole product on this machine: a log file in, the alerts out (FILE=…, FULL=1)
-	@exec $(TOOLS)/ministack/bin/python -B scripts/run.py
+	@$(TOOLS)/ministack/bin/python -B scripts/run.py
+	@[ "$(REPORT)" = 0 ] || { echo "run: building the command line for the report (once; REPORT=0 leaves it out) ..." >&2; \
+		$(MAKE) --no-print-directory built-command-line; \
+		"$(CLI)" report "$${FILE:-events/log-files/cloudhsm-calls.json}" --output target/report.html; }
+
+.PHONY: built-command-line
+built-command-line:
+	@[ -n "$(CLI_PROGRAM)" ] || cargo build --quiet --locked -p cloudhsm-alerts-cli
 
 ##@ Check it
 .PHONY: test
@@ -50,6 +61,13 @@ test-package: tools-moto tools-sam ## what a release is made of: the archives, a
 test-template: tools-ministack ## the template: expanded for every combination, and deployed into an emulator
 	$(TOOLS)/ministack/bin/python -B tests/template/test_expanded.py
 	$(TOOLS)/ministack/bin/python -B tests/template/test_deployed.py
+
+# Node and Chromium are Debian's; the rest is pinned, and runs from a folder that is not the tree's.
+.PHONY: test-report screenshot
+test-report: tools-report built-command-line ## the report in headless Chromium: no request, no error, keyboard, valid HTML
+	@program=$$(realpath "$(CLI)"); cd $(TOOLS)/report; CLI=$$program exec node --test --test-reporter=spec page.test.mjs
+screenshot: tools-report built-command-line ## docs/report.png, from an invented incident
+	@program=$$(realpath "$(CLI)"); cd $(TOOLS)/report; CLI=$$program exec node screenshot.mjs $(CURDIR)/docs/report.png
 
 .PHONY: test-sam
 test-sam: tools-moto tools-sam ## sam build, sam local invoke and start-lambda for all of events/, in Docker (FUNCTION_PROFILE=release, EVENT=…)
@@ -208,9 +226,16 @@ package-templates: ## the templates: those with a function deploy the zip of `ma
 	@exec $(PYTHON) -B scripts/package.py templates "$(ARCH)"
 
 ##@ Tools
-.PHONY: tools tools-moto tools-sam tools-ministack tools-checkov tools-parliament tools-ruff tools-bench
+.PHONY: tools tools-report tools-moto tools-sam tools-ministack tools-checkov tools-parliament tools-ruff tools-bench
 tools: tools-moto tools-sam tools-ministack tools-checkov tools-parliament tools-ruff ## all of them but the next
 tools-bench: ## other readers in Python, for bench-compare
+tools-report: ## Playwright and html-validate, for the report
+	@for program in node npm chromium; do command -v "$$program" >/dev/null || { \
+		echo "make: $$program is not installed: apt-get install nodejs npm chromium" >&2; exit 2; }; done; \
+	mkdir -p $(TOOLS)/report; \
+	cp tests/report/* $(TOOLS)/report/; \
+	cd $(TOOLS)/report; \
+	cmp -s package-lock.json installed.json || { npm ci --silent --ignore-scripts --no-audit --no-fund; cp package-lock.json installed.json; }
 tools-moto: ## moto: S3, SNS and SQS for the tests
 tools-sam: ## SAM, cfn-lint, and the Runtime Interface Emulator for the tests
 tools-ministack: ## MiniStack: the emulator behind `make run`

@@ -1,12 +1,14 @@
 //! The program `cloudhsm-alerts`. It runs the core and the rules of the function on log files ([`scan`],
-//! [`explain`]), lists and tests rules ([`rules`]), runs the function in this process ([`invoke`]), and puts past
+//! [`mod@report`], [`explain`]), lists and tests rules ([`rules`]), runs the function in this process ([`invoke`]), and puts past
 //! log files through the deployed function ([`backfill`]).
 //!
 //! Data goes to standard output, messages to standard error.
 
 mod backfill;
 mod explain;
+mod filter;
 mod invoke;
+mod report;
 mod rule_files;
 mod rules;
 mod scan;
@@ -37,6 +39,9 @@ enum Command {
     /// Read log files from folders or S3 and print the alerts
     #[command(after_help = AFTER_HELP)]
     Scan(scan::Arguments),
+    /// Read log files and write one page: what happened, what can still be saved, where the keys are
+    #[command(after_help = AFTER_HELP)]
+    Report(report::Arguments),
     /// Show which rules a record matches, and why it does not match the others
     #[command(after_help = AFTER_HELP)]
     Explain(explain::Arguments),
@@ -54,12 +59,17 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Scan(arguments) => scan::run(arguments),
+        Command::Report(arguments) => report::run(arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Invoke(arguments) => invoke::run(&arguments),
         Command::Backfill(arguments) => backfill::run(&arguments),
     };
     result.unwrap_or_else(|error| {
+        // Contradictory options, which only the command can see.
+        if let Some(usage) = error.downcast_ref::<clap::Error>() {
+            usage.exit();
+        }
         eprintln!("cloudhsm-alerts: {error}");
         ExitCode::FAILURE
     })

@@ -25,7 +25,20 @@ impl AddedRules {
     /// # Errors
     /// A location cannot be read, or a file is invalid. The message has one line for each problem.
     pub fn load(&self) -> Result<RuleSet, Box<dyn std::error::Error>> {
-        let files = read(&self.rules)?;
+        self.set(read(&self.rules)?)
+    }
+
+    /// The same, and a rule file that belongs to the command.
+    ///
+    /// # Errors
+    /// As for [`AddedRules::load`].
+    pub fn load_with(&self, file: RuleFile) -> Result<RuleSet, Box<dyn std::error::Error>> {
+        let mut files = read(&self.rules)?;
+        files.push(file);
+        self.set(files)
+    }
+
+    fn set(&self, files: Vec<RuleFile>) -> Result<RuleSet, Box<dyn std::error::Error>> {
         RuleSet::with(&files, &self.watched).map_err(|problems| lines(&problems).into())
     }
 }

@@ -211,7 +211,7 @@ async fn download(client: Client, listed: s3::Listed) -> Found {
 }
 
 /// The body of an object as a blocking reader.
-pub(super) struct Body {
+pub(crate) struct Body {
     /// Of the thread that makes the requests.
     handle: Handle,
     /// Bytes that were downloaded, of which those before `position` were read.

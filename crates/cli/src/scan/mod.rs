@@ -5,11 +5,11 @@
 //! [`printer`] prints a result, and [`totals`] counts.
 
 mod bucket;
-mod found;
+pub(crate) mod found;
 mod local;
-mod options;
-mod printer;
-mod queue;
+pub(crate) mod options;
+pub(crate) mod printer;
+pub(crate) mod queue;
 mod reader;
 mod render;
 mod totals;
@@ -43,7 +43,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let progress = printer::progress_bar();
     // Never dropped: dropping the rules takes as long as reading a small file, and the process ends after this
     // function, even if a thread still waits for a source.
-    let reader: &Reader = Box::leak(Box::new(Reader::new(arguments.options, progress.clone())));
+    let reader = Reader::new(arguments.options, progress.clone())?;
+    let reader: &Reader = Box::leak(Box::new(reader));
     let found = found_in(arguments.paths, progress.clone());
     let jobs = arguments.jobs.map_or_else(queue::processors, NonZero::get);
     let (totals, ended) = queue::read_all(found, jobs, reader, Printer::new(progress));
@@ -63,7 +64,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// What is found in all paths, in their order.
-fn found_in(paths: Vec<PathBuf>, progress: ProgressBar) -> AllFound {
+pub(crate) fn found_in(paths: Vec<PathBuf>, progress: ProgressBar) -> AllFound {
     let mut requests = None;
     Box::new(paths.into_iter().flat_map(move |path| {
         let Some(address) = path.to_str().and_then(|path| path.strip_prefix("s3://")) else {

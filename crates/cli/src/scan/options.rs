@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use cloudhsm_alerts_core::{alert::accounts::Accounts, severity::Severity};
 
-use crate::rule_files::AddedRules;
+use crate::{filter::FilterOptions, rule_files::AddedRules};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -18,10 +18,12 @@ pub(super) struct Options {
     pub account_names: Accounts,
     #[command(flatten)]
     pub added: AddedRules,
+    #[command(flatten)]
+    pub filter: FilterOptions,
 }
 
 /// Account names: a list, or the path of a CSV file.
-fn account_names(text: &str) -> Result<Accounts, String> {
+pub(crate) fn account_names(text: &str) -> Result<Accounts, String> {
     if text.is_empty() || text.contains('=') {
         return Accounts::parse(text);
     }

@@ -83,7 +83,7 @@ impl Printer {
 }
 
 /// A progress bar on standard error, hidden unless that is a terminal.
-pub(super) fn progress_bar() -> ProgressBar {
+pub(crate) fn progress_bar() -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

@@ -90,7 +90,7 @@ struct Output {
 }
 
 /// The number of processors that this process may use.
-pub(super) fn processors() -> usize {
+pub(crate) fn processors() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 

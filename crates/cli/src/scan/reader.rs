@@ -3,7 +3,7 @@
 
 use std::{fs::File, io::Read, mem, ops::ControlFlow, sync::OnceLock};
 
-use cloudhsm_alerts::clock;
+use cloudhsm_alerts::clock::Clock;
 use cloudhsm_alerts_core::{
     alert::{Alert, Source},
     call_id::CallId,
@@ -14,6 +14,8 @@ use cloudhsm_alerts_core::{
 };
 use indicatif::ProgressBar;
 use jiff::civil::Date;
+
+use crate::filter::Filter;
 
 use super::{found::LogFile, options::Options, queue::Turn, render::render, totals::Totals};
 
@@ -50,19 +52,34 @@ impl FileResult {
 /// What all files are read with.
 pub(super) struct Reader {
     options: Options,
+    filter: Filter,
     rules: OnceLock<Result<RuleSet, String>>,
     today: Date,
     progress: ProgressBar,
 }
 
 impl Reader {
-    pub(super) fn new(options: Options, progress: ProgressBar) -> Reader {
-        Reader {
+    /// A reader with these options.
+    ///
+    /// # Errors
+    /// The options contradict each other, or name a rule that does not exist.
+    pub(super) fn new(
+        options: Options,
+        progress: ProgressBar,
+    ) -> Result<Reader, Box<dyn std::error::Error>> {
+        let clock = Clock::default();
+        let filter = Filter::new(&options.filter, &clock)?;
+        let reader = Reader {
             options,
+            filter,
             rules: OnceLock::new(),
-            today: clock::today(),
+            today: clock.today(),
             progress,
+        };
+        if reader.filter.names_rules() {
+            reader.filter.check_rules(reader.rules()?)?;
         }
+        Ok(reader)
     }
 
     /// The rules, loaded on first use.
@@ -148,6 +165,11 @@ impl Reader {
         turn: &Turn<'_>,
         totals: &mut Totals,
     ) -> Option<(CallId, String)> {
+        let names = &self.options.account_names;
+        if let Some(option) = self.filter.excluded_by(&finding, |id| names.name(id)) {
+            totals.filtered_out.count(option);
+            return None;
+        }
         for filtered in &finding.suppressed {
             let names = (filtered.rule.name.clone(), filtered.filter.name.clone());
             *totals.suppressed_by.entry(names).or_default() += 1;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use cloudhsm_alerts_core::{severity::Severity, text::one_line};
 use indicatif::HumanBytes;
 
-use crate::terminal::counted;
+use crate::{filter::FilteredOut, terminal::counted};
 
-/// Counts of files, records and matches. Each match is an alert, below the minimum severity, a duplicate, or
-/// suppressed.
+/// Counts of files, records and matches. Each match is an alert, filtered out, below the minimum severity, a
+/// duplicate, or suppressed.
 #[derive(Default)]
 pub(super) struct Totals {
     pub files: u64,
@@ -18,6 +18,8 @@ pub(super) struct Totals {
     pub unreadable: u64,
     pub matched: u64,
     pub alerts: u64,
+    /// Calls that the options do not ask for.
+    pub filtered_out: FilteredOut,
     pub below_min_severity: u64,
     pub duplicates: u64,
     /// Calls whose every match was suppressed.
@@ -49,6 +51,7 @@ impl Totals {
         self.unreadable += file.unreadable;
         self.matched += file.matched;
         self.alerts += file.alerts;
+        self.filtered_out.add(file.filtered_out);
         self.below_min_severity += file.below_min_severity;
         self.duplicates += file.duplicates;
         self.suppressed += file.suppressed;
@@ -71,6 +74,7 @@ impl Totals {
             counted(self.alerts, "alert")
         );
         for (count, what) in [
+            (self.filtered_out.total(), self.filtered_out.describe()),
             (
                 self.below_min_severity,
                 format!(

@@ -1,0 +1,252 @@
+//! `report`: reads log files and writes one page that tells what happened, what can still be saved, and where the keys
+//! of the clusters are; or the same as JSON.
+//!
+//! [`read`] reads the files and [`collect`] keeps what is needed, whatever the order. The sections are computed by
+//! [`coverage`], [`deadlines`], [`lineage`], [`actors`] and [`timeline`]; [`page`] and [`json`] write them. Deadlines
+//! and lineage are made of [`fact`]s.
+
+mod actors;
+mod as_of;
+mod call;
+mod collect;
+mod coverage;
+mod deadlines;
+mod fact;
+mod format;
+mod json;
+mod lane;
+mod lineage;
+mod model;
+mod page;
+mod read;
+mod spill;
+mod timeline;
+
+use std::{
+    error::Error,
+    fs::{self, File, OpenOptions},
+    io::{self, BufWriter, IsTerminal, Write},
+    num::NonZero,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, ValueEnum, error::ErrorKind};
+use cloudhsm_alerts::clock::Clock;
+use cloudhsm_alerts_core::{alert::accounts::Accounts, severity::Severity, text::one_line};
+
+use as_of::AsOf;
+use collect::{Collector, MAX_CALLS};
+use model::Report;
+use read::Reader;
+
+use crate::{
+    filter::{Filter, FilterOptions, usage_error},
+    rule_files::AddedRules,
+    scan::{self, options::account_names},
+};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Log files (JSON, gzip or not), folders, or s3://bucket/prefix
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The file to write [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Html)]
+    format: Format,
+    /// Count the time left until this day or time in UTC, such as 2026-11-23 or 2026-11-23T14:30:00Z [default: today]
+    #[arg(long, value_name = "TIME")]
+    as_of: Option<AsOf>,
+    /// Lowest severity to list: informational, low, medium, high or critical
+    #[arg(long, value_name = "SEVERITY", default_value_t = Severity::Low)]
+    min_severity: Severity,
+    /// Names of accounts, such as 111122223333=prod,444455556666=dev, or a CSV file with the columns account and name
+    #[arg(long, value_name = "NAMES", default_value = "", value_parser = account_names, hide_default_value = true)]
+    account_names: Accounts,
+    /// Number of log files to read at a time [default: one for each processor]
+    #[arg(long, value_name = "NUMBER")]
+    jobs: Option<NonZero<usize>>,
+    #[command(flatten)]
+    added: AddedRules,
+    #[command(flatten)]
+    filter: FilterOptions,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One self-contained page
+    Html,
+    /// The same data as one JSON object
+    Json,
+}
+
+pub fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    check(&arguments).map_err(|message| usage_error(ErrorKind::ArgumentConflict, message))?;
+    let clock = Clock::default();
+    let filter = Filter::new(&arguments.filter, &clock)?;
+    // Opened first: nobody waits for a report that cannot be written.
+    let output = arguments.output.as_deref().map(open).transpose()?;
+    let rules = arguments.added.load_with(read::added_rule())?;
+    filter.check_rules(&rules)?;
+    let progress = scan::printer::progress_bar();
+    let reader = Reader {
+        rules,
+        filter,
+        today: clock.today(),
+        accounts: arguments.account_names,
+        min_severity: arguments.min_severity,
+        progress: progress.clone(),
+    };
+    let found = scan::found_in(arguments.paths, progress.clone());
+    let jobs = arguments
+        .jobs
+        .map_or_else(scan::queue::processors, NonZero::get);
+    let collected = read::read_all(found, jobs, &reader, Collector::new(MAX_CALLS)?)?.finish()?;
+    progress.finish_and_clear();
+    for error in &collected.errors {
+        eprintln!("error: {error}");
+    }
+    let as_of = arguments.as_of.unwrap_or(AsOf::Day(clock.today()));
+    let mut report = Report::new(
+        collected,
+        as_of,
+        arguments.min_severity,
+        arguments.filter.describe(),
+    );
+    match output {
+        Some(file) => {
+            let mut out = BufWriter::with_capacity(256 * 1024, file);
+            write(&mut report, arguments.format, &mut out)?;
+            out.flush()?;
+        }
+        None => {
+            let mut out = BufWriter::with_capacity(256 * 1024, io::stdout().lock());
+            match write(&mut report, arguments.format, &mut out).and_then(|()| out.flush()) {
+                // The reader of the output is gone, as with `| head`.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                result => result?,
+            }
+        }
+    }
+    talk(&report, arguments.output.as_deref());
+    Ok(if report.read.errors.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn write(report: &mut Report, format: Format, out: &mut impl Write) -> io::Result<()> {
+    match format {
+        Format::Html => page::write(report, out),
+        Format::Json => json::write(report, out),
+    }
+}
+
+/// Options that contradict each other.
+fn check(arguments: &Arguments) -> Result<(), String> {
+    let Some(output) = &arguments.output else {
+        if arguments.format == Format::Html && io::stdout().is_terminal() {
+            return Err("the report is a page: name a file for it with --output".to_owned());
+        }
+        return Ok(());
+    };
+    let same = |path: &&PathBuf| {
+        let both = (fs::canonicalize(path), fs::canonicalize(output));
+        matches!(both, (Ok(input), Ok(output)) if input == output)
+    };
+    match arguments.paths.iter().find(same) {
+        Some(_) => Err(format!(
+            "--output {} would overwrite an input: name another file",
+            one_line(&output.to_string_lossy(), 500)
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Opens the output. What it has is replaced only when the report is written.
+fn open(path: &Path) -> Result<Output, String> {
+    let opened = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path);
+    opened
+        .map(|file| Output {
+            file,
+            is_written: false,
+        })
+        .map_err(|error| format!("{}: {error}", one_line(&path.to_string_lossy(), 500)))
+}
+
+/// A file that is emptied when the first bytes are written.
+struct Output {
+    file: File,
+    is_written: bool,
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.is_written {
+            // A pipe or a device cannot be emptied, and need not be.
+            if self.file.metadata()?.is_file() {
+                self.file.set_len(0)?;
+            }
+            self.is_written = true;
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// The counts, and where the report is, to standard error.
+fn talk(report: &Report, output: Option<&Path>) {
+    let read = &report.read;
+    let mut line = format!(
+        "{}, {} of JSON, {}: {} matched; {} listed",
+        format::counted(read.files, "file"),
+        format::bytes(read.bytes),
+        format::counted(read.records, "record"),
+        format::counted(read.matched, "call"),
+        format::number(read.listed),
+    );
+    for (count, what) in [
+        (read.not_listed, "above the limit of a report".to_owned()),
+        (
+            read.below_min_severity,
+            format!("below --min-severity {}", read.min_severity),
+        ),
+        (read.filtered_out, "left out by options".to_owned()),
+        (
+            read.duplicates,
+            if read.duplicates == 1 {
+                "duplicate".to_owned()
+            } else {
+                "duplicates".to_owned()
+            },
+        ),
+        (read.suppressed, "suppressed by filters".to_owned()),
+        (read.unreadable_records, "unreadable".to_owned()),
+    ] {
+        if count > 0 {
+            line.push_str(&format!("; {} {what}", format::number(count)));
+        }
+    }
+    let errors = read.errors.len() as u64 + read.errors_not_shown;
+    if errors > 0 {
+        line.push_str(&format!(
+            "; {}, shown above",
+            format::counted(errors, "error")
+        ));
+    }
+    eprintln!("{line}");
+    if let Some(path) = output {
+        eprintln!("report: {}", one_line(&path.to_string_lossy(), 500));
+    }
+}

@@ -4,7 +4,9 @@
 //!
 //! Data goes to standard output, messages to standard error.
 
+mod address;
 mod backfill;
+mod completions;
 mod explain;
 mod filter;
 mod invoke;
@@ -28,7 +30,7 @@ Exit codes:
 /// Alerts for CloudHSM management calls in CloudTrail log files.
 #[derive(Parser)]
 #[command(version, after_help = AFTER_HELP, max_term_width = 100)]
-struct Arguments {
+pub struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -44,6 +46,8 @@ enum Command {
     /// List, check, test and document rules
     #[command(after_help = rules::AFTER_HELP)]
     Rules(rules::Arguments),
+    /// Print the completions of a shell, or write the manual pages
+    Completions(completions::Arguments),
     /// Run the function in this process with one invocation payload, and publish its alerts
     #[command(long_about = invoke::LONG_ABOUT, after_help = AFTER_HELP)]
     Invoke(invoke::Arguments),
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         Command::Scan(arguments) => scan::run(arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::Invoke(arguments) => invoke::run(&arguments),
         Command::Backfill(arguments) => backfill::run(&arguments),
     };

@@ -7,7 +7,7 @@ use cloudhsm_alerts_core::object::{ObjectRef, Skip};
 use super::bucket::Body;
 
 /// What was found.
-pub(super) enum Found {
+pub(crate) enum Found {
     LogFile(LogFile),
     /// A file that is not read, and why.
     Skipped(&'static str),
@@ -19,7 +19,9 @@ pub(super) enum Found {
 pub(super) type AllFound = Box<dyn Iterator<Item = Found> + Send>;
 
 /// A log file to read.
-pub(super) enum LogFile {
+pub(crate) enum LogFile {
+    /// Standard input.
+    Input,
     /// A file on this machine.
     File(PathBuf),
     /// An object in S3, with the download that has begun.

@@ -10,6 +10,12 @@ pub(super) struct Options {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+    /// Order of the alerts
+    #[arg(long, value_enum, default_value_t = Order::Files, value_name = "ORDER")]
+    pub sort: Order,
+    /// Print a call once for each record of it, and not once
+    #[arg(long)]
+    pub duplicates: bool,
     /// Lowest severity to print: informational, low, medium, high or critical
     #[arg(long, value_name = "SEVERITY", default_value_t = Severity::Low)]
     pub min_severity: Severity,
@@ -33,7 +39,7 @@ fn account_names(text: &str) -> Result<Accounts, String> {
     Accounts::parse_csv(&file).map_err(|errors| errors.join("; "))
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// Two lines per alert
     Text,
@@ -43,4 +49,18 @@ pub(super) enum Format {
     Sms,
     /// The OCSF Detection Finding, one JSON object per line
     Ocsf,
+    /// One JSON object per line, with the record without secrets
+    Jsonl,
+    /// A table for spreadsheets
+    Csv,
+    /// JSON Lines for Timesketch
+    Timesketch,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Order {
+    /// As found: files in order of their names, calls as they are in the file
+    Files,
+    /// By the time of the call, over all files; printed when all is read
+    Time,
 }

@@ -29,7 +29,7 @@ Exit codes:
 
 /// Alerts for CloudHSM management calls in CloudTrail log files.
 #[derive(Parser)]
-#[command(version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "cloudhsm-alerts", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -4,20 +4,26 @@
 //! The instance metadata service is asked last, and not for long: on a machine outside of AWS nothing answers there, and
 //! somebody waits for the message that there are no credentials.
 
-use std::{io, sync::Mutex, sync::PoisonError, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use aws_config::{
     BehaviorVersion, SdkConfig,
     default_provider::credentials::DefaultCredentialsChain,
     environment::EnvironmentVariableRegionProvider,
     imds::{self, region::ImdsRegionProvider},
-    meta::region::{ProvideRegion, RegionProviderChain},
+    meta::region::RegionProviderChain,
     profile::ProfileFileRegionProvider,
     provider_config::ProviderConfig,
 };
 use aws_credential_types::{
     Credentials,
-    provider::{self, ProvideCredentials, error::CredentialsError, future},
+    provider::{
+        self, ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future,
+    },
 };
 use cloudhsm_alerts::{roots::http_client, sdk::timeouts};
 use cloudhsm_alerts_core::text::{chain, one_line};
@@ -30,7 +36,7 @@ const WAYS: &str = "no AWS credentials. Sign in with `aws sso login` (IAM Identi
 
 /// The configuration of the SDK's default chain, with the HTTP client and timeouts of the function.
 pub async fn config() -> SdkConfig {
-    configured().await.0.build()
+    configured().await.0
 }
 
 /// The same, with credentials that were tried.
@@ -38,25 +44,27 @@ pub async fn config() -> SdkConfig {
 /// # Errors
 /// There are no credentials. The message names the ways to have them.
 pub async fn config_with_credentials() -> Result<SdkConfig, String> {
-    let (mut config, chain) = configured().await;
+    let (config, chain) = configured().await;
     let first = chain
+        .0
         .provide_credentials()
         .await
         .map_err(|error| missing(&error))?;
-    config.set_credentials_provider(Some(
-        aws_credential_types::provider::SharedCredentialsProvider::new(Tried {
-            first: Mutex::new(Some(first)),
-            chain,
-        }),
-    ));
-    Ok(config.build())
+    let tried = Tried {
+        first: Mutex::new(Some(first)),
+        chain,
+    };
+    Ok(config
+        .into_builder()
+        .credentials_provider(SharedCredentialsProvider::new(tried))
+        .build())
 }
 
 fn missing(error: &CredentialsError) -> String {
     format!("{WAYS} ({})", one_line(&self::chain(error), 500))
 }
 
-async fn configured() -> (aws_config::SdkConfigBuilder, Chain) {
+async fn configured() -> (SdkConfig, Chain) {
     let provider_config = ProviderConfig::default().with_http_client(http_client());
     let metadata = imds::Client::builder()
         .configure(&provider_config)
@@ -79,27 +87,34 @@ async fn configured() -> (aws_config::SdkConfigBuilder, Chain) {
         .imds_client(metadata)
         .build()
         .await;
+    let credentials = Chain(Arc::new(credentials));
     let config = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client())
         .timeout_config(timeouts())
         .region(region)
-        .credentials_provider(Chain(credentials.clone()))
+        .credentials_provider(credentials.clone())
         .load()
-        .await
-        .into_builder();
-    (config, Chain(credentials))
+        .await;
+    (config, credentials)
 }
 
 /// The default chain, with an error that names the ways to have credentials.
-#[derive(Debug)]
-struct Chain(DefaultCredentialsChain);
+#[derive(Clone, Debug)]
+struct Chain(Arc<DefaultCredentialsChain>);
+
+impl Chain {
+    async fn credentials(&self) -> provider::Result {
+        let found = self.0.provide_credentials().await;
+        found.map_err(|error| CredentialsError::not_loaded(missing(&error)))
+    }
+}
 
 impl ProvideCredentials for Chain {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
     {
-        self.0.provide_credentials()
+        future::ProvideCredentials::new(self.credentials())
     }
 }
 

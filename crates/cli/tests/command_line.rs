@@ -409,7 +409,7 @@ fn a_prefix_in_s3_is_scanned() {
     let (code, _, err) = scan("s3://no-such-bucket/");
     assert_eq!(code, Some(1));
     assert!(
-        err.starts_with("error: s3://no-such-bucket: there is no such object (NoSuchBucket"),
+        err.starts_with("error: s3://no-such-bucket/: there is no such object (NoSuchBucket"),
         "{err}"
     );
     let (code, _, err) = scan(&format!("s3://{BUCKET}/nothing/"));

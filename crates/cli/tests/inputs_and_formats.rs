@@ -190,7 +190,8 @@ fn a_file_of_output_appears_when_it_is_complete() {
 #[test]
 fn an_object_is_read_by_its_printed_address() {
     let aws = Moto::start();
-    aws.put("a b%20c.json", log_file_of(&[call("DeleteHsm", "1")]));
+    let version = aws.put("a b%20c.json", log_file_of(&[call("DeleteHsm", "1")]));
+    let newer = aws.put("a b%20c.json", log_file_of(&[call("DeleteHsm", "2")]));
     let run = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_cloudhsm-alerts"))
             .args(arguments)
@@ -203,8 +204,7 @@ fn an_object_is_read_by_its_printed_address() {
             .unwrap();
         decode_output(&output)
     };
-    // An object of a bucket without versions has the version "null".
-    let address = format!("s3://{BUCKET}/a b%20c.json?versionId=null");
+    let address = format!("s3://{BUCKET}/a b%20c.json?versionId={version}");
     let (code, out, err) = run(&["explain", &address, "--event-id", "1"]);
     assert!(
         out.starts_with("DeleteHsm of cloudhsm.amazonaws.com"),
@@ -213,6 +213,10 @@ fn an_object_is_read_by_its_printed_address() {
     assert_eq!(code, Some(0));
     let (code, out, err) = run(&["scan", &address, "--format", "jsonl"]);
     assert_eq!((code, out.lines().count()), (Some(0), 1), "{err}");
+    assert!(
+        out.contains("\"event_id\":\"1\"") && version != newer,
+        "{out}"
+    );
     let missing = format!("s3://{BUCKET}/no  such.json?versionId=null");
     let (code, _, err) = run(&["scan", &missing]);
     assert_eq!(code, Some(1));

@@ -470,7 +470,7 @@ mod tests {
             ("{backupId {region}", Some("{backupId {")),
             ("{backupId|{region}}", Some("{backupId|{")),
             ("{backupId} {backupId|a, b} {eventTime+7d|x}", None),
-            ("--query 'Backups[].{id: BackupId}' {a,b} '{Name:x", None),
+            ("--query 'Backups[].{id: BackupId}' '{Name:x", None),
             ("{\"Version\": 1}\nf() { x\n}", None),
         ] {
             assert_eq!(malformed_placeholder(text), expected, "{text}");

@@ -39,7 +39,7 @@ pub struct Arguments {
 enum Command {
     /// Read log files from folders or S3 and print the alerts
     #[command(after_help = AFTER_HELP)]
-    Scan(scan::Arguments),
+    Scan(Box<scan::Arguments>),
     /// Show which rules a record matches, and why it does not match the others
     #[command(after_help = AFTER_HELP)]
     Explain(explain::Arguments),
@@ -58,7 +58,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Scan(arguments) => scan::run(arguments),
+        Command::Scan(arguments) => scan::run(*arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -39,8 +39,8 @@ fn standard_input_is_read_in_every_form() {
         (
             "gzip files",
             [
-                gzip(&log_file_of(&[a.clone()])),
-                gzip(&log_file_of(&[b.clone()])),
+                gzip(&log_file_of(std::slice::from_ref(&a))),
+                gzip(&log_file_of(std::slice::from_ref(&b))),
             ]
             .concat(),
         ),
@@ -173,6 +173,12 @@ fn a_file_of_output_appears_when_it_is_complete() {
         printed
     );
     assert_eq!(scan(&["-o", "/dev/null"]).0, Some(0));
+    fs::write(folder.path().join("broken.yml"), "title: [x").unwrap();
+    assert_eq!(scan(&["-o", "out.txt", "--rules", "broken.yml"]).0, Some(1));
+    assert_eq!(
+        fs::read_to_string(folder.path().join("out.txt")).unwrap(),
+        printed
+    );
     let (code, _, err) = scan(&["-o", "no/such/folder/x"]);
     assert_eq!(code, Some(1));
     assert!(
@@ -184,7 +190,7 @@ fn a_file_of_output_appears_when_it_is_complete() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     names.sort();
-    assert_eq!(names, ["a.json", "out.txt"]);
+    assert_eq!(names, ["a.json", "broken.yml", "out.txt"]);
 }
 
 #[test]

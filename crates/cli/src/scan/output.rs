@@ -78,6 +78,16 @@ impl Output {
         self.writer.flush()
     }
 
+    /// Writes what is left to standard output. A file that is not complete is removed.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn abandon(&mut self) -> io::Result<()> {
+        // Threads that still read keep this value until the process ends, so it is not dropped.
+        self.file = None;
+        self.writer.flush()
+    }
+
     /// Writes what is left, and puts the file in its place.
     ///
     /// # Errors

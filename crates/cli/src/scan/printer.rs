@@ -105,7 +105,7 @@ impl Printer {
     pub(super) fn finish(&mut self, is_complete: bool) -> io::Result<()> {
         self.progress.finish_and_clear();
         if !is_complete {
-            return self.output.flush();
+            return self.output.abandon();
         }
         // Also without an alert: a table has its head.
         self.write("")?;

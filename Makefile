@@ -225,6 +225,18 @@ package package-command-line:
 package-templates: ## the templates: those with a function deploy the zip of `make package` (ARCH=arm64)
 	@exec $(PYTHON) -B scripts/package.py templates "$(ARCH)"
 
+.PHONY: completions
+completions: ## shell completions and manual pages of the command line, under target/package/completions (COMMAND_LINE=a program that is built)
+	@program="$(or $(COMMAND_LINE),cargo run --quiet --locked -p cloudhsm-alerts-cli --)"; \
+	folder=target/package/completions; \
+	rm -rf "$$folder"; \
+	mkdir -p "$$folder"; \
+	for shell in bash zsh fish elvish powershell; do \
+		$$program completions "$$shell" > "$$folder/cloudhsm-alerts.$$shell"; \
+	done; \
+	$$program completions --man "$$folder"; \
+	ls "$$folder"
+
 ##@ Tools
 .PHONY: tools tools-report tools-moto tools-sam tools-ministack tools-checkov tools-parliament tools-ruff tools-bench
 tools: tools-moto tools-sam tools-ministack tools-checkov tools-parliament tools-ruff ## all of them but the next

@@ -15,8 +15,8 @@ const ALERTS: [&str; 5] = [
     "critical DeleteBackup success",
     "critical InitializeCluster success",
     "critical DeleteBackup denied",
-    "high ModifyCluster failed",
     "medium CreateHsm success",
+    "low ModifyCluster failed",
 ];
 
 const SECOND: &str = "critical DeleteCluster success";

@@ -16,17 +16,28 @@ use cloudhsm_alerts_core::{
     text::one_line,
 };
 
-use crate::{rule_files::AddedRules, terminal::print};
+use crate::{
+    address::Address,
+    rule_files::AddedRules,
+    scan::bucket::{self, Requests},
+    terminal::{counted, print, shown},
+};
+
+/// Maximum number of rules shown that nearly match.
+const MAX_NEAR: usize = 5;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// A log file (JSON, gzip or not); `-` reads standard input
+    /// A log file (JSON, gzip or not), or s3://bucket/key, with ?versionId=ID as alerts print it; `-` reads standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The record's eventID
     #[arg(long, value_name = "ID")]
     event_id: String,
-    /// Explain only the rule with this name or ID
+    /// Explain every rule, with all conditions that decide
+    #[arg(long)]
+    all: bool,
+    /// Explain only the rule with this name or ID, with all conditions
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
     #[command(flatten)]
@@ -44,7 +55,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
             return Err(unknown_rule(&set, name).into());
         }
     }
-    print(&render(&record, &explanations))?;
+    if arguments.all || arguments.rule.is_some() {
+        print(&render(&record, &explanations))?;
+    } else {
+        let (output, left_out) = render_short(&record, &explanations);
+        print(&output)?;
+        eprintln!("{left_out}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -62,13 +79,15 @@ fn unknown_rule(set: &RuleSet, name: &str) -> String {
 
 /// The first record of a log file with this event ID.
 fn find_record(path: &Path, event_id: &str) -> Result<Record, Box<dyn std::error::Error>> {
-    let name = one_line(&path.display().to_string(), 500);
-    let mut input: Box<dyn Read> = if name == "-" {
+    let name = shown(&path.to_string_lossy());
+    let mut input: Box<dyn Read> = if path == Path::new("-") {
         Box::new(io::stdin().lock())
+    } else if let Some(address) = Address::parse(path) {
+        Box::new(bucket::open(&address, &Requests::start()?)?)
     } else {
         Box::new(File::open(path).map_err(|error| format!("{name}: {error}"))?)
     };
-    let mut log_file = LogFile::new(DEFAULT_MAX_UNCOMPRESSED);
+    let mut log_file = LogFile::new(DEFAULT_MAX_UNCOMPRESSED).of_any_form();
     let (mut found, mut records, mut unreadable) = (None, 0_u64, 0_u64);
     let mut take = |entry: Entry| {
         records += 1;
@@ -108,13 +127,71 @@ fn find_record(path: &Path, event_id: &str) -> Result<Record, Box<dyn std::error
     }
 }
 
-fn render(record: &Record, explanations: &[Explanation]) -> String {
-    let mut output = format!(
+fn headline(record: &Record) -> String {
+    format!(
         "{} of {}, {}\n",
         one_line(record.event_name(), 128),
         one_line(record.event_source(), 128),
         record.outcome().label()
+    )
+}
+
+/// The name of a rule that matches, and the filter that suppresses the match.
+fn push_match(output: &mut String, explanation: &Explanation) {
+    output.push_str(&format!(
+        "  {} {}",
+        explanation.rule.level,
+        one_line(&explanation.rule.name, 100)
+    ));
+    if let Some(filter) = &explanation.filter {
+        output.push_str(&format!(
+            ", suppressed by filter {}",
+            one_line(&filter.name, 100)
+        ));
+    }
+    output.push('\n');
+}
+
+/// The rules that match, and those that one condition keeps from matching. The second text says what is left out.
+fn render_short(record: &Record, explanations: &[Explanation]) -> (String, String) {
+    let mut output = headline(record);
+    let (matching, others): (Vec<_>, Vec<_>) = explanations
+        .iter()
+        .partition(|explanation| explanation.is_match);
+    output.push_str(if matching.is_empty() {
+        "\nMatches no rule.\n"
+    } else {
+        "\nMATCHES\n"
+    });
+    for explanation in matching {
+        push_match(&mut output, explanation);
+    }
+    let near: Vec<_> = others
+        .iter()
+        .filter_map(|explanation| match explanation.reasons.as_slice() {
+            [reason] => Some((explanation, reason)),
+            _ => None,
+        })
+        .take(MAX_NEAR)
+        .collect();
+    if !near.is_empty() {
+        output.push_str("\nNEAREST MISSES, each by one condition\n");
+    }
+    for (explanation, reason) in &near {
+        output.push_str(&format!(
+            "  {}\n      {reason}\n",
+            one_line(&explanation.rule.name, 100)
+        ));
+    }
+    let left_out = format!(
+        "{} not shown; --all shows every rule and condition, --rule NAME one rule",
+        counted(others.len() - near.len(), "other rule")
     );
+    (output, left_out)
+}
+
+fn render(record: &Record, explanations: &[Explanation]) -> String {
+    let mut output = headline(record);
     let (matching, others): (Vec<_>, Vec<_>) = explanations
         .iter()
         .partition(|explanation| explanation.is_match);
@@ -124,18 +201,7 @@ fn render(record: &Record, explanations: &[Explanation]) -> String {
         output.push_str("\nMATCHES\n");
     }
     for explanation in matching {
-        output.push_str(&format!(
-            "  {} {}",
-            explanation.rule.level,
-            one_line(&explanation.rule.name, 100)
-        ));
-        if let Some(filter) = &explanation.filter {
-            output.push_str(&format!(
-                ", suppressed by filter {}",
-                one_line(&filter.name, 100)
-            ));
-        }
-        output.push('\n');
+        push_match(&mut output, explanation);
         push_reasons(&mut output, explanation);
     }
     if !others.is_empty() {

@@ -4,10 +4,13 @@
 //!
 //! Data goes to standard output, messages to standard error.
 
+mod address;
 mod backfill;
+mod completions;
 mod explain;
 mod filter;
 mod invoke;
+mod output;
 mod report;
 mod rule_files;
 mod rules;
@@ -28,8 +31,8 @@ Exit codes:
 
 /// Alerts for CloudHSM management calls in CloudTrail log files.
 #[derive(Parser)]
-#[command(version, after_help = AFTER_HELP, max_term_width = 100)]
-struct Arguments {
+#[command(name = "cloudhsm-alerts", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -38,16 +41,18 @@ struct Arguments {
 enum Command {
     /// Read log files from folders or S3 and print the alerts
     #[command(after_help = AFTER_HELP)]
-    Scan(scan::Arguments),
+    Scan(Box<scan::Arguments>),
     /// Read log files and write one page: what happened, what can still be saved, where the keys are
     #[command(after_help = AFTER_HELP)]
-    Report(report::Arguments),
+    Report(Box<report::Arguments>),
     /// Show which rules a record matches, and why it does not match the others
     #[command(after_help = AFTER_HELP)]
     Explain(explain::Arguments),
     /// List, check, test and document rules
     #[command(after_help = rules::AFTER_HELP)]
     Rules(rules::Arguments),
+    /// Print the completions of a shell, or write the manual pages
+    Completions(completions::Arguments),
     /// Run the function in this process with one invocation payload, and publish its alerts
     #[command(long_about = invoke::LONG_ABOUT, after_help = AFTER_HELP)]
     Invoke(invoke::Arguments),
@@ -58,10 +63,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Scan(arguments) => scan::run(arguments),
-        Command::Report(arguments) => report::run(arguments),
+        Command::Scan(arguments) => scan::run(*arguments),
+        Command::Report(arguments) => report::run(*arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::Invoke(arguments) => invoke::run(&arguments),
         Command::Backfill(arguments) => backfill::run(&arguments),
     };

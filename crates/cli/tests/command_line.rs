@@ -128,6 +128,8 @@ fn the_readme_shows_the_actual_output() {
             format,
             "--account-names",
             names,
+            "--as-of",
+            "2026-11-23",
         ];
         decode_output(&run_cli(&arguments, folder.path())).1
     };
@@ -409,7 +411,7 @@ fn a_prefix_in_s3_is_scanned() {
     let (code, _, err) = scan("s3://no-such-bucket/");
     assert_eq!(code, Some(1));
     assert!(
-        err.starts_with("error: s3://no-such-bucket: there is no such object (NoSuchBucket"),
+        err.starts_with("error: s3://no-such-bucket/: there is no such object (NoSuchBucket"),
         "{err}"
     );
     let (code, _, err) = scan(&format!("s3://{BUCKET}/nothing/"));

@@ -272,7 +272,7 @@ fn a_prefix_has_the_same_output_with_any_number_of_jobs() {
     };
     let one = scan("1");
     let last_error = one.2.lines().rfind(|line| line.starts_with("error: "));
-    let expected = format!("error: s3://{BUCKET}: reading it is not allowed");
+    let expected = format!("error: s3://{BUCKET}/logs/: reading it is not allowed");
     assert!(last_error.unwrap().starts_with(&expected), "{}", one.2);
     assert_eq!(scan("4"), one);
 }

@@ -199,7 +199,7 @@ fn explain_shows_matching_rules_and_why_others_do_not_match() {
             folder.path(),
         ))
     };
-    let (code, out, err) = explain(&["--event-id", "2", "--rules", "rules"]);
+    let (code, out, err) = explain(&["--event-id", "2", "--rules", "rules", "--all"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let head: Vec<&str> = out.lines().take(4).collect();
     assert_eq!(
@@ -216,6 +216,22 @@ fn explain_shows_matching_rules_and_why_others_do_not_match() {
     );
     assert!(out.contains("\nDOES NOT MATCH, nearest first\n"));
     assert!(out.contains("\n  hsm-deleted\n      call: eventName is \"CopyBackupToRegion\", expected \"deletehsm\"\n"), "{out}");
+
+    let (code, out, err) = explain(&["--event-id", "2", "--rules", "rules"]);
+    let (matching, near) = out
+        .split_once("\nNEAREST MISSES, each by one condition\n")
+        .unwrap();
+    assert!(
+        matching.starts_with("CopyBackupToRegion of cloudhsm.amazonaws.com, SUCCEEDED\n\nMATCHES\n  high hsm-backup-copied-to-region, suppressed by filter exercise\n"),
+        "{out}"
+    );
+    assert_eq!((code, near.lines().count()), (Some(0), 10), "{out}");
+    assert!(
+        err.ends_with(
+            " other rules not shown; --all shows every rule and condition, --rule NAME one rule\n"
+        ),
+        "{err}"
+    );
 
     let (_, out, _) = explain(&["--event-id", "1", "--rule", "hsm-deleted"]);
     assert_eq!(
@@ -328,4 +344,28 @@ fn docs_rules_md_is_up_to_date() {
         page == out,
         "docs/rules.md is out of date: run `make rules-page`"
     );
+}
+
+#[test]
+fn a_new_rule_passes_its_checks_and_tests() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| decode_output(&run_cli(arguments, folder.path()));
+    let new = ["rules", "new", "backup-copied-abroad", "--folder", "mine"];
+    let (code, out, err) = run(&new);
+    assert_eq!((code, out.as_str()), (Some(0), ""), "{err}");
+    let (code, out, err) = run(&["rules", "check", "--strict", "mine"]);
+    assert_eq!((code, out.as_str()), (Some(0), ""), "{err}");
+    let (code, out, err) = run(&["rules", "test", "mine"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let (code, _, err) = run(&new);
+    assert_eq!(
+        (code, err.as_str()),
+        (
+            Some(1),
+            "cloudhsm-alerts: mine/backup-copied-abroad.yml: the file exists; choose another name or folder\n"
+        )
+    );
+    for name in ["Mine", "a--b", "-a", "../a", "1a"] {
+        assert_eq!(run(&["rules", "new", "--", name]).0, Some(2), "{name}");
+    }
 }

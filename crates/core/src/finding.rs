@@ -102,6 +102,13 @@ impl<'r> Scan<'r> {
         }
     }
 
+    /// Also accepts other forms than a log file: see [`LogFile::of_any_form`].
+    #[must_use]
+    pub fn of_any_form(mut self) -> Scan<'r> {
+        self.log_file = self.log_file.of_any_form();
+        self
+    }
+
     /// Scans a file and parses every record, including those that no rule can match. Findings are the same; tests and
     /// benchmarks compare the two.
     pub fn without_skipping(rules: &'r RuleSet, today: Date) -> Scan<'r> {

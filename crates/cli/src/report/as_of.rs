@@ -24,6 +24,14 @@ pub(super) enum Left {
 }
 
 impl AsOf {
+    /// The day, in UTC.
+    pub(super) fn day(self) -> Date {
+        match self {
+            AsOf::Day(day) => day,
+            AsOf::Time(time) => time.to_zoned(TimeZone::UTC).date(),
+        }
+    }
+
     /// The time left until `due`.
     pub(super) fn left(self, due: Timestamp) -> Left {
         match self {

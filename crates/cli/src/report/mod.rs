@@ -24,8 +24,8 @@ mod timeline;
 
 use std::{
     error::Error,
-    fs::{self, File, OpenOptions},
-    io::{self, BufWriter, IsTerminal, Write},
+    fs,
+    io::{self, IsTerminal, Write},
     num::NonZero,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -42,6 +42,7 @@ use read::Reader;
 
 use crate::{
     filter::{Filter, FilterOptions, usage_error},
+    output::Output,
     rule_files::AddedRules,
     scan::{self, options::account_names},
 };
@@ -86,16 +87,17 @@ enum Format {
 pub fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     check(&arguments).map_err(|message| usage_error(ErrorKind::ArgumentConflict, message))?;
     let clock = Clock::default();
+    let as_of = arguments.as_of.unwrap_or(AsOf::Day(clock.today()));
     let filter = Filter::new(&arguments.filter, &clock)?;
     // Opened first: nobody waits for a report that cannot be written.
-    let output = arguments.output.as_deref().map(open).transpose()?;
+    let mut output = Output::open(arguments.output.as_deref())?;
     let rules = arguments.added.load_with(read::added_rule())?;
     filter.check_rules(&rules)?;
     let progress = scan::printer::progress_bar();
     let reader = Reader {
         rules,
         filter,
-        today: clock.today(),
+        today: as_of.day(),
         accounts: arguments.account_names,
         min_severity: arguments.min_severity,
         progress: progress.clone(),
@@ -109,29 +111,18 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     for error in &collected.errors {
         eprintln!("error: {error}");
     }
-    let as_of = arguments.as_of.unwrap_or(AsOf::Day(clock.today()));
     let mut report = Report::new(
         collected,
         as_of,
         arguments.min_severity,
         arguments.filter.describe(),
     );
-    match output {
-        Some(file) => {
-            let mut out = BufWriter::with_capacity(256 * 1024, file);
-            write(&mut report, arguments.format, &mut out)?;
-            out.flush()?;
-        }
-        None => {
-            let mut out = BufWriter::with_capacity(256 * 1024, io::stdout().lock());
-            match write(&mut report, arguments.format, &mut out).and_then(|()| out.flush()) {
-                // The reader of the output is gone, as with `| head`.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-                result => result?,
-            }
-        }
+    match write(&mut report, arguments.format, &mut output).and_then(|()| output.complete()) {
+        // The reader of the output is gone, as with `| head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        result => result?,
     }
-    talk(&report, arguments.output.as_deref());
+    print_counts(&report, arguments.output.as_deref());
     Ok(if report.read.errors.is_empty() {
         ExitCode::SUCCESS
     } else {
@@ -167,46 +158,8 @@ fn check(arguments: &Arguments) -> Result<(), String> {
     }
 }
 
-/// Opens the output. What it has is replaced only when the report is written.
-fn open(path: &Path) -> Result<Output, String> {
-    let opened = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path);
-    opened
-        .map(|file| Output {
-            file,
-            is_written: false,
-        })
-        .map_err(|error| format!("{}: {error}", one_line(&path.to_string_lossy(), 500)))
-}
-
-/// A file that is emptied when the first bytes are written.
-struct Output {
-    file: File,
-    is_written: bool,
-}
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.is_written {
-            // A pipe or a device cannot be emptied, and need not be.
-            if self.file.metadata()?.is_file() {
-                self.file.set_len(0)?;
-            }
-            self.is_written = true;
-        }
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
 /// The counts, and where the report is, to standard error.
-fn talk(report: &Report, output: Option<&Path>) {
+fn print_counts(report: &Report, output: Option<&Path>) {
     let read = &report.read;
     let mut line = format!(
         "{}, {} of JSON, {}: {} matched; {} listed",

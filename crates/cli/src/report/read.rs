@@ -143,6 +143,7 @@ impl Shared<'_> {
 
     fn read(&self, file: LogFile) {
         match file {
+            LogFile::Input => self.scan(&Source::File("-".into()), &mut io::stdin()),
             LogFile::File(path) => match File::open(&path) {
                 Ok(mut file) => self.scan(&Source::File(path), &mut file),
                 Err(error) => {
@@ -163,7 +164,7 @@ impl Shared<'_> {
         let on_read = |length| reader.progress.inc(length);
         let is_idle = || self.reading.load(Ordering::Relaxed) < self.jobs;
         let (scan, failure) = with_read_ahead(file, &on_read, &is_idle, |file| {
-            let mut scan = Scan::new(&reader.rules, reader.today);
+            let mut scan = Scan::new(&reader.rules, reader.today).of_any_form();
             let outcome = scan.read(file, &mut |finding| match self.take(finding, source) {
                 Ok(is_counted) => {
                     not_counted += u64::from(!is_counted);

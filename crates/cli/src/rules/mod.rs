@@ -1,9 +1,10 @@
 //! `rules`: commands for rule authors. [`list`] shows the rules in use, [`check`] finds errors in rule files,
-//! [`mod@test`] runs the tests in rule files, and [`document`] prints rules as a page.
+//! [`mod@test`] runs the tests in rule files, [`new`] writes one to start from, and [`document`] prints rules as a page.
 
 mod check;
 mod document;
 mod list;
+mod new;
 mod test;
 
 use std::process::ExitCode;
@@ -33,6 +34,9 @@ enum Command {
     /// Run the tests in rule files
     #[command(after_help = AFTER_HELP)]
     Test(test::Arguments),
+    /// Write a rule with its tests, to start from
+    #[command(after_help = AFTER_HELP)]
+    New(new::Arguments),
     /// Print the rules as a Markdown page
     #[command(after_help = AFTER_HELP)]
     Document(document::Arguments),
@@ -43,6 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
         Command::List(arguments) => list::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Test(arguments) => test::run(arguments),
+        Command::New(arguments) => new::run(arguments),
         Command::Document(arguments) => document::run(arguments),
     }
 }

@@ -13,12 +13,12 @@ use std::{
 
 use aws_sdk_s3::Client;
 use cloudhsm_alerts::s3::{self, FetchError};
-use cloudhsm_alerts_core::{alert::Source, text::one_line};
+use cloudhsm_alerts_core::alert::Source;
 use indicatif::ProgressBar;
 use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 
 use super::found::{AllFound, FileKind, Found, LogFile};
-use crate::sdk;
+use crate::{address::Address, sdk};
 
 /// Number of objects that are downloaded side by side.
 const AHEAD: usize = 16;
@@ -26,33 +26,74 @@ const AHEAD: usize = 16;
 const BEGINNING: usize = 256 * 1024;
 
 /// Makes the requests to S3, on a thread of its own that ends with the process.
-pub(super) struct Requests {
+pub(crate) struct Requests {
     handle: Handle,
     client: Client,
 }
 
 impl Requests {
-    pub(super) fn start() -> io::Result<Requests> {
+    /// # Errors
+    /// There are no credentials.
+    pub(crate) fn start() -> Result<Requests, String> {
+        Requests::try_start().map_err(|error| error.to_string())
+    }
+
+    fn try_start() -> Result<Requests, Box<dyn std::error::Error>> {
         let runtime = sdk::runtime()?;
-        let client = s3::client(&runtime.block_on(sdk::config()));
+        let client = s3::client(&runtime.block_on(sdk::config_with_credentials())?);
         let handle = runtime.handle().clone();
         thread::Builder::new().spawn(move || runtime.block_on(future::pending::<()>()))?;
         Ok(Requests { handle, client })
     }
 }
 
-/// Finds the log files in `bucket/prefix` and downloads them. Adds their sizes to the length of the progress bar.
-pub(super) fn find(address: &str, requests: &Requests, progress: ProgressBar) -> AllFound {
-    let (bucket, prefix) = address.split_once('/').unwrap_or((address, ""));
+/// Downloads the object at an address, whatever its key.
+fn fetch(address: &Address, requests: &Requests) -> Found {
+    let named = s3::Listed {
+        object: address.object(),
+        size: 0,
+        etag: String::new(),
+    };
+    let task = requests
+        .handle
+        .spawn(download(requests.client.clone(), named));
+    requests.handle.block_on(task).unwrap_or_else(|_| {
+        Found::Error(format!(
+            "{}: reading it failed unexpectedly",
+            address.shown()
+        ))
+    })
+}
+
+/// Opens the object at an address.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn open(address: &Address, requests: &Requests) -> Result<Body, String> {
+    match fetch(address, requests) {
+        Found::LogFile(LogFile::Object(object)) => Ok(object.1),
+        Found::Error(message) => Err(message),
+        Found::LogFile(_) | Found::Skipped(_) => Err(format!(
+            "{}: reading it failed unexpectedly",
+            address.shown()
+        )),
+    }
+}
+
+/// Finds the log files under a prefix and downloads them; with a version, the object itself. Adds their sizes to the
+/// length of the progress bar.
+pub(super) fn find(address: &Address, requests: &Requests, progress: ProgressBar) -> AllFound {
+    if address.version.is_some() {
+        return Box::new(iter::once(fetch(address, requests)));
+    }
     let (sender, mut found) = mpsc::channel(1);
     let search = Search {
         client: requests.client.clone(),
-        bucket: bucket.to_owned(),
-        prefix: prefix.to_owned(),
+        address: address.clone(),
         progress,
         found: sender,
     };
-    let shown = search.shown_bucket();
+    let shown = address.shown();
     requests.handle.spawn(search.run());
     let mut has_ended = false;
     Box::new(iter::from_fn(move || match found.blocking_recv() {
@@ -66,8 +107,7 @@ pub(super) fn find(address: &str, requests: &Requests, progress: ProgressBar) ->
 /// A search for log files under a prefix.
 struct Search {
     client: Client,
-    bucket: String,
-    prefix: String,
+    address: Address,
     progress: ProgressBar,
     /// What was found, in order of the keys, and `None` at the end.
     found: mpsc::Sender<Option<Found>>,
@@ -94,7 +134,7 @@ impl Search {
             let page = match joined(page).await {
                 Ok(page) => page,
                 Err(error) => {
-                    failed = Some(format!("{}: {error}", self.shown_bucket()));
+                    failed = Some(format!("{}: {error}", self.address.shown()));
                     break;
                 }
             };
@@ -127,9 +167,8 @@ impl Search {
         }
         if failed.is_none() && !is_known {
             failed = Some(format!(
-                "{}/{}: {}",
-                self.shown_bucket(),
-                one_line(&self.prefix, 1024),
+                "{}: {}",
+                self.address.shown(),
                 if is_empty {
                     "no objects under this prefix"
                 } else {
@@ -147,15 +186,15 @@ impl Search {
     fn list(&self, token: Option<String>) -> JoinHandle<Result<s3::Page, FetchError>> {
         let (client, bucket, prefix) = (
             self.client.clone(),
-            self.bucket.clone(),
-            self.prefix.clone(),
+            self.address.bucket.clone(),
+            self.address.key.clone(),
         );
         tokio::spawn(async move { s3::list(&client, &bucket, &prefix, token).await })
     }
 
     /// An object that is named itself is read whatever its key.
     fn kind(&self, listed: &s3::Listed) -> FileKind {
-        if listed.object.key == self.prefix {
+        if listed.object.key == self.address.key {
             FileKind::LogFile
         } else {
             FileKind::of(&listed.object.key)
@@ -164,10 +203,6 @@ impl Search {
 
     async fn pass_on(&self, found: Found) -> Result<(), Unwanted> {
         self.found.send(Some(found)).await.map_err(|_| Unwanted)
-    }
-
-    fn shown_bucket(&self) -> String {
-        format!("s3://{}", one_line(&self.bucket, 256))
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) type AllFound = Box<dyn Iterator<Item = Found> + Send>;
 
 /// A log file to read.
 pub(crate) enum LogFile {
+    /// Standard input.
+    Input,
     /// A file on this machine.
     File(PathBuf),
     /// An object in S3, with the download that has begun.

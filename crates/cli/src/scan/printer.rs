@@ -1,26 +1,43 @@
-//! Prints the results of a scan in order: alerts of calls that are new to standard output, errors to standard error.
+//! Prints the results of a scan in order: alerts of calls that are new to the output, errors to standard error.
 
 use std::{
     collections::HashSet,
-    io::{self, BufWriter, IsTerminal, Stdout, Write},
+    io::Write as _,
+    io::{self, IsTerminal},
 };
 
 use cloudhsm_alerts_core::call_id::CallId;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{reader::FileResult, totals::Totals};
+use crate::output::Output;
+
+use super::{
+    options::{Options, Order},
+    reader::{FileResult, Rendered},
+    render::head,
+    sorter::Sorter,
+    totals::Totals,
+};
 
 pub(super) struct Printer {
-    output: BufWriter<Stdout>,
+    output: Output,
+    /// Collects the alerts, if they are printed in order of time.
+    sorter: Option<Sorter>,
+    /// What is printed before the first alert.
+    head: Option<String>,
+    with_duplicates: bool,
     progress: ProgressBar,
     alerted: HashSet<CallId>,
     pub(super) totals: Totals,
 }
 
 impl Printer {
-    pub(super) fn new(progress: ProgressBar) -> Printer {
+    pub(super) fn new(progress: ProgressBar, output: Output, options: &Options) -> Printer {
         Printer {
-            output: BufWriter::new(io::stdout()),
+            output,
+            sorter: (options.sort == Order::Time).then(Sorter::new),
+            head: head(options.format),
+            with_duplicates: options.duplicates,
             progress,
             alerted: HashSet::new(),
             totals: Totals::default(),
@@ -41,25 +58,36 @@ impl Printer {
     }
 
     pub(super) fn is_alerted(&self, call: &CallId) -> bool {
-        self.alerted.contains(call)
+        !self.with_duplicates && self.alerted.contains(call)
     }
 
     /// Prints the alerts of calls that were not alerted before.
     ///
     /// # Errors
     /// The output cannot be written.
-    pub(super) fn print_alerts(&mut self, alerts: Vec<(CallId, String)>) -> io::Result<()> {
-        for (call, alert) in alerts {
-            if self.alerted.insert(call) {
-                self.totals.alerts += 1;
-                let output = &mut self.output;
-                self.progress
-                    .suspend(|| output.write_all(alert.as_bytes()))?;
-            } else {
+    pub(super) fn print_alerts(&mut self, alerts: Vec<Rendered>) -> io::Result<()> {
+        for alert in alerts {
+            if !self.with_duplicates && !self.alerted.insert(alert.call.clone()) {
                 self.totals.duplicates += 1;
+                continue;
+            }
+            self.totals.alerts += 1;
+            match &mut self.sorter {
+                Some(sorter) => sorter.add(alert)?,
+                None => self.write(&alert.text)?,
             }
         }
         Ok(())
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        let (output, head) = (&mut self.output, self.head.take());
+        self.progress.suspend(|| {
+            if let Some(head) = head {
+                output.write_all(head.as_bytes())?;
+            }
+            output.write_all(text.as_bytes())
+        })
     }
 
     /// Prints and counts an error, after the alerts before it.
@@ -72,13 +100,21 @@ impl Printer {
         })
     }
 
-    /// Writes what is left of the output, and removes the progress bar.
+    /// Removes the progress bar, and writes what is left of the output; if all was read, also its end.
     ///
     /// # Errors
     /// The output cannot be written.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn finish(&mut self, is_complete: bool) -> io::Result<()> {
         self.progress.finish_and_clear();
-        self.output.flush()
+        if !is_complete {
+            return self.output.abandon();
+        }
+        // Also without an alert: a table has its head.
+        self.write("")?;
+        if let Some(mut sorter) = self.sorter.take() {
+            sorter.finish(|text| self.output.write_all(text.as_bytes()))?;
+        }
+        self.output.complete()
     }
 }
 

@@ -23,7 +23,7 @@ use cloudhsm_alerts_core::call_id::CallId;
 use super::{
     found::{AllFound, Found},
     printer::Printer,
-    reader::{FileResult, Reader},
+    reader::{FileResult, Reader, Rendered},
     totals::Totals,
 };
 
@@ -58,7 +58,7 @@ pub(super) fn read_all(
     let mut output = wait(&queue.ended, queue.output(), |output| output.end.is_some());
     // The end stays set: threads that still run must not print after this.
     let end = output.end.replace(Ok(())).unwrap_or(Ok(()));
-    let flushed = output.printer.flush();
+    let flushed = output.printer.finish(end.is_ok());
     (mem::take(&mut output.printer.totals), end.and(flushed))
 }
 
@@ -233,7 +233,7 @@ impl Turn<'_> {
     }
 
     /// Waits for the turn and prints some of the alerts. Breaks if no more can be printed.
-    pub(super) fn print(&self, alerts: Vec<(CallId, String)>) -> ControlFlow<()> {
+    pub(super) fn print(&self, alerts: Vec<Rendered>) -> ControlFlow<()> {
         let mut output = self
             .queue
             .wait_for_turn(|output| output.front == self.number);

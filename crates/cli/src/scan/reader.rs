@@ -1,7 +1,13 @@
 //! Reads one log file, and formats its alerts. Whether a call was alerted before is known for certain only when the
 //! results are printed in order.
 
-use std::{fs::File, io::Read, mem, ops::ControlFlow, sync::OnceLock};
+use std::{
+    fs::File,
+    io::{self, Read},
+    mem,
+    ops::ControlFlow,
+    sync::OnceLock,
+};
 
 use cloudhsm_alerts::clock::Clock;
 use cloudhsm_alerts_core::{
@@ -13,7 +19,7 @@ use cloudhsm_alerts_core::{
     rules::RuleSet,
 };
 use indicatif::ProgressBar;
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 
 use crate::filter::Filter;
 
@@ -22,11 +28,19 @@ use super::{found::LogFile, options::Options, queue::Turn, render::render, total
 /// Size of the alerts of one file that are kept until its turn to be printed, in bytes.
 const MAX_ALERTS: usize = 64 * 1024;
 
+/// An alert that is formatted.
+pub(super) struct Rendered {
+    pub call: CallId,
+    /// The time of the call.
+    pub time: Option<Timestamp>,
+    pub text: String,
+}
+
 /// The result of one log file, or the rest of it after a part of the alerts was printed.
 #[derive(Default)]
 pub(super) struct FileResult {
-    /// Calls and their alerts, in file order.
-    pub alerts: Vec<(CallId, String)>,
+    /// The alerts, in file order.
+    pub alerts: Vec<Rendered>,
     /// Counts of this file, except of these alerts.
     pub totals: Totals,
     pub errors: Vec<String>,
@@ -51,7 +65,7 @@ impl FileResult {
 
 /// What all files are read with.
 pub(super) struct Reader {
-    options: Options,
+    pub(super) options: Options,
     filter: Filter,
     rules: OnceLock<Result<RuleSet, String>>,
     today: Date,
@@ -70,10 +84,10 @@ impl Reader {
         let clock = Clock::default();
         let filter = Filter::new(&options.filter, &clock)?;
         let reader = Reader {
+            today: options.as_of.unwrap_or_else(|| clock.today()),
             options,
             filter,
             rules: OnceLock::new(),
-            today: clock.today(),
             progress,
         };
         if reader.filter.names_rules() {
@@ -97,6 +111,7 @@ impl Reader {
     /// The rules are invalid.
     pub(super) fn read(&self, file: LogFile, turn: &Turn<'_>) -> Result<FileResult, String> {
         match file {
+            LogFile::Input => self.scan(&Source::File("-".into()), &mut io::stdin(), turn),
             LogFile::File(path) => match File::open(&path) {
                 Ok(mut file) => self.scan(&Source::File(path), &mut file, turn),
                 Err(error) => {
@@ -123,11 +138,11 @@ impl Reader {
         let on_read = |length| self.progress.inc(length);
         let is_idle = || turn.is_processor_idle();
         let (scan, outcome) = with_read_ahead(file, &on_read, &is_idle, |file| {
-            let mut scan = Scan::new(self.rules()?, self.today);
+            let mut scan = Scan::new(self.rules()?, self.today).of_any_form();
             let outcome = scan.read(file, &mut |finding| {
-                if let Some((call, alert)) = self.alert(finding, source, turn, totals) {
-                    size += alert.len();
-                    alerts.push((call, alert));
+                if let Some(alert) = self.alert(finding, source, turn, totals) {
+                    size += alert.text.len();
+                    alerts.push(alert);
                 }
                 if size < MAX_ALERTS {
                     return ControlFlow::Continue(());
@@ -164,7 +179,7 @@ impl Reader {
         source: &Source,
         turn: &Turn<'_>,
         totals: &mut Totals,
-    ) -> Option<(CallId, String)> {
+    ) -> Option<Rendered> {
         let names = &self.options.account_names;
         if let Some(option) = self.filter.excluded_by(&finding, |id| names.name(id)) {
             totals.filtered_out.count(option);
@@ -189,6 +204,10 @@ impl Reader {
             return None;
         }
         let alert = Alert::new(finding, source, &self.options.account_names);
-        Some((call, render(&alert, self.options.format)))
+        Some(Rendered {
+            call,
+            time: alert.time,
+            text: render(&alert, self.options.format),
+        })
     }
 }

@@ -5,7 +5,12 @@ use cloudhsm_alerts_core::{
     text::{escaped_json, one_line},
 };
 
-use super::options::Format;
+use super::{options::Format, table};
+
+/// What stands before the first alert.
+pub(super) fn head(format: Format) -> Option<String> {
+    (format == Format::Csv).then(table::csv_head)
+}
 
 pub(super) fn render(alert: &Alert, format: Format) -> String {
     match format {
@@ -27,6 +32,9 @@ pub(super) fn render(alert: &Alert, format: Format) -> String {
             "-".repeat(78)
         ),
         Format::Sms => format!("{}\n", sms::body(alert)),
+        Format::Jsonl => table::json_line(alert),
+        Format::Csv => table::csv_line(alert),
+        Format::Timesketch => table::timesketch_line(alert),
         Format::Ocsf => format!("{}\n", escaped_json(&ocsf::finding(alert, true))),
     }
 }

@@ -6,6 +6,7 @@
 //! size of the file. Where the bytes come from and what the records mean is decided elsewhere.
 
 mod error;
+mod form;
 mod inflate;
 mod read_ahead;
 mod reader;
@@ -19,3 +20,6 @@ pub use reader::{DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile};
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod form_tests;

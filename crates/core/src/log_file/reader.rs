@@ -10,16 +10,16 @@
 use std::{mem, ops::ControlFlow};
 
 use record_scan::{End, ScannedRecord};
-use serde_json::Value;
 
 use super::{
     error::{LogFileError, Unreadable},
+    form::List,
     inflate::{HEADROOM, Inflate, Piece},
     split::{Element, SplitError, Splitter},
 };
 use crate::{
     json,
-    record::{Record, not_a_record},
+    record::Record,
     rules::prefilter::{CachedPrefilter, Prefilter},
 };
 
@@ -75,6 +75,14 @@ impl<'r> LogFile<'r> {
             file.records.prefilter = Some(CachedPrefilter::new(prefilter));
         }
         file
+    }
+
+    /// Also accepts what people have: documents one after another, JSON Lines, a list of records, one record, the output
+    /// of `aws cloudtrail lookup-events` and `get-query-results`, and a byte order mark.
+    #[must_use]
+    pub fn of_any_form(mut self) -> LogFile<'r> {
+        self.records.splitter.accept_any_form();
+        self
     }
 
     /// Reads the next bytes of the object. Records that are complete go to `sink`.
@@ -201,7 +209,7 @@ impl RecordReader<'_> {
         let (next, end) = record_scan::scan(padded, at, length, last, &mut |scanned| {
             if is_relevant(prefilter, &scanned) {
                 let offset = base + (scanned.start - at) as u64;
-                match parse_element(scanned.bytes, *count) {
+                match parse_element(scanned.bytes, List::Records, *count) {
                     Ok(entry) => sink(entry.map_err(|reason| Unreadable {
                         index: *count,
                         offset,
@@ -236,7 +244,7 @@ impl RecordReader<'_> {
                 Element::TooLarge(size) => {
                     Err(format!("it has {size} bytes; CloudTrail's limit is 256 KB"))
                 }
-                Element::Json(bytes) => parse_element(bytes, index)
+                Element::Json(bytes, list) => parse_element(bytes, list, index)
                     .map_err(|message| PushError::Json { offset, message })?,
             };
             *count += 1;
@@ -281,16 +289,11 @@ fn is_relevant(prefilter: &mut Option<CachedPrefilter<'_>>, scanned: &ScannedRec
 }
 
 /// Parses one element. The inner error is the reason why it is not a record, the outer one a syntax error.
-fn parse_element(bytes: &[u8], index: u64) -> Result<Result<Record, String>, String> {
+fn parse_element(bytes: &[u8], list: List, index: u64) -> Result<Result<Record, String>, String> {
     match json::parse(bytes) {
-        Ok(Value::Object(fields)) => Ok(match not_a_record(&fields) {
-            None => Ok(Record::new(index, fields)),
-            Some(found) => Err(format!("expected a CloudTrail record, {found}")),
-        }),
-        Ok(other) => Ok(Err(format!(
-            "expected a JSON object, found {}",
-            json::kind(&other)
-        ))),
+        Ok(element) => Ok(list
+            .record(element)
+            .map(|fields| Record::new(index, fields))),
         Err(error) => Err(format!("record {index}: {error}")),
     }
 }

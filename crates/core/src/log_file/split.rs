@@ -8,14 +8,16 @@
 
 use serde::de::IgnoredAny;
 
+use super::form::{List, known_file};
+
 /// The maximum size of an element in bytes. Larger ones are not buffered. A record has at most 256 KB (AWS CloudTrail
 /// User Guide, "CloudTrail record contents"); escapes can make its JSON longer.
 pub(super) const MAX_ELEMENT: usize = 1024 * 1024;
 
 /// One element of `Records`.
 pub(super) enum Element<'a> {
-    /// Its bytes, which may not be valid JSON.
-    Json(&'a [u8]),
+    /// Its bytes, which may not be valid JSON, and the list that it is in.
+    Json(&'a [u8], List),
     /// Larger than [`MAX_ELEMENT`]. The value is its size in bytes.
     TooLarge(u64),
 }
@@ -33,8 +35,26 @@ pub(super) struct Splitter {
     offset: u64,
     /// The value being read.
     value: PartialValue,
-    /// Whether a member `Records` was found.
+    /// Whether a member `Records` was found, or what stands for it.
     records_seen: bool,
+    /// Whether other forms than a log file are accepted.
+    any_form: bool,
+    /// The list being read.
+    list: List,
+    /// Whether that list is a member of the root object, and not the root itself.
+    is_member: bool,
+    /// The root object so far, as long as it can be a record itself.
+    document: Option<Document>,
+}
+
+/// A root object that can be a record.
+struct Document {
+    /// Its position in the uncompressed file.
+    start: u64,
+    /// Its bytes, up to [`MAX_ELEMENT`].
+    bytes: Vec<u8>,
+    /// Its size so far.
+    size: u64,
 }
 
 /// What the splitter expects next, or the value that it is in.
@@ -42,6 +62,8 @@ pub(super) struct Splitter {
 enum State {
     /// Before the root's `{`.
     Root,
+    /// In a byte order mark, after so many of its bytes.
+    Mark(usize),
     /// After `{`: a name or `}`.
     FirstName,
     /// After a comma: a name.
@@ -49,9 +71,9 @@ enum State {
     /// Inside a name.
     InName,
     /// After a name: a colon.
-    Colon { records: bool },
+    Colon { list: Option<List> },
     /// After a colon: a value.
-    Value { records: bool },
+    Value { list: Option<List> },
     /// Inside the value of a member other than `Records`.
     InValue,
     /// After a member's value: a comma or `}`.
@@ -166,7 +188,16 @@ impl Splitter {
             offset: 0,
             value: PartialValue::default(),
             records_seen: false,
+            any_form: false,
+            list: List::Records,
+            is_member: true,
+            document: None,
         }
+    }
+
+    /// Accepts other forms than a log file, too.
+    pub(super) fn accept_any_form(&mut self) {
+        self.any_form = true;
     }
 
     /// The position in the uncompressed file.
@@ -174,9 +205,9 @@ impl Splitter {
         self.offset
     }
 
-    /// Whether an element can start here.
+    /// Whether a record can start here.
     pub(super) fn expects_element(&self) -> bool {
-        matches!(self.state, State::FirstElement | State::NextElement)
+        self.list == List::Records && matches!(self.state, State::FirstElement | State::NextElement)
     }
 
     /// Skips elements that were read by the scanner: `length` bytes, starting where an element is expected. They end
@@ -205,6 +236,7 @@ impl Splitter {
         let mut at = 0;
         while at < input.len() {
             self.offset = start + at as u64;
+            let from = at;
             match self.state {
                 State::InName | State::InValue | State::InElement => {
                     match self.value.take(&input[at..]) {
@@ -218,7 +250,7 @@ impl Splitter {
                 }
                 _ if matches!(input[at], b' ' | b'\t' | b'\n' | b'\r') => at += 1,
                 State::FirstElement | State::NextElement
-                    if pause && at > 0 && input[at] == b'{' =>
+                    if pause && at > 0 && input[at] == b'{' && self.list == List::Records =>
                 {
                     return Ok(at);
                 }
@@ -227,6 +259,9 @@ impl Splitter {
                     self.state = next;
                     at += consumed;
                 }
+            }
+            if self.document.is_some() {
+                self.add_to_document(&input[from..at], sink)?;
             }
         }
         self.offset = start + input.len() as u64;
@@ -250,31 +285,55 @@ impl Splitter {
     fn expect(&mut self, state: State, byte: u8) -> Result<(State, usize), SplitError> {
         let found = char::from(byte).escape_default();
         Ok(match (state, byte) {
+            (State::End, b'{') if self.any_form => self.start_document(),
+            (State::Root, b'{') if self.any_form => self.start_document(),
+            (State::Root | State::End, b'[') if self.any_form => {
+                self.records_seen = true;
+                self.list = List::Records;
+                self.is_member = false;
+                (State::FirstElement, 1)
+            }
+            (State::Root | State::End, 0xef) if self.any_form => (State::Mark(1), 1),
+            (State::Mark(1), 0xbb) => (State::Mark(2), 1),
+            (State::Mark(2), 0xbf) if self.records_seen => (State::End, 1),
+            (State::Mark(2), 0xbf) => (State::Root, 1),
+            (State::Root | State::FirstName | State::FirstElement, byte)
+                if known_file(byte).is_some() && (state == State::Root || byte == 0) =>
+            {
+                return Err(self.error(known_file(byte).unwrap_or_default()));
+            }
             (State::Root, b'{') => (State::FirstName, 1),
             (State::FirstName, b'}') | (State::AfterValue, b'}') => (State::End, 1),
             (State::FirstName | State::Name, b'"') => {
                 self.value.start(byte);
                 (State::InName, 0)
             }
-            (State::Colon { records }, b':') => (State::Value { records }, 1),
-            (State::Value { records: true }, b'[') => {
+            (State::Colon { list }, b':') => (State::Value { list }, 1),
+            (State::Value { list: Some(list) }, b'[') => {
                 self.records_seen = true;
+                self.list = list;
+                self.is_member = true;
+                self.document = None;
                 (State::FirstElement, 1)
             }
-            (State::Value { records: true }, _) => {
+            (State::Value { list: Some(list) }, _) => {
                 return Err(self.error(&format!(
-                    "the member \"Records\" is not a list: expected '[', found '{found}'"
+                    "the member \"{}\" is not a list: expected '[', found '{found}'",
+                    list.member()
                 )));
             }
-            (State::Value { records: false }, b',' | b']' | b'}' | b':') => {
+            (State::Value { list: None }, b',' | b']' | b'}' | b':') => {
                 return Err(self.error(&format!("expected a value, found '{found}'")));
             }
-            (State::Value { records: false }, _) => {
+            (State::Value { list: None }, _) => {
                 self.value.start(byte);
                 (State::InValue, 0)
             }
             (State::AfterValue, b',') => (State::Name, 1),
-            (State::FirstElement, b']') | (State::AfterElement, b']') => (State::AfterValue, 1),
+            (State::FirstElement | State::AfterElement, b']') if self.is_member => {
+                (State::AfterValue, 1)
+            }
+            (State::FirstElement | State::AfterElement, b']') => (State::End, 1),
             (State::AfterElement, b',') => (State::NextElement, 1),
             (State::FirstElement | State::NextElement, b',' | b']' | b'}' | b':') => {
                 return Err(self.error(&format!("expected a record, found '{found}'")));
@@ -291,6 +350,8 @@ impl Splitter {
             (state, _) => {
                 let expected = match state {
                     State::Root => "'{'",
+                    State::Mark(_) => "the rest of a byte order mark",
+                    State::End if self.any_form => "the end of the file or another document",
                     State::FirstName => "a member's name or '}'",
                     State::Name => "a member's name",
                     State::Colon { .. } => "':'",
@@ -301,6 +362,44 @@ impl Splitter {
                 return Err(self.error(&format!("expected {expected}, found '{found}'")));
             }
         })
+    }
+
+    /// Starts a root object that can be a record. The next state, and the number of bytes consumed.
+    fn start_document(&mut self) -> (State, usize) {
+        self.document = Some(Document {
+            start: self.offset,
+            bytes: Vec::new(),
+            size: 0,
+        });
+        (State::FirstName, 1)
+    }
+
+    /// Adds bytes to the root object. If it ends with them, it is an element itself: it has no list.
+    fn add_to_document<E>(
+        &mut self,
+        bytes: &[u8],
+        sink: &mut impl FnMut(Element<'_>, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(document) = &mut self.document else {
+            return Ok(());
+        };
+        document.size += bytes.len() as u64;
+        if document.size <= MAX_ELEMENT as u64 {
+            document.bytes.extend_from_slice(bytes);
+        }
+        if self.state != State::End {
+            return Ok(());
+        }
+        self.records_seen = true;
+        let Some(document) = self.document.take() else {
+            return Ok(());
+        };
+        let element = if document.size > MAX_ELEMENT as u64 {
+            Element::TooLarge(document.size)
+        } else {
+            Element::Json(&document.bytes, List::Records)
+        };
+        sink(element, document.start)
     }
 
     fn value_ended<E>(
@@ -317,14 +416,14 @@ impl Splitter {
                 let element = if self.value.too_large() {
                     Element::TooLarge(self.value.size)
                 } else {
-                    Element::Json(&self.value.bytes)
+                    Element::Json(&self.value.bytes, self.list)
                 };
                 sink(element, start)
             }
             State::InName => {
                 let name: String = self.parse("the name of a member")?;
                 self.state = State::Colon {
-                    records: name == "Records",
+                    list: List::of_member(&name, self.any_form),
                 };
                 Ok(())
             }

@@ -93,6 +93,11 @@ pub(super) const COMPUTED: &[&str] = &["region", "account", "actor", "eventTime"
 static MISSPELLED: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\{[ \t]*[A-Za-z%$][^{}:=\n]*\}").ok());
 
+/// A placeholder without its closing brace, up to the end of the line or the next brace.
+static UNCLOSED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?m)\{[A-Za-z][A-Za-z0-9_.]*(?:[+|][^{}\n]*|[ \t.;)][^{}:=,\n]*)?(?:\{|$)").ok()
+});
+
 impl Response {
     /// Reads the `response` of a rule: one text for every outcome, or a mapping from outcome to text. `sms` is the
     /// short text for an SMS about a call that succeeded.
@@ -318,6 +323,9 @@ fn passed_deadline(text: &str, record: &Record, today: Date) -> Option<Timestamp
 /// The first malformed placeholder.
 fn malformed_placeholder(text: &str) -> Option<&str> {
     let (placeholder, misspelled) = (PLACEHOLDER.as_ref()?, MISSPELLED.as_ref()?);
+    if let Some(unclosed) = UNCLOSED.as_ref()?.find(text) {
+        return Some(unclosed.as_str());
+    }
     misspelled
         .find_iter(text)
         .map(|found| found.as_str())
@@ -517,6 +525,24 @@ mod tests {
             );
         }
         assert_eq!(with_text.render(&record, &actor), open);
+    }
+
+    #[test]
+    fn a_placeholder_without_its_closing_brace_is_found() {
+        for (text, expected) in [
+            ("Restore {backupId now.", Some("{backupId now.")),
+            ("Restore {backupId", Some("{backupId")),
+            ("{backupId\nnow }", Some("{backupId")),
+            ("{backupId|a: backup\n", Some("{backupId|a: backup")),
+            ("{eventTime+7d", Some("{eventTime+7d")),
+            ("{backupId {region}", Some("{backupId {")),
+            ("{backupId|{region}}", Some("{backupId|{")),
+            ("{backupId} {backupId|a, b} {eventTime+7d|x}", None),
+            ("--query 'Backups[].{id: BackupId}' '{Name:x", None),
+            ("{\"Version\": 1}\nf() { x\n}", None),
+        ] {
+            assert_eq!(malformed_placeholder(text), expected, "{text}");
+        }
     }
 
     #[test]

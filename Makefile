@@ -37,7 +37,7 @@ CHECK_TEMPLATE := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE SAM_CLI_TELEMETRY=0 
 
 ##@ Try it
 .PHONY: run
-run: tools-ministack ## the whole product on this machine: a log file in, the alerts out (FILE=…, FULL=1)
+run: tools-ministack ## the whole product on this machine: a log file in, alerts and a report out (FILE=…, FULL=1)
 	@$(TOOLS)/ministack/bin/python -B scripts/run.py
 	@[ "$(REPORT)" = 0 ] || { echo "run: building the command line for the report (once; REPORT=0 leaves it out) ..." >&2; \
 		$(MAKE) --no-print-directory built-command-line; \

@@ -287,6 +287,40 @@ fn a_key_deletion_is_open_until_it_is_cancelled() {
 }
 
 #[test]
+fn a_deletion_time_that_is_no_deadline_is_not_taken_for_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut calls = Vec::new();
+    for (backup, deletion) in [
+        ("backup-none", Value::Null),
+        ("backup-call", json!(1_795_405_269_155_u64)),
+        ("backup-later", json!("Nov 28, 2026, 3:41:09 AM")),
+    ] {
+        let mut call = deleted("03:41:09", backup, backup);
+        call["responseElements"]["backup"]["deleteTimestamp"] = deletion;
+        calls.push(call);
+    }
+    write_files(folder.path(), &[("a.json", calls)]);
+    let report = json_report(folder.path(), &["a.json"]);
+    let mut due: Vec<_> = report["deadlines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|deadline| {
+            [&deadline["resource"], &deadline["due"]].map(|text| text.as_str().unwrap())
+        })
+        .collect();
+    due.sort_unstable();
+    assert_eq!(
+        due,
+        [
+            ["Backup backup-call", "2026-11-30T03:41:09Z"],
+            ["Backup backup-later", "2026-11-28T03:41:09Z"],
+            ["Backup backup-none", "2026-11-30T03:41:09Z"],
+        ]
+    );
+}
+
+#[test]
 fn the_order_of_files_and_records_does_not_matter() {
     let folder = tempfile::tempdir().unwrap();
     write_files(folder.path(), &incident());

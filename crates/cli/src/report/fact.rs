@@ -185,7 +185,9 @@ fn of_cloudhsm(record: &Record, principals: impl FnOnce() -> Vec<String>) -> Opt
         },
         "DeleteBackup" => What::BackupDeleted {
             backup: backup(record)?,
+            // A response may have the time of the call there, which is no deadline.
             due: time_at(record, "responseElements.backup.deleteTimestamp")
+                .filter(|due| later(record, 24).is_none_or(|next_day| *due > next_day))
                 .or_else(|| later(record, 7 * 24)),
             by_service: is_by_service(record),
         },

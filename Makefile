@@ -39,13 +39,13 @@ CHECK_TEMPLATE := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE SAM_CLI_TELEMETRY=0 
 .PHONY: run
 run: tools-ministack ## the whole product on this machine: a log file in, alerts and a report out (FILE=…, FULL=1)
 	@$(TOOLS)/ministack/bin/python -B scripts/run.py
-	@[ "$(REPORT)" = 0 ] || { echo "run: building the command line for the report (once; REPORT=0 leaves it out) ..." >&2; \
-		$(MAKE) --no-print-directory built-command-line; \
+	@[ "$(REPORT)" = 0 ] || { $(MAKE) --no-print-directory built-command-line && \
 		"$(CLI)" report "$${FILE:-events/log-files/cloudhsm-calls.json}" --output target/report.html; }
 
 .PHONY: built-command-line
 built-command-line:
-	@[ -n "$(CLI_PROGRAM)" ] || cargo build --quiet --locked -p cloudhsm-alerts-cli
+	@[ -n "$(CLI_PROGRAM)" ] || { echo "building the command line for the report (once; REPORT=0 leaves it out) ..." >&2; \
+		cargo build --quiet --locked -p cloudhsm-alerts-cli; }
 
 ##@ Check it
 .PHONY: test

@@ -20,8 +20,8 @@ from emulator import ACCOUNT, EMAIL, FOLDER, LOG_FILE, PHONE, REGION, SAMPLE_KEY
 
 # The alerts of the sample: severity, call, outcome.
 CRITICAL = ["critical DeleteBackup denied", "critical DeleteBackup success", "critical InitializeCluster success"]
-HIGH = ["high ModifyCluster failed"]
-ALERTS = [*CRITICAL, *HIGH, "medium CreateHsm success"]
+MEDIUM = ["medium CreateHsm success"]
+ALERTS = [*CRITICAL, "low ModifyCluster failed", *MEDIUM]
 
 PATIENCE = 120
 
@@ -107,11 +107,11 @@ class Deployed(unittest.TestCase):
         self.assertEqual(failure["responsePayload"]["errorType"], "LogFile.Truncated")
 
     def test_the_phone_gets_what_is_severe_enough(self) -> None:
-        outputs = self.deploy_trail("paging", AlertPhoneNumber=PHONE, PagingMinSeverity="high")
+        outputs = self.deploy_trail("paging", AlertPhoneNumber=PHONE, PagingMinSeverity="medium")
         self.put(outputs["TrailBucketName"])
         self.assert_alerts()
         self.assertEqual(self.alerts("EmailQueueUrl"), ALERTS)
-        self.assert_pages(CRITICAL + HIGH)
+        self.assert_pages(CRITICAL + MEDIUM)
 
     def test_an_existing_buckets_events_reach_the_function(self) -> None:
         self.bucket("central-logs", EventBridgeConfiguration={})
@@ -169,14 +169,14 @@ class Deployed(unittest.TestCase):
         outputs = self.deploy_trail("chatty")
         topics = {name: outputs[name] for name in ("AlertTopicArn", "OperatorsTopicArn")}
         slack = {"SlackWorkspaceId": "T0123ABCDEF", "SlackChannelId": "C0123ABCDEF"}
-        chat = self.emulator.deploy("chatty-chat", "chat.yaml", MinSeverity="high", **topics, **slack)
+        chat = self.emulator.deploy("chatty-chat", "chat.yaml", MinSeverity="medium", **topics, **slack)
         self.put(outputs["TrailBucketName"])
         self.assert_alerts()
         self.wait("the chat messages", lambda: len(self.emulator.messages(chat["ChatQueueUrl"])) >= 4)
         shown = [json.loads(message) for message in self.emulator.received(chat["ChatQueueUrl"]).values()]
         self.assertEqual({message["source"] for message in shown}, {"custom"})
         titles = sorted(message["content"]["title"].partition(":")[0] for message in shown)
-        self.assertEqual(titles, ["CRITICAL"] * 3 + ["HIGH"])
+        self.assertEqual(titles, ["CRITICAL"] * 3 + ["MEDIUM"])
         self.assertEqual(self.emulator.messages(chat["ChatFailureQueueUrl"]), [])
 
     def test_failures_are_processed_again(self) -> None:

@@ -12,9 +12,9 @@ use serde::Serialize;
 
 /// A gap is at least this long, in minutes.
 const MIN_GAP: i64 = 60;
-/// A gap is longer than this many times what lies between two files usually. Quiet regions have few files.
+/// A gap is at least this many times the median interval between two files. Quiet regions have few files.
 const GAP_FACTOR: i64 = 6;
-/// Without this many files, what is usual is not known.
+/// With fewer files, there is no median to compare with.
 const MIN_FILES: usize = 6;
 /// Maximum number of gaps shown.
 const MAX_GAPS: usize = 20;
@@ -100,14 +100,14 @@ impl Deliveries {
             });
             let mut intervals: Vec<i64> = minutes.windows(2).map(|two| two[1] - two[0]).collect();
             intervals.sort_unstable();
-            let usual = intervals.get(intervals.len() / 2).copied().unwrap_or(0);
+            let median = intervals.get(intervals.len() / 2).copied().unwrap_or(0);
             if minutes.len() < MIN_FILES {
                 continue;
             }
             gaps.extend(
                 minutes
                     .windows(2)
-                    .filter(|two| two[1] - two[0] >= MIN_GAP.max(usual * GAP_FACTOR))
+                    .filter(|two| two[1] - two[0] >= MIN_GAP.max(median * GAP_FACTOR))
                     .map(|two| Gap {
                         account: account.clone(),
                         region: region.clone(),

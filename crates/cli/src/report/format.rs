@@ -1,6 +1,6 @@
 //! How a report writes times, numbers and sizes.
 
-use indicatif::HumanBytes;
+use indicatif::{HumanBytes, HumanCount};
 use jiff::Timestamp;
 use serde::Serializer;
 
@@ -43,15 +43,7 @@ pub(super) fn minute(time: Timestamp) -> String {
 
 /// `1,500,000`.
 pub(super) fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    HumanCount(number).to_string()
 }
 
 /// `2.28 KiB`.

@@ -364,8 +364,14 @@ impl Trial<'_> {
             replies = join_all(running) => Some(replies),
         };
         let Some(replies) = replies else {
-            // All instances die, and with them their memory.
+            // All instances die, and with them their memory and the requests that are still on their way.
             self.kills += 1;
+            self.stub.drop_connections().await;
+            self.sdk = self
+                .sdk
+                .to_builder()
+                .endpoint_url(&self.stub.endpoint)
+                .build();
             let not_marked: Vec<String> = {
                 let state = self.stub.state();
                 let is_marked = |id: &String| {

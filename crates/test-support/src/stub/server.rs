@@ -49,34 +49,30 @@ impl Shared {
 pub struct Stub {
     pub endpoint: String,
     shared: Arc<Shared>,
-    _connections: JoinSet<()>,
+    connections: JoinSet<()>,
 }
 
 impl Stub {
     pub async fn start(faults: FaultPlan) -> Stub {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let endpoint = format!("http://{}", listener.local_addr().expect("its address"));
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             faults: Mutex::new(faults),
             latency: Mutex::new(|_| Duration::ZERO),
             progress: watch::Sender::new(Progress::Running),
         });
-        let mut connections = JoinSet::new();
-        let accepting = Arc::clone(&shared);
-        connections.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let _ = stream.set_nodelay(true);
-                connections.spawn(serve(stream, Arc::clone(&accepting)));
-                while connections.try_join_next().is_some() {}
-            }
-        });
+        let (endpoint, connections) = listen(&shared).await;
         Stub {
             endpoint,
             shared,
-            _connections: connections,
+            connections,
         }
+    }
+
+    /// Drops all connections, and the requests that were sent on them and not handled yet, as if their senders had
+    /// been killed before. The stub keeps its state and has a new endpoint.
+    pub async fn drop_connections(&mut self) {
+        self.connections.shutdown().await;
+        (self.endpoint, self.connections) = listen(&self.shared).await;
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -102,6 +98,23 @@ impl Stub {
             .await
             .expect("the sender lives as long as the stub");
     }
+}
+
+/// Accepts connections on a port of its own until the returned set is dropped.
+async fn listen(shared: &Arc<Shared>) -> (String, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("its address"));
+    let accepting = Arc::clone(shared);
+    let mut accepted = JoinSet::new();
+    accepted.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = stream.set_nodelay(true);
+            connections.spawn(serve(stream, Arc::clone(&accepting)));
+            while connections.try_join_next().is_some() {}
+        }
+    });
+    (endpoint, accepted)
 }
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {

@@ -11,6 +11,7 @@
 pub mod actor;
 pub mod alert;
 pub mod call_id;
+pub mod deadline;
 pub mod defang;
 pub mod finding;
 pub mod fingerprint;

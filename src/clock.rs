@@ -43,9 +43,9 @@ impl Clock {
     }
 }
 
-/// The current date in UTC. Filters expire by it.
-pub fn today() -> Date {
-    Clock::default().today()
+/// The current time. Filters expire by it.
+pub fn now() -> Timestamp {
+    Clock::default().now()
 }
 
 /// The current instant of the runtime's monotonic clock: for waiting.

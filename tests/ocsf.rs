@@ -16,7 +16,7 @@ use cloudhsm_alerts_core::{
     rules::{RuleSet, watched::Watched},
 };
 use cloudhsm_alerts_test_support::{fixtures::call, process::project_folder};
-use jiff::{Timestamp, civil::Date};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 struct Schema(Value);
@@ -169,8 +169,12 @@ fn every_kind_of_finding_is_valid() {
             let Value::Object(fields) = record else {
                 unreachable!("objects above")
             };
-            let finding = Finding::of(Record::new(0, fields), &rules, Date::constant(2026, 11, 25))
-                .expect("it matches a rule");
+            let finding = Finding::of(
+                Record::new(0, fields),
+                &rules,
+                Timestamp::constant(1_795_564_800, 0),
+            )
+            .expect("it matches a rule");
             Alert::new(
                 finding,
                 &Source::Event("e".into()),

@@ -13,7 +13,7 @@ use cloudhsm_alerts_test_support::{
     moto::Moto,
     published::Published,
 };
-use jiff::civil::Date;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 const RULE: &str = "title: Anything done with tags
@@ -191,7 +191,10 @@ fn matching_rules(source: &RuleSource, event_name: &str) -> Vec<String> {
     };
     source
         .current()
-        .evaluate(&Record::new(0, fields), Date::constant(2026, 11, 25))
+        .evaluate(
+            &Record::new(0, fields),
+            Timestamp::constant(1_795_564_800, 0),
+        )
         .rules
         .iter()
         .map(|rule| rule.name.clone())

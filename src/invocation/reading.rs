@@ -18,7 +18,7 @@ use futures_util::{
     future::BoxFuture,
     stream::{FuturesUnordered, StreamExt},
 };
-use jiff::civil::Date;
+use jiff::Timestamp;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::{items::ObjectItem, pending::Bases, queue::Found};
@@ -37,7 +37,8 @@ const CHANNEL: usize = 4;
 pub(super) struct Shared<'a> {
     pub(super) client: &'a Client,
     pub(super) rules: &'a RuleSet,
-    pub(super) today: Date,
+    /// When the invocation began.
+    pub(super) now: Timestamp,
     pub(super) settings: &'a Settings,
     pub(super) deadline: Deadline,
 }
@@ -172,7 +173,7 @@ impl Reading<'_> {
             }
         };
         report.was_opened = true;
-        let mut scan = Scan::new(self.shared.rules, self.shared.today);
+        let mut scan = Scan::new(self.shared.rules, self.shared.now);
         report.failure = self.scan(&mut body, &mut scan).await;
         report.counts = scan.counts();
         (report.compressed, report.uncompressed) = scan.bytes();

@@ -51,7 +51,7 @@ pub(crate) async fn run(
     let shared = Shared {
         client: &instance.s3,
         rules: &rules,
-        today: instance.clock.today(),
+        now: instance.clock.now(),
         settings: &instance.settings,
         deadline,
     };
@@ -194,7 +194,7 @@ impl ReplyTo {
 fn evaluate(item: RecordItem, shared: Shared<'_>, inbox: &mut Inbox) -> Option<Found> {
     let source = Arc::new(Source::Event(item.event_id));
     let found = panics::catch(|| {
-        let finding = Finding::of(item.record, shared.rules, shared.today)?;
+        let finding = Finding::of(item.record, shared.rules, shared.now)?;
         let units = [item.unit].into();
         Some(Found::of(
             finding,

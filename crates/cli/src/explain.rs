@@ -47,7 +47,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let set = arguments.added.load()?;
     let record = find_record(&arguments.file, &arguments.event_id)?;
-    let mut explanations = set.explain(&record, clock::today());
+    let mut explanations = set.explain(&record, clock::now());
     if let Some(name) = &arguments.rule {
         explanations
             .retain(|explanation| explanation.rule.name == *name || explanation.rule.id == *name);

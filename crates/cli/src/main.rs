@@ -5,6 +5,7 @@
 //! Data goes to standard output, messages to standard error.
 
 mod address;
+mod as_of;
 mod backfill;
 mod completions;
 mod explain;

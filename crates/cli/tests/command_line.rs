@@ -148,6 +148,40 @@ fn the_readme_shows_the_actual_output() {
     );
 }
 
+/// Until 2026-11-30 at 03:41:07. A day means its start.
+#[test]
+fn a_deadline_is_compared_with_the_time_of_as_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = json!({
+        "eventSource": "cloudhsm.amazonaws.com", "eventName": "DeleteBackup", "eventID": "1",
+        "eventTime": "2026-11-23T03:41:07Z", "requestParameters": {"backupId": "backup-a"},
+    });
+    fs::write(folder.path().join("log.json"), log_file_of(&[record])).unwrap();
+    let sms = |as_of: &str| {
+        let arguments = ["scan", "log.json", "--format", "sms", "--as-of", as_of];
+        decode_output(&run_cli(&arguments, folder.path()))
+    };
+    for (as_of, expected) in [
+        ("2026-11-30", "Restore it by 2026-11-30 03:41 UTC\n"),
+        (
+            "2026-11-30T03:41:06Z",
+            "Restore it by 2026-11-30 03:41 UTC\n",
+        ),
+        ("2026-11-30T08:20Z", "Too late since 2026-11-30 03:41 UTC\n"),
+        ("2026-12-01", "Too late since 2026-11-30 03:41 UTC\n"),
+    ] {
+        let (code, out, err) = sms(as_of);
+        assert_eq!(code, Some(0), "{as_of}: {err}");
+        assert!(out.ends_with(expected), "{as_of}: {out}");
+    }
+    let (code, out, err) = sms("soon");
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+    assert!(
+        err.contains("expected 2026-11-23 or 2026-11-23T14:30:00Z, found \"soon\""),
+        "{err}"
+    );
+}
+
 #[test]
 fn a_broken_input_is_reported_and_the_rest_is_scanned() {
     let folder = folder();

@@ -5,7 +5,7 @@
 
 use std::{cell::Cell, ops::ControlFlow, sync::Arc};
 
-use jiff::civil::Date;
+use jiff::Timestamp;
 
 use crate::{
     log_file::{
@@ -28,19 +28,19 @@ pub struct Finding {
     pub rules: Vec<Arc<Rule>>,
     /// The matches that a filter suppresses.
     pub suppressed: Vec<Suppressed>,
-    /// The day in UTC on which the record was matched. An alert says of a deadline whether it is over by then.
-    pub today: Date,
+    /// The time at which the record was matched. An alert says of a deadline whether it is over by then.
+    pub now: Timestamp,
 }
 
 impl Finding {
-    /// Matches a record against rules, with the filters that are in force on a day in UTC. `None`: no match.
-    pub fn of(record: Record, rules: &RuleSet, today: Date) -> Option<Finding> {
-        let Matched { rules, suppressed } = rules.evaluate(&record, today);
+    /// Matches a record against rules, with the filters that are in force at a time. `None`: no match.
+    pub fn of(record: Record, rules: &RuleSet, now: Timestamp) -> Option<Finding> {
+        let Matched { rules, suppressed } = rules.evaluate(&record, now);
         (!rules.is_empty() || !suppressed.is_empty()).then_some(Finding {
             record,
             rules,
             suppressed,
-            today,
+            now,
         })
     }
 
@@ -83,22 +83,22 @@ pub struct Scan<'r> {
 /// Evaluates records and counts them.
 struct Evaluator<'r> {
     rules: &'r RuleSet,
-    today: Date,
+    now: Timestamp,
     counts: ScanCounts,
     unreadable: Vec<Unreadable>,
 }
 
 impl<'r> Scan<'r> {
-    /// Scans a file with the default size limit, and with the filters that are in force on a day in UTC.
-    pub fn new(rules: &'r RuleSet, today: Date) -> Scan<'r> {
-        Scan::with_limit(rules, today, DEFAULT_MAX_UNCOMPRESSED)
+    /// Scans a file with the default size limit, and with the filters that are in force at a time.
+    pub fn new(rules: &'r RuleSet, now: Timestamp) -> Scan<'r> {
+        Scan::with_limit(rules, now, DEFAULT_MAX_UNCOMPRESSED)
     }
 
     /// Scans a file of at most `max_uncompressed` bytes after inflating.
-    pub fn with_limit(rules: &'r RuleSet, today: Date, max_uncompressed: u64) -> Scan<'r> {
+    pub fn with_limit(rules: &'r RuleSet, now: Timestamp, max_uncompressed: u64) -> Scan<'r> {
         Scan {
             log_file: LogFile::with_prefilter(max_uncompressed, rules.prefilter()),
-            evaluator: Evaluator::new(rules, today),
+            evaluator: Evaluator::new(rules, now),
         }
     }
 
@@ -111,10 +111,10 @@ impl<'r> Scan<'r> {
 
     /// Scans a file and parses every record, including those that no rule can match. Findings are the same; tests and
     /// benchmarks compare the two.
-    pub fn without_skipping(rules: &'r RuleSet, today: Date) -> Scan<'r> {
+    pub fn without_skipping(rules: &'r RuleSet, now: Timestamp) -> Scan<'r> {
         Scan {
             log_file: LogFile::new(DEFAULT_MAX_UNCOMPRESSED),
-            evaluator: Evaluator::new(rules, today),
+            evaluator: Evaluator::new(rules, now),
         }
     }
 
@@ -189,10 +189,10 @@ impl<'r> Scan<'r> {
 }
 
 impl<'r> Evaluator<'r> {
-    fn new(rules: &'r RuleSet, today: Date) -> Evaluator<'r> {
+    fn new(rules: &'r RuleSet, now: Timestamp) -> Evaluator<'r> {
         Evaluator {
             rules,
-            today,
+            now,
             counts: ScanCounts::default(),
             unreadable: Vec::new(),
         }
@@ -203,7 +203,7 @@ impl<'r> Evaluator<'r> {
         match entry {
             Ok(record) => {
                 self.counts.evaluated += 1;
-                if let Some(finding) = Finding::of(record, self.rules, self.today) {
+                if let Some(finding) = Finding::of(record, self.rules, self.now) {
                     self.counts.matched += 1;
                     sink(finding);
                 }

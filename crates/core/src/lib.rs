@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Everything here is synchronous and deterministic: no network, no environment, no clock. Times come from the
-//! records, and callers pass today's date. Neither tokio nor an AWS crate is a dependency. The Lambda function and
+//! records, and callers pass the current one. Neither tokio nor an AWS crate is a dependency. The Lambda function and
 //! the command line are built on top of it.
 
 pub mod actor;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use cloudhsm_alerts_core::{finding::Finding, rules::watched::Watched};
-use jiff::civil::Date;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
@@ -129,7 +129,7 @@ fn a_finding_is_chosen_by_its_rules() {
         record: record(),
         rules: vec![Arc::clone(&rule)],
         suppressed: Vec::new(),
-        today: Date::constant(2026, 11, 23),
+        now: Timestamp::constant(1_795_392_000, 0),
     };
     for (arguments, expected) in [
         ("--rule hsm-deleted".to_owned(), None),

@@ -13,8 +13,9 @@ use cloudhsm_alerts_core::{
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::as_of::{AsOf, Left};
+
 use super::{
-    as_of::{AsOf, Left},
     fact::{Fact, What},
     format,
 };

@@ -10,8 +10,9 @@ use cloudhsm_alerts_core::{defang::defanged, text::one_line};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::as_of::{AsOf, Left};
+
 use super::{
-    as_of::{AsOf, Left},
     deadlines::plain,
     fact::{Backup, Fact, KeyStoreChange, What},
     format,

@@ -6,7 +6,6 @@
 //! and lineage are made of [`fact`]s.
 
 mod actors;
-mod as_of;
 mod call;
 mod collect;
 mod coverage;
@@ -35,12 +34,12 @@ use clap::{Args, ValueEnum, error::ErrorKind};
 use cloudhsm_alerts::clock::Clock;
 use cloudhsm_alerts_core::{alert::accounts::Accounts, severity::Severity, text::one_line};
 
-use as_of::AsOf;
 use collect::{Collector, MAX_CALLS};
 use model::Report;
 use read::Reader;
 
 use crate::{
+    as_of::AsOf,
     filter::{Filter, FilterOptions, usage_error},
     output::Output,
     rule_files::AddedRules,
@@ -97,7 +96,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let reader = Reader {
         rules,
         filter,
-        today: as_of.day(),
+        now: as_of.start(),
         accounts: arguments.account_names,
         min_severity: arguments.min_severity,
         progress: progress.clone(),

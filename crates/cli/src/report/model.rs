@@ -6,9 +6,10 @@ use cloudhsm_alerts_core::{record::Outcome, severity::Severity, text::one_line};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::as_of::AsOf;
+
 use super::{
     actors::{self, Actor},
-    as_of::AsOf,
     call::Call,
     collect::{Class, Collected, MAX_CALLS},
     coverage::Coverage,

@@ -22,7 +22,7 @@ use cloudhsm_alerts_core::{
     severity::Severity,
 };
 use indicatif::ProgressBar;
-use jiff::civil::Date;
+use jiff::Timestamp;
 
 use super::{
     call::{Call, email_of},
@@ -38,7 +38,8 @@ const KEY_DELETIONS: &str = "report-key-deletions";
 /// What all files are read with.
 pub(super) struct Reader {
     pub rules: RuleSet,
-    pub today: Date,
+    /// When filters are in force, and with what deadlines are compared.
+    pub now: Timestamp,
     pub accounts: Accounts,
     pub filter: Filter,
     pub min_severity: Severity,
@@ -164,7 +165,7 @@ impl Shared<'_> {
         let on_read = |length| reader.progress.inc(length);
         let is_idle = || self.reading.load(Ordering::Relaxed) < self.jobs;
         let (scan, failure) = with_read_ahead(file, &on_read, &is_idle, |file| {
-            let mut scan = Scan::new(&reader.rules, reader.today).of_any_form();
+            let mut scan = Scan::new(&reader.rules, reader.now).of_any_form();
             let outcome = scan.read(file, &mut |finding| match self.take(finding, source) {
                 Ok(is_counted) => {
                     not_counted += u64::from(!is_counted);

@@ -30,7 +30,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let files = read_or_builtin(&arguments.locations)?;
-    let problems = check::check(&files, clock::today());
+    let problems = check::check(&files, clock::now());
     let lines: String = problems.iter().map(render).collect();
     print(&lines)?;
     let count = |weight| {

@@ -63,7 +63,7 @@ fn table(set: &RuleSet) -> String {
             one_line(&filter.rules.join(", "), 200)
         };
         let until = filter.expires.map_or_else(String::new, |last| {
-            let verb = if filter.is_expired(clock::today()) {
+            let verb = if filter.is_expired(clock::now()) {
                 "EXPIRED on"
             } else {
                 "until"
@@ -104,7 +104,7 @@ fn as_json(set: &RuleSet) -> Value {
                 "title": filter.title,
                 "rules": filter.rules,
                 "expires": filter.expires.map(|date| date.to_string()),
-                "expired": filter.is_expired(clock::today()),
+                "expired": filter.is_expired(clock::now()),
             })
         })
         .collect();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use cloudhsm_alerts::clock;
+use cloudhsm_alerts::clock::Clock;
 use uuid::Uuid;
 
 use crate::terminal::shown;
@@ -121,6 +121,6 @@ tests:
 "#,
         first.to_uppercase(),
         Uuid::new_v4(),
-        clock::today(),
+        Clock::default().today(),
     )
 }

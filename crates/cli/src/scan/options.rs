@@ -2,9 +2,8 @@
 
 use clap::{Args, ValueEnum};
 use cloudhsm_alerts_core::{alert::accounts::Accounts, severity::Severity};
-use jiff::civil::Date;
 
-use crate::{filter::FilterOptions, rule_files::AddedRules};
+use crate::{as_of::AsOf, filter::FilterOptions, rule_files::AddedRules};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -23,9 +22,9 @@ pub(super) struct Options {
     /// Names of accounts, such as 111122223333=prod,444455556666=dev, or a CSV file with the columns account and name
     #[arg(long, value_name = "NAMES", default_value = "", value_parser = account_names, hide_default_value = true)]
     pub account_names: Accounts,
-    /// Day (UTC) on which deadlines are compared, such as 2026-11-23 [default: today]
-    #[arg(long, value_name = "DAY")]
-    pub as_of: Option<Date>,
+    /// Time (UTC) with which deadlines are compared, such as 2026-11-23T08:20Z; a day means 00:00 [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub as_of: Option<AsOf>,
     #[command(flatten)]
     pub added: AddedRules,
     #[command(flatten)]

@@ -19,9 +19,9 @@ use cloudhsm_alerts_core::{
     rules::RuleSet,
 };
 use indicatif::ProgressBar;
-use jiff::{Timestamp, civil::Date};
+use jiff::Timestamp;
 
-use crate::filter::Filter;
+use crate::{as_of::AsOf, filter::Filter};
 
 use super::{found::LogFile, options::Options, queue::Turn, render::render, totals::Totals};
 
@@ -68,7 +68,7 @@ pub(super) struct Reader {
     pub(super) options: Options,
     filter: Filter,
     rules: OnceLock<Result<RuleSet, String>>,
-    today: Date,
+    now: Timestamp,
     progress: ProgressBar,
 }
 
@@ -84,7 +84,7 @@ impl Reader {
         let clock = Clock::default();
         let filter = Filter::new(&options.filter, &clock)?;
         let reader = Reader {
-            today: options.as_of.unwrap_or_else(|| clock.today()),
+            now: options.as_of.map_or_else(|| clock.now(), AsOf::start),
             options,
             filter,
             rules: OnceLock::new(),
@@ -138,7 +138,7 @@ impl Reader {
         let on_read = |length| self.progress.inc(length);
         let is_idle = || turn.is_processor_idle();
         let (scan, outcome) = with_read_ahead(file, &on_read, &is_idle, |file| {
-            let mut scan = Scan::new(self.rules()?, self.today).of_any_form();
+            let mut scan = Scan::new(self.rules()?, self.now).of_any_form();
             let outcome = scan.read(file, &mut |finding| {
                 if let Some(alert) = self.alert(finding, source, turn, totals) {
                     size += alert.text.len();

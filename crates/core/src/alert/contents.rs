@@ -113,10 +113,10 @@ impl Alert {
             let message = record.scalar("errorMessage").unwrap_or_default();
             (code, message)
         });
-        let today = Some(finding.today);
+        let now = Some(finding.now);
         let advising = advising_rules(&finding.rules, outcome);
         let mut instructions = advising.iter().enumerate().map(|(position, rule)| {
-            let text = rule.response().render_on(&record, &actor, today);
+            let text = rule.response().render_on(&record, &actor, now);
             match (position, outcome) {
                 (0, _) => text.trim_end().to_owned(),
                 (_, Outcome::Success) => {
@@ -133,7 +133,7 @@ impl Alert {
         }
         let response_sms = advising
             .first()
-            .and_then(|rule| rule.response().render_sms(&record, &actor, today));
+            .and_then(|rule| rule.response().render_sms(&record, &actor, now));
         if let Some(step) = response::follow_the_actor(&record) {
             response = format!("{}\n{step}", response.trim_end());
         }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use jiff::civil::Date;
+use jiff::Timestamp;
 use rsigma_eval::{
     CompiledRule, ConditionTrace, DetectionTrace, ItemTrace, MatchReason, MatcherKind, explain_rule,
 };
@@ -35,9 +35,9 @@ pub struct Explanation {
 }
 
 impl RuleSet {
-    /// The result of every rule for a record on a day (in UTC): matching rules first, then those with the fewest
+    /// The result of every rule for a record at a time: matching rules first, then those with the fewest
     /// fields that do not match.
-    pub fn explain(&self, record: &Record, today: Date) -> Vec<Explanation> {
+    pub fn explain(&self, record: &Record, now: Timestamp) -> Vec<Explanation> {
         let mut explanations: Vec<Explanation> = self
             .rules
             .iter()
@@ -45,7 +45,7 @@ impl RuleSet {
                 let compiled = compiled.rule();
                 let is_match = matches(compiled, &RecordView::new(record));
                 let filter = is_match
-                    .then(|| self.suppressing_filter(rule, record, today))
+                    .then(|| self.suppressing_filter(rule, record, now))
                     .flatten();
                 let mut reasons = reasons(compiled, record);
                 if let Some(filter) = &filter {

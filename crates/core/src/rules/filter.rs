@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use rsigma_eval::CompiledRule;
 use rsigma_parser::{FilterRule, SigmaRule};
 use serde_json::{Map, Value};
@@ -109,9 +109,10 @@ impl Filter {
         self.rules.is_empty() || self.rules.iter().any(|name| rule.is_named(name))
     }
 
-    /// Whether its last day has passed.
-    pub fn is_expired(&self, today: Date) -> bool {
-        self.expires.is_some_and(|last| today > last)
+    /// Whether its last day, in UTC, has passed.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires
+            .is_some_and(|last| now.to_zoned(TimeZone::UTC).date() > last)
     }
 
     /// Whether it suppresses the matches of a record: its condition is false.

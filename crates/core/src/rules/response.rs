@@ -9,7 +9,7 @@
 
 use std::sync::LazyLock;
 
-use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use regex::{
     Regex,
     bytes::{self, Captures},
@@ -211,13 +211,13 @@ impl Response {
         self.render_on(record, actor, None)
     }
 
-    /// The text for a record, on a day in UTC. If the rule has none for the outcome of the call, a general one. Of a
-    /// deadline that was over before that day, the text says so.
-    pub fn render_on(&self, record: &Record, actor: &Actor, today: Option<Date>) -> String {
+    /// The text for a record, at a time. If the rule has none for the outcome of the call, a general one. Of a
+    /// deadline that is over by then, the text says so.
+    pub fn render_on(&self, record: &Record, actor: &Actor, now: Option<Timestamp>) -> String {
         let outcome = record.outcome();
         let passed = self
             .template(outcome)
-            .and_then(|text| passed_deadline(text, record, today?));
+            .and_then(|text| passed_deadline(text, record, now?));
         if let Some(passed) = passed {
             return match (&self.past, outcome) {
                 (Some(past), Outcome::Success) => render(past, record, actor),
@@ -236,16 +236,16 @@ impl Response {
         render(template, record, actor)
     }
 
-    /// The text for an SMS: the rule's `sms` if the call succeeded, and if a deadline in it is not over on that day.
+    /// The text for an SMS: the rule's `sms` if the call succeeded, and if a deadline in it is not over by then.
     pub fn render_sms(
         &self,
         record: &Record,
         actor: &Actor,
-        today: Option<Date>,
+        now: Option<Timestamp>,
     ) -> Option<String> {
         match record.outcome() {
             Outcome::Success => self.sms.as_ref().map(|template| {
-                match today.and_then(|today| passed_deadline(template, record, today)) {
+                match now.and_then(|now| passed_deadline(template, record, now)) {
                     Some(passed) => format!("Too late since {}", minutes(passed)),
                     None => render(template, record, actor),
                 }
@@ -303,8 +303,8 @@ fn render_line(
     (!filled.is_empty()).then(|| filled.to_owned())
 }
 
-/// The latest deadline in a text, if the day of all of them is over.
-fn passed_deadline(text: &str, record: &Record, today: Date) -> Option<Timestamp> {
+/// The latest deadline in a text, if all of them are over.
+fn passed_deadline(text: &str, record: &Record, now: Timestamp) -> Option<Timestamp> {
     let latest = PLACEHOLDER
         .as_ref()?
         .captures_iter(text.as_bytes())
@@ -317,7 +317,7 @@ fn passed_deadline(text: &str, record: &Record, today: Date) -> Option<Timestamp
             )
         })
         .max()?;
-    (latest.to_zoned(TimeZone::UTC).date() < today).then_some(latest)
+    (latest <= now).then_some(latest)
 }
 
 /// The first malformed placeholder.
@@ -499,16 +499,16 @@ mod tests {
         let with_text = response("It was open until {eventTime+7d}.".into());
         let without = Response::read(&json!("Restore {backupId} by {eventTime+7d}.")).unwrap();
         let open = "Restore backup-a by 2026-11-30 03:41 UTC.";
-        for (day, expected, general, sms) in [
-            // On its last day a deadline may be open, and its time is in the text.
+        for (now, expected, general, sms) in [
+            // On its last day a deadline is open until its time, and no longer.
             (
-                "2026-11-30",
+                "2026-11-30T03:41:06Z",
                 open,
                 open.to_owned(),
                 "By 2026-11-30 03:41 UTC",
             ),
             (
-                "2026-12-01",
+                "2026-11-30T03:41:07Z",
                 "It was open until 2026-11-30 03:41 UTC.",
                 format!(
                     "The deadline in this text, 2026-11-30 03:41 UTC, has passed. See first what is still there.\n{open}"
@@ -516,11 +516,11 @@ mod tests {
                 "Too late since 2026-11-30 03:41 UTC",
             ),
         ] {
-            let day = Some(day.parse().unwrap());
-            assert_eq!(with_text.render_on(&record, &actor, day), expected);
-            assert_eq!(without.render_on(&record, &actor, day), general);
+            let now = Some(now.parse().unwrap());
+            assert_eq!(with_text.render_on(&record, &actor, now), expected);
+            assert_eq!(without.render_on(&record, &actor, now), general);
             assert_eq!(
-                with_text.render_sms(&record, &actor, day).as_deref(),
+                with_text.render_sms(&record, &actor, now).as_deref(),
                 Some(sms)
             );
         }

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, fmt, sync::Arc};
 
-use jiff::civil::Date;
+use jiff::Timestamp;
 use rsigma_eval::event::{Event, EventValue};
 
 use super::{
@@ -161,17 +161,17 @@ impl RuleSet {
             .map(|index| &*self.rules[*index].0)
     }
 
-    /// The filter that, on a day (in UTC), suppresses a match of a rule.
+    /// The filter that, at a time, suppresses a match of a rule.
     pub(super) fn suppressing_filter(
         &self,
         rule: &Rule,
         record: &Record,
-        today: Date,
+        now: Timestamp,
     ) -> Option<Arc<Filter>> {
         self.filters
             .iter()
             .find(|filter| {
-                filter.applies_to(rule) && !filter.is_expired(today) && filter.suppresses(record)
+                filter.applies_to(rule) && !filter.is_expired(now) && filter.suppresses(record)
             })
             .cloned()
     }
@@ -190,8 +190,8 @@ impl RuleSet {
         indices.into_iter().map(|index| &self.rules[index])
     }
 
-    /// The rules that a record matches, and the filters that suppress matches on a day (in UTC).
-    pub fn evaluate(&self, record: &Record, today: Date) -> Matched {
+    /// The rules that a record matches, and the filters that suppress matches at a time.
+    pub fn evaluate(&self, record: &Record, now: Timestamp) -> Matched {
         let view = RecordView::new(record);
         let mut rules: Vec<_> = self
             .candidates(&view)
@@ -213,7 +213,7 @@ impl RuleSet {
         });
         let mut matched = Matched::default();
         for rule in rules {
-            match self.suppressing_filter(&rule, record, today) {
+            match self.suppressing_filter(&rule, record, now) {
                 Some(filter) => matched.suppressed.push(Suppressed { rule, filter }),
                 None => matched.rules.push(rule),
             }

@@ -206,10 +206,8 @@ fn every_command_is_one_that_the_aws_cli_knows() {
                 unreachable!("objects above")
             };
             let record = Record::new(0, fields);
-            let today = Some(super::DAY);
-            let text = rule
-                .response()
-                .render_on(&record, &Actor::of(&record), today);
+            let now = Some(super::NOW);
+            let text = rule.response().render_on(&record, &Actor::of(&record), now);
             texts.push(text);
         }
     }

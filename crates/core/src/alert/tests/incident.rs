@@ -18,11 +18,11 @@ fn with_error(mut record: Value, code: &str) -> Value {
     record
 }
 
-fn alert_on(record: Value, day: &str) -> Alert {
+fn alert_at(record: Value, time: &str) -> Alert {
     let Value::Object(fields) = record else {
         unreachable!("the tests give objects")
     };
-    let finding = Finding::of(Record::new(0, fields), &RULES, day.parse().unwrap()).unwrap();
+    let finding = Finding::of(Record::new(0, fields), &RULES, time.parse().unwrap()).unwrap();
     Alert::new(finding, &Source::Event("e".into()), &Accounts::default())
 }
 
@@ -160,13 +160,14 @@ fn nothing_is_said_to_be_destroyed_by_a_denied_call() {
 
 #[test]
 fn a_deadline_that_is_over_is_said_to_be_over() {
-    let open = alert_on(delete_backup(), "2026-11-30");
+    let open = alert_at(delete_backup(), "2026-11-30T03:40Z");
     assert!(
         open.response
             .contains("It can be restored until 2026-11-30 03:41 UTC")
     );
     assert!(sms::body(&open).ends_with("Restore it by 2026-11-30 03:41 UTC"));
-    let over = alert_on(delete_backup(), "2026-12-01");
+    // Hours matter: it is still the last day.
+    let over = alert_at(delete_backup(), "2026-11-30T08:20Z");
     assert!(
         over.response.starts_with(
             "Backup backup-zxc7vbn2mas of cluster-lk3jhgf4dsa was deleted. It could be restored until 2026-11-30 03:41 UTC. That time is over:\n"

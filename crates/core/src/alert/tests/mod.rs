@@ -16,7 +16,7 @@ use crate::{
     severity::Severity,
 };
 
-const DAY: jiff::civil::Date = jiff::civil::Date::constant(2026, 11, 25);
+const NOW: jiff::Timestamp = jiff::Timestamp::constant(1_795_564_800, 0);
 
 pub(super) fn alert_of(record: Value) -> Alert {
     let Value::Object(fields) = record else {
@@ -29,7 +29,7 @@ pub(super) fn alert_of(record: Value) -> Alert {
     });
     let accounts = Accounts::parse("111122223333=prod").unwrap();
     let finding =
-        Finding::of(Record::new(3, fields), &RULES, DAY).expect("the record matches a rule");
+        Finding::of(Record::new(3, fields), &RULES, NOW).expect("the record matches a rule");
     Alert::new(finding, &source, &accounts)
 }
 
@@ -542,7 +542,7 @@ fn alert_of_cheap(record: Value) -> Alert {
         unreachable!("the tests give objects")
     };
     let finding =
-        Finding::of(Record::new(0, fields), &RULES, DAY).expect("the record matches a rule");
+        Finding::of(Record::new(0, fields), &RULES, NOW).expect("the record matches a rule");
     Alert::new(finding, &Source::Event("e".into()), &Accounts::default())
 }
 

@@ -70,7 +70,7 @@ fn of(yaml: &[String]) -> RuleSet {
     RuleSet::of(&files, &Watched::default()).unwrap()
 }
 
-const TODAY: Date = Date::constant(2026, 11, 23);
+const NOW: Timestamp = Timestamp::constant(1_795_392_000, 0);
 
 /// Findings, counts, unreadable records and the outcome of a scan.
 type Output = (
@@ -113,10 +113,10 @@ fn read_ahead_output(mut scan: Scan<'_>, mut bytes: &[u8], chunk: usize) -> Outp
 
 fn assert_same_output(bytes: &[u8], chunk: usize) {
     for rules in [&*RULES, &*OTHER_RULES] {
-        let every = output(Scan::without_skipping(rules, TODAY), bytes, chunk);
-        let ahead = read_ahead_output(Scan::new(rules, TODAY), bytes, chunk);
+        let every = output(Scan::without_skipping(rules, NOW), bytes, chunk);
+        let ahead = read_ahead_output(Scan::new(rules, NOW), bytes, chunk);
         assert_eq!(ahead, every, "{}", String::from_utf8_lossy(bytes));
-        let relevant = output(Scan::new(rules, TODAY), bytes, chunk);
+        let relevant = output(Scan::new(rules, NOW), bytes, chunk);
         assert_eq!(relevant, every, "{}", String::from_utf8_lossy(bytes));
     }
 }
@@ -160,11 +160,11 @@ fn every_sequence_of_tokens_has_the_same_output() {
             ] {
                 let text = format!(r#"{{"Records":[{record},{{"b":2}}]}}"#);
                 let every = output(
-                    Scan::without_skipping(&OTHER_RULES, TODAY),
+                    Scan::without_skipping(&OTHER_RULES, NOW),
                     text.as_bytes(),
                     1000,
                 );
-                let relevant = output(Scan::new(&OTHER_RULES, TODAY), text.as_bytes(), 1000);
+                let relevant = output(Scan::new(&OTHER_RULES, NOW), text.as_bytes(), 1000);
                 assert_eq!(relevant, every, "{text}");
             }
         }
@@ -186,7 +186,7 @@ fn findings_before_a_source_error_are_returned() {
     let call = r#"{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup"}"#;
     let text = format!("{{\"Records\":[{}", [call; 12_000].join(","));
     for (chunk, is_idle) in [(10_000, true), (10_000, false), (2 * text.len(), true)] {
-        let mut scan = Scan::new(&RULES, TODAY);
+        let mut scan = Scan::new(&RULES, NOW);
         let mut found = 0;
         let mut sink = |_| {
             found += 1;
@@ -212,7 +212,7 @@ fn reading_stops_when_the_sink_breaks() {
     };
     for is_idle in [true, false] {
         let mut found = 0;
-        let mut scan = Scan::new(&RULES, TODAY);
+        let mut scan = Scan::new(&RULES, NOW);
         let outcome = with_read_ahead_of(10_000, &mut source, &progress, &|| is_idle, |file| {
             scan.read(file, &mut |_| {
                 found += 1;
@@ -256,7 +256,7 @@ fn windows_end_anywhere_in_a_record() {
         text += ",";
         text += call;
         text += "]}";
-        let mut scan = Scan::new(&RULES, TODAY);
+        let mut scan = Scan::new(&RULES, NOW);
         let mut findings = 0;
         scan.push(text.as_bytes(), &mut |_| findings += 1).unwrap();
         scan.finish(&mut |_| findings += 1).unwrap();
@@ -278,7 +278,7 @@ fn long_records_end_anywhere_near_the_end_of_a_window() {
         let pad = "x".repeat(WINDOW - from_end - start.len() - 2);
         let text = format!("{start}{pad}\"}},{call},{call},{call}]}}");
         let expected = (3, 4, Ok(()));
-        let mut scan = Scan::new(&RULES, TODAY);
+        let mut scan = Scan::new(&RULES, NOW);
         let mut findings = 0;
         let mut sink = |_| findings += 1;
         let end = scan
@@ -310,11 +310,11 @@ fn deep_and_long_records_have_the_same_output() {
                     );
                     let text = format!(r#"{{"Records":[{call},{ordinary},{call}]}}"#);
                     let every = output(
-                        Scan::without_skipping(&OTHER_RULES, TODAY),
+                        Scan::without_skipping(&OTHER_RULES, NOW),
                         text.as_bytes(),
                         5000,
                     );
-                    let relevant = output(Scan::new(&OTHER_RULES, TODAY), text.as_bytes(), 5000);
+                    let relevant = output(Scan::new(&OTHER_RULES, NOW), text.as_bytes(), 5000);
                     assert_eq!(relevant, every, "{text}");
                     assert_eq!(every.3.is_ok(), missing == 0, "{text}");
                 }
@@ -370,7 +370,7 @@ fn a_rule_without_event_source_is_evaluated_for_all_records() {
     let yaml = "title: t\nname: n\nid: i\nlogsource: {product: aws, service: cloudtrail}\nlevel: low\ndetection:\n  a:\n    userIdentity.type: Root\n  condition: a\n";
     let rules = of(&[yaml.to_owned()]);
     let text = r#"{"Records":[{"eventSource":"s3.amazonaws.com","eventName":"x","userIdentity":{"type":"Root"}}]}"#;
-    let (findings, ..) = output(Scan::new(&rules, TODAY), text.as_bytes(), 7);
+    let (findings, ..) = output(Scan::new(&rules, NOW), text.as_bytes(), 7);
     assert_eq!(findings.len(), 1);
 }
 
@@ -388,8 +388,7 @@ fn internal_names_of_serde_json_are_ordinary_names() {
                 r#"{{"Records":[{{"{name}":{value},"eventSource":"s3.amazonaws.com","eventName":"x"}},{{"eventSource":"cloudhsm.amazonaws.com","eventName":"DeleteBackup","requestParameters":{{"{name}":{value}}}}},{{"{name}":{value}}}]}}"#
             );
             assert_same_output(text.as_bytes(), 1000);
-            let (findings, counts, _, end) =
-                output(Scan::new(&RULES, TODAY), text.as_bytes(), 1000);
+            let (findings, counts, _, end) = output(Scan::new(&RULES, NOW), text.as_bytes(), 1000);
             assert_eq!(
                 (findings.len(), counts.records, end),
                 (1, 3, Ok(())),

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::{TODAY, generated::valid_file, more_cases, output};
+use super::{NOW, generated::valid_file, more_cases, output};
 use crate::{
     finding::Scan,
     rules::{RuleFile, RuleSet, watched::Watched},
@@ -128,8 +128,8 @@ proptest! {
         let rules = RuleSet::of(&files, &Watched::default());
         prop_assume!(rules.as_ref().is_ok_and(|rules| rules.prefilter().excludes_records()));
         let rules = rules.unwrap();
-        let every = output(Scan::without_skipping(&rules, TODAY), &bytes, 1000);
-        let relevant = output(Scan::new(&rules, TODAY), &bytes, 1000);
+        let every = output(Scan::without_skipping(&rules, NOW), &bytes, 1000);
+        let relevant = output(Scan::new(&rules, NOW), &bytes, 1000);
         prop_assert_eq!(relevant, every, "{}\n{}", text, String::from_utf8_lossy(&bytes));
     }
 }

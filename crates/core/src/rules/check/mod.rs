@@ -9,7 +9,7 @@ mod calls;
 mod names;
 mod placeholders;
 
-use jiff::civil::Date;
+use jiff::Timestamp;
 use rsigma_parser::{SigmaRule, lint};
 
 use super::{
@@ -27,9 +27,9 @@ use super::{
 };
 use crate::text::one_line;
 
-/// Checks rule files that are to be added to the built-in rules. `today` (in UTC) is for filters that expire.
+/// Checks rule files that are to be added to the built-in rules. `now` is for filters that expire.
 /// Returns all errors and warnings, in the order of files and lines.
-pub fn check(files: &[RuleFile], today: Date) -> Vec<Diagnostic> {
+pub fn check(files: &[RuleFile], now: Timestamp) -> Vec<Diagnostic> {
     let watched = Watched::default();
     let builtin = builtin_files();
     // The built-in rules can be checked, too; they are not added to themselves.
@@ -61,7 +61,7 @@ pub fn check(files: &[RuleFile], today: Date) -> Vec<Diagnostic> {
     for loaded in &alone.filters {
         let (origin, detection) = (&loaded.origin, &loaded.sigma.detection);
         names::check(origin, "filter", detection, &mut diagnostics);
-        check_filter(origin, &loaded.filter, &rules, today, &mut diagnostics);
+        check_filter(origin, &loaded.filter, &rules, now, &mut diagnostics);
     }
     replacements(&added, &watched, &builtin, &mut diagnostics);
     for file in files {
@@ -140,10 +140,10 @@ fn check_filter(
     origin: &Origin,
     filter: &Filter,
     rules: &[&Rule],
-    today: Date,
+    now: Timestamp,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    if let (Some(last), true) = (filter.expires, filter.is_expired(today)) {
+    if let (Some(last), true) = (filter.expires, filter.is_expired(now)) {
         diagnostics.push(origin.warning(
             &["expires"],
             format!("expected a date in the future, found {last}; the filter no longer suppresses anything"),

@@ -163,7 +163,7 @@ fn every_mutating_call_matches_for_all_callers_and_outcomes() {
                 let record = record(fields.clone());
                 assert_eq!(record.outcome(), outcome, "{fields}");
                 let actor = Actor::of(&record);
-                let finding = Finding::of(record.clone(), rules, TODAY).expect("a match");
+                let finding = Finding::of(record.clone(), rules, NOW).expect("a match");
                 let rule = finding
                     .rules
                     .iter()
@@ -327,7 +327,7 @@ fn every_rule_passes_its_tests_and_has_both_kinds() {
 
 #[test]
 fn the_check_finds_nothing_in_the_built_in_rules() {
-    let diagnostics = check::check(&builtin_files(), TODAY);
+    let diagnostics = check::check(&builtin_files(), NOW);
     assert_eq!(diagnostics, []);
 }
 
@@ -496,8 +496,8 @@ fn matching_records_of_the_tests_are_not_skipped() {
                 scan.finish(&mut |finding| found.push(finding)).unwrap();
                 found
             };
-            let every = findings(Scan::without_skipping(&rules, TODAY));
-            assert_eq!(findings(Scan::new(&rules, TODAY)), every, "{text}");
+            let every = findings(Scan::without_skipping(&rules, NOW));
+            assert_eq!(findings(Scan::new(&rules, NOW)), every, "{text}");
             count += every.len();
         }
     }

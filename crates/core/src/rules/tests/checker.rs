@@ -10,7 +10,7 @@ const TESTS: &str = "tests:
 ";
 
 fn checked(text: &str) -> Vec<String> {
-    check::check(&[file("r.yml", text)], TODAY)
+    check::check(&[file("r.yml", text)], NOW)
         .iter()
         .map(|found| format!("{} {found}", found.kind.as_str()))
         .collect()
@@ -281,7 +281,7 @@ fn a_rule_that_can_match_is_not_an_error() {
 fn a_file_in_another_encoding_is_one_error() {
     let broken = "title: caf\u{fffd}\nid: x\n";
     let files = [file("broken.yml", broken), file("r.yml", RULE)];
-    let errors: Vec<String> = check::check(&files, TODAY)
+    let errors: Vec<String> = check::check(&files, NOW)
         .iter()
         .map(ToString::to_string)
         .collect();
@@ -389,7 +389,7 @@ fn explanations_have_reasons_and_no_secrets() {
     let rules = builtin();
     let mut deleted = call("InitializeCluster");
     deleted["requestParameters"] = json!({"signedCert": "S3CRET", "trustAnchor": "S3CRET"});
-    let explained = rules.explain(&record(deleted), TODAY);
+    let explained = rules.explain(&record(deleted), NOW);
     let text = format!("{explained:?}");
     assert!(!text.contains("S3CRET"));
     assert!(explained[0].is_match);

@@ -25,7 +25,7 @@ fn deployed(account: &str) -> Value {
 fn evaluated(filter: &str, record: Value) -> (Vec<String>, Vec<String>) {
     let files = [file("r.yml", RULE), file("f.yml", filter)];
     let rules = RuleSet::of(&files, &Watched::default()).unwrap();
-    let matched = rules.evaluate(&super::record(record), TODAY);
+    let matched = rules.evaluate(&super::record(record), NOW);
     (
         matched.rules.iter().map(|rule| rule.name.clone()).collect(),
         matched
@@ -95,7 +95,7 @@ fn other_rules_still_match() {
         file("f.yml", FILTER),
     ];
     let rules = RuleSet::of(&files, &Watched::default()).unwrap();
-    let matched = rules.evaluate(&record(deployed("444455556666")), TODAY);
+    let matched = rules.evaluate(&record(deployed("444455556666")), NOW);
     assert_eq!(matched.rules.len(), 1);
     assert_eq!(matched.rules[0].name, "u");
     assert_eq!(matched.suppressed[0].rule.name, "t");

@@ -1,6 +1,6 @@
 use std::sync::LazyLock;
 
-use jiff::civil::Date;
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -18,8 +18,8 @@ mod exceptions;
 mod language;
 mod specification;
 
-/// The day of all evaluations.
-const TODAY: Date = Date::constant(2026, 11, 25);
+/// The time of all evaluations: the last second of a day, on which filters that expire with it are in force.
+const NOW: Timestamp = Timestamp::constant(1_795_651_199, 0);
 
 fn record(value: Value) -> Record {
     match value {
@@ -30,7 +30,7 @@ fn record(value: Value) -> Record {
 
 fn matched(rules: &RuleSet, value: Value) -> Vec<String> {
     rules
-        .evaluate(&record(value), TODAY)
+        .evaluate(&record(value), NOW)
         .rules
         .iter()
         .map(|rule| format!("{} {}", rule.level, rule.name))

@@ -1,7 +1,8 @@
-//! The time from which "time left" is counted.
+//! The time with which deadlines are compared: `--as-of`.
 //!
-//! It is the only thing in a report that does not come from the log files. Without `--as-of` it is today's date in
-//! UTC, and not the time: two reports of the same files on one day have the same bytes.
+//! A day stands for its start, 00:00 UTC. It is the only thing in a report that does not come from the log files.
+//! Without `--as-of`, a report takes today's date in UTC, and not the time: two reports of the same files on one day
+//! have the same bytes. `scan` takes the time.
 
 use std::str::FromStr;
 
@@ -9,14 +10,14 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 /// A day or a time in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AsOf {
+pub(crate) enum AsOf {
     Day(Date),
     Time(Timestamp),
 }
 
 /// How long something can still be undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Left {
+pub(crate) enum Left {
     /// `6 days left`.
     Open(String),
     /// It is over.
@@ -24,16 +25,17 @@ pub(super) enum Left {
 }
 
 impl AsOf {
-    /// The day, in UTC.
-    pub(super) fn day(self) -> Date {
+    /// The time; of a day, its start.
+    pub(crate) fn start(self) -> Timestamp {
         match self {
-            AsOf::Day(day) => day,
-            AsOf::Time(time) => time.to_zoned(TimeZone::UTC).date(),
+            // Every day that can be typed has a start: see `from_str`.
+            AsOf::Day(day) => start_of(day).unwrap_or(Timestamp::MAX),
+            AsOf::Time(time) => time,
         }
     }
 
     /// The time left until `due`.
-    pub(super) fn left(self, due: Timestamp) -> Left {
+    pub(crate) fn left(self, due: Timestamp) -> Left {
         match self {
             AsOf::Day(day) => {
                 let due_day = due.to_zoned(TimeZone::UTC).date();
@@ -61,12 +63,17 @@ impl AsOf {
     }
 
     /// As people write it.
-    pub(super) fn label(self) -> String {
+    pub(crate) fn label(self) -> String {
         match self {
             AsOf::Day(day) => day.to_string(),
             AsOf::Time(time) => time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
         }
     }
+}
+
+/// 00:00 UTC. `None`: later than any time that there is.
+fn start_of(day: Date) -> Option<Timestamp> {
+    Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
 impl FromStr for AsOf {
@@ -78,7 +85,7 @@ impl FromStr for AsOf {
         }
         let day: Result<Date, _> = text.parse();
         day.ok()
-            .filter(|_| text.len() == "2026-11-23".len())
+            .filter(|day| text.len() == "2026-11-23".len() && start_of(*day).is_some())
             .map(AsOf::Day)
             .ok_or_else(|| format!("expected 2026-11-23 or 2026-11-23T14:30:00Z, found {text:?}"))
     }
@@ -130,7 +137,22 @@ mod tests {
                 "{as_of:?} {due}"
             );
         }
-        for invalid in ["", "yesterday", "2026-11-31", "2026-11", "14:30"] {
+        for (text, expected) in [
+            ("2026-11-23", "2026-11-23T00:00:00Z"),
+            ("2026-11-23T08:20Z", "2026-11-23T08:20:00Z"),
+            ("2026-11-23T08:20:30+01:00", "2026-11-23T07:20:30Z"),
+        ] {
+            let as_of: AsOf = text.parse().unwrap();
+            assert_eq!(as_of.start().to_string(), expected, "{text}");
+        }
+        for invalid in [
+            "",
+            "yesterday",
+            "2026-11-31",
+            "2026-11",
+            "14:30",
+            "9999-12-31",
+        ] {
             assert!(invalid.parse::<AsOf>().is_err(), "{invalid}");
         }
     }

@@ -1,8 +1,8 @@
 //! Embeds the built-in rules, every `rules/**/*.yml`, in the program.
 //!
 //! They are embedded twice: as text, for the commands of rule authors, and parsed, for the function, because reading
-//! YAML would take most of the time of a start. The parsed rules are without members that no alert uses. Descriptions
-//! and responses are separate, because most starts do not end with an alert. Both are compressed, because a start
+//! YAML would take most of the time of a start. The parsed rules are without members that no alert uses. Descriptions,
+//! responses and deadlines are separate, because most starts do not end with an alert. Both are compressed, because a start
 //! reads the program from storage.
 
 use std::{
@@ -77,8 +77,8 @@ fn compress(
     Ok(())
 }
 
-/// The text of a rule: description and response.
-type RuleText = (Option<String>, Option<Value>);
+/// The text of a rule: description, response and deadline.
+type RuleText = (Option<String>, Option<Value>, Option<Value>);
 
 /// Parses the rule of a file, and removes what neither the engine nor an alert uses.
 fn parse(path: &Path) -> Result<(IrRule, RuleText), Box<dyn Error>> {
@@ -98,8 +98,9 @@ fn parse(path: &Path) -> Result<(IrRule, RuleText), Box<dyn Error>> {
     rule.metadata.date = None;
     rule.metadata.modified = None;
     let response = rule.metadata.custom_attributes.remove("response");
+    let deadline = rule.metadata.custom_attributes.remove("deadline");
     rule.metadata.custom_attributes.clear();
-    let text = (rule.metadata.description.take(), response);
+    let text = (rule.metadata.description.take(), response, deadline);
     Ok((rule, text))
 }
 

@@ -20,6 +20,7 @@ pub mod log_file;
 pub mod object;
 pub mod record;
 pub mod redact;
+pub mod response_time;
 pub mod rules;
 pub mod severity;
 mod stop_caller;

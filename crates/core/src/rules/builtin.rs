@@ -46,7 +46,7 @@ pub(super) fn documents(watched: &Watched, errors: &mut Vec<Diagnostic>) -> Vec<
         });
         let content = raise_rule(&rule, &without_attributes)
             .map_err(|error| vec![origin.error(&[], error.to_string(), None)])
-            .and_then(|sigma| document::rule(&origin, sigma, None, watched));
+            .and_then(|sigma| document::rule(&origin, sigma, None, None, watched));
         match content {
             Ok(content) => documents.push(Document { origin, content }),
             Err(found) => errors.extend(found),

@@ -2,19 +2,23 @@
 //!
 //! They are in the rule's own file under `tests`. A record of a test has only some members of a real one. Their names
 //! are checked, because a test with a misspelled member proves nothing. A test with `requestParameters: null` is run
-//! in every form in which CloudTrail omits parameters.
+//! in every form in which CloudTrail omits parameters. A test may also expect the deadline that its record opens or
+//! closes ([`super::case_deadline`]).
 
-use std::slice;
+use std::{cell::OnceCell, slice};
 
 use serde_json::{Map, Value, json};
 
 use super::{
     api,
+    case_deadline::{self, ExpectedDeadline},
     compile::{Compiled, matches},
     diagnostic::{Diagnostic, nearest},
     explain,
     loaded::{Loaded, LoadedRule},
     origin::{Origin, RuleFile},
+    rule::Rule,
+    rule_set::RuleSet,
     view::RecordView,
     watched::Watched,
 };
@@ -48,6 +52,8 @@ pub struct Case {
     pub expected: Expected,
     /// The record.
     pub record: Record,
+    /// The deadlines that the record opens and closes.
+    pub deadline: ExpectedDeadline,
     /// The names of watched resources for this test; `None`: those for all tests.
     pub watched: Option<Watched>,
     /// Its line in the file.
@@ -151,10 +157,21 @@ fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Diagnost
         }
         None => None,
     };
+    let deadline = case_deadline::read(&mut test).map_err(|(path, message, hint)| {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        error(&path, message, &hint)
+    })?;
+    if expected == Expected::Misses && deadline.expects_opening() {
+        return Err(error(
+            &["opens"],
+            "expected `opens` in a test with `matches`, found it in one with `misses`".into(),
+            "a record that does not match opens no deadline",
+        ));
+    }
     if let Some(other) = test.keys().next() {
         return Err(error(
             &[other],
-            format!("expected matches, misses, record or watched, found {other:?}"),
+            format!("expected matches, misses, record, watched, opens or closes, found {other:?}"),
             shape,
         ));
     }
@@ -185,6 +202,7 @@ fn case(origin: &Origin, index: usize, test: Value) -> Result<Case, Vec<Diagnost
         name,
         expected,
         record: Record::new(index as u64, record),
+        deadline,
         watched,
     })
 }
@@ -304,7 +322,8 @@ pub struct Tested {
 }
 
 /// Runs the tests of every rule in some files, each rule alone: other rules and filters are not evaluated. A test with
-/// its own names of watched resources uses only those.
+/// its own names of watched resources uses only those. Only the deadlines that a record closes depend on other rules:
+/// those of the files and the built-in ones.
 ///
 /// # Errors
 /// All errors of the files and of malformed tests.
@@ -312,6 +331,11 @@ pub fn run(files: &[RuleFile], watched: &Watched) -> Result<Vec<Tested>, Vec<Dia
     let loaded = Loaded::files(files, watched);
     let mut errors = loaded.errors;
     let mut tested = Vec::new();
+    let together = Together {
+        files,
+        watched,
+        rules: OnceCell::new(),
+    };
     for LoadedRule {
         origin,
         sigma,
@@ -342,7 +366,10 @@ pub fn run(files: &[RuleFile], watched: &Watched) -> Result<Vec<Tested>, Vec<Dia
                         reasons.join("; ")
                     ))
                 }
-                _ => Ok(()),
+                _ => case
+                    .deadline
+                    .check_opening(rule, &case.record, is_match)
+                    .and_then(|()| together.check_closings(rule, &case)),
             };
             (case, outcome)
         });
@@ -356,6 +383,42 @@ pub fn run(files: &[RuleFile], watched: &Watched) -> Result<Vec<Tested>, Vec<Dia
         Ok(tested)
     } else {
         Err(errors)
+    }
+}
+
+/// The rules of the files and the built-in ones, which decide what a record closes.
+struct Together<'f> {
+    files: &'f [RuleFile],
+    watched: &'f Watched,
+    /// With the names of watched resources for all tests; loaded on first use.
+    rules: OnceCell<Result<RuleSet, String>>,
+}
+
+impl Together<'_> {
+    fn check_closings(&self, rule: &Rule, case: &Case) -> Result<(), String> {
+        if !case.deadline.is_about_closings() {
+            return Ok(());
+        }
+        let named;
+        let rules = match &case.watched {
+            Some(names) => {
+                named = self.load(names);
+                named.as_ref()
+            }
+            None => self.rules.get_or_init(|| self.load(self.watched)).as_ref(),
+        };
+        let rules = rules.map_err(Clone::clone)?;
+        case.deadline.check_closings(rule, &case.record, rules)
+    }
+
+    fn load(&self, watched: &Watched) -> Result<RuleSet, String> {
+        RuleSet::with(self.files, watched).map_err(|errors| {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            format!(
+                "closes: the rules cannot be used together: {}",
+                errors.join("; ")
+            )
+        })
     }
 }
 

@@ -45,12 +45,13 @@ pub(super) enum Content {
 }
 
 /// Members of a rule's or a filter's document. Source: Sigma Rules and Sigma Filters Specification 2.1;
-/// `response`, `tests` and `expires` are extensions of this project.
+/// `deadline`, `response`, `tests` and `expires` are extensions of this project.
 const MEMBERS: &[&str] = &[
     "author",
     "correlation",
     "custom_attributes",
     "date",
+    "deadline",
     "description",
     "detection",
     "expires",
@@ -205,13 +206,15 @@ fn document(origin: &Origin, text: &str, watched: &Watched) -> Result<Content, V
         return Err(errors);
     }
     if let Some(rule) = collection.rules.into_iter().next() {
-        let response = rule
-            .custom_attributes
-            .get("response")
-            .map(serde_json::to_value)
-            .transpose()
-            .map_err(|error| vec![origin.error(&["response"], error.to_string(), None)])?;
-        return self::rule(origin, rule, response.as_ref(), watched);
+        let member = |name: &str| {
+            rule.custom_attributes
+                .get(name)
+                .map(serde_json::to_value)
+                .transpose()
+                .map_err(|error| vec![origin.error(&[name], error.to_string(), None)])
+        };
+        let (response, deadline) = (member("response")?, member("deadline")?);
+        return self::rule(origin, rule, response.as_ref(), deadline.as_ref(), watched);
     }
     if let Some(filter) = collection.filters.into_iter().next() {
         return self::filter(origin, filter, watched);
@@ -317,11 +320,12 @@ pub(super) fn rule(
     origin: &Origin,
     mut sigma: SigmaRule,
     response: Option<&Value>,
+    deadline: Option<&Value>,
     watched: &Watched,
 ) -> Result<Content, Vec<Diagnostic>> {
     let mut errors = Vec::new();
     errors.extend(logsource(origin, &sigma.logsource));
-    let rule = match Rule::read(origin, &sigma, response) {
+    let rule = match Rule::read(origin, &sigma, response, deadline) {
         Ok(rule) => Some(rule),
         Err(found) => {
             errors.extend(found);

@@ -11,7 +11,7 @@ pub(super) const RULES: Compressed = Compressed {
     length: include!(concat!(env!("OUT_DIR"), "/builtin_rules.length")),
 };
 
-/// Pairs of description and response, in the order of [`RULES`].
+/// Description, response and deadline of each rule, in the order of [`RULES`].
 pub(super) const TEXTS: Compressed = Compressed {
     bytes: include_bytes!(concat!(env!("OUT_DIR"), "/builtin_texts.json.zlib")),
     length: include!(concat!(env!("OUT_DIR"), "/builtin_texts.length")),

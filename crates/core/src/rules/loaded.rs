@@ -28,6 +28,8 @@ pub(super) struct Loaded {
     pub rules: Vec<LoadedRule>,
     pub filters: Vec<LoadedFilter>,
     pub errors: Vec<Diagnostic>,
+    /// The names and ids of the rules of the lower layer that the upper layer replaced or switched off.
+    pub replaced: HashMap<String, String>,
 }
 
 /// A rule as it is written, compiled, and as alerts use it.
@@ -96,11 +98,16 @@ impl Loaded {
             Content::Disabled(id) => id.clone(),
         };
         let replaced: HashSet<String> = upper.iter().map(id_of).collect();
-        let kept = lower
+        let (gone, kept): (Vec<Document>, Vec<Document>) = lower
             .into_iter()
-            .filter(|document| !replaced.contains(&id_of(document)));
+            .partition(|document| replaced.contains(&id_of(document)));
+        for document in gone {
+            if let Content::Rule { rule, .. } = &document.content {
+                self.replaced.insert(rule.name.clone(), rule.id.clone());
+            }
+        }
         let mut used = Used::default();
-        for document in kept.chain(upper) {
+        for document in kept.into_iter().chain(upper) {
             self.add(document, &mut used);
         }
         self

@@ -172,13 +172,9 @@ impl Response {
 
     /// The name of every placeholder, with the key of the first text that has it.
     pub(super) fn placeholders(&self) -> Vec<(&'static str, String)> {
-        let Some(placeholder) = &*PLACEHOLDER else {
-            return Vec::new();
-        };
         let mut found: Vec<(&'static str, String)> = Vec::new();
         for (outcome, text) in self.texts() {
-            for found_here in placeholder.captures_iter(text.as_bytes()) {
-                let name = group(&found_here, 1).unwrap_or_default().to_owned();
+            for name in placeholders(text) {
                 if !found.iter().any(|(_, known)| *known == name) {
                     found.push((outcome, name));
                 }
@@ -256,7 +252,24 @@ impl Response {
     }
 }
 
-fn render(template: &str, record: &Record, actor: &Actor) -> String {
+/// The names of the placeholders in a text.
+pub(super) fn placeholders(text: &str) -> Vec<String> {
+    let Some(placeholder) = &*PLACEHOLDER else {
+        return Vec::new();
+    };
+    placeholder
+        .captures_iter(text.as_bytes())
+        .filter_map(|found| group(&found, 1).map(str::to_owned))
+        .collect()
+}
+
+/// A command: only values that are safe in a shell are in it.
+pub(super) fn render_command(template: &str, record: &Record, actor: &Actor) -> String {
+    let line = format!("    {}", template.trim());
+    render(&line, record, actor).trim().to_owned()
+}
+
+pub(super) fn render(template: &str, record: &Record, actor: &Actor) -> String {
     // The tests compile this pattern. Without it, the text would not be changed.
     let Some(placeholder) = &*PLACEHOLDER else {
         return template.to_owned();
@@ -321,7 +334,7 @@ fn passed_deadline(text: &str, record: &Record, now: Timestamp) -> Option<Timest
 }
 
 /// The first malformed placeholder.
-fn malformed_placeholder(text: &str) -> Option<&str> {
+pub(super) fn malformed_placeholder(text: &str) -> Option<&str> {
     let (placeholder, misspelled) = (PLACEHOLDER.as_ref()?, MISSPELLED.as_ref()?);
     if let Some(unclosed) = UNCLOSED.as_ref()?.find(text) {
         return Some(unclosed.as_str());
@@ -350,13 +363,28 @@ fn value(record: &Record, actor: &Actor, name: &str) -> Option<String> {
         {
             None
         }
-        path if path.contains('.') => record.scalar(path),
-        name => record
-            .find(name)
-            .map(str::to_owned)
-            .or_else(|| record.scalar(name)),
+        name => member(record, name),
     };
     value.filter(|value| is_shell_safe(value))
+}
+
+/// The member at a path, or the first with a name in the request or the response, as the caller wrote it.
+pub(super) fn member(record: &Record, name: &str) -> Option<String> {
+    if name.contains('.') {
+        return record.scalar(name);
+    }
+    record
+        .find(name)
+        .map(str::to_owned)
+        .or_else(|| record.scalar(name))
+}
+
+/// Whether this may be the name in a placeholder.
+pub(super) fn is_member_name(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte))
 }
 
 /// A deadline: the time of the record plus a duration.

@@ -5,6 +5,7 @@ use rsigma_parser::{SigmaRule, SigmaValue};
 use serde_json::Value;
 
 use super::{
+    declaration::Declaration,
     detection,
     diagnostic::Diagnostic,
     naming::{checked_name, kebab_case, normalized_id, stem},
@@ -67,7 +68,12 @@ impl Rule {
         &self.text.text().response
     }
 
-    /// Reads a parsed rule, except for its detection.
+    /// Until when what the call did can be undone, and what closes that deadline.
+    pub fn deadline(&self) -> Option<&Declaration> {
+        self.text.text().deadline.as_ref()
+    }
+
+    /// Reads a parsed rule, except for its detection. `response` and `deadline` are members of its document.
     ///
     /// # Errors
     /// Members that are missing or malformed.
@@ -75,6 +81,7 @@ impl Rule {
         origin: &Origin,
         sigma: &SigmaRule,
         response: Option<&Value>,
+        deadline: Option<&Value>,
     ) -> Result<Rule, Vec<Diagnostic>> {
         let mut errors = Vec::new();
         let id = sigma.id.clone().filter(|id| !id.trim().is_empty());
@@ -100,9 +107,19 @@ impl Rule {
                     errors.push(origin.error(&["response"], message, None));
                     Response::default()
                 });
+                let deadline = deadline.map(Declaration::read).transpose();
+                let deadline = deadline.unwrap_or_else(|problem| {
+                    let path: Vec<&str> = ["deadline"]
+                        .into_iter()
+                        .chain(problem.path.iter().map(String::as_str))
+                        .collect();
+                    errors.push(origin.error(&path, problem.message, problem.hint.as_deref()));
+                    None
+                });
                 TextSource::Loaded(Box::new(RuleText {
                     description: sigma.description.clone().unwrap_or_default(),
                     response,
+                    deadline,
                 }))
             }
         };

@@ -1,11 +1,17 @@
 //! A rule set: all rules and filters in use, and their evaluation against a record.
 
-use std::{cmp::Reverse, fmt, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use jiff::Timestamp;
 use rsigma_eval::event::{Event, EventValue};
 
 use super::{
+    closing::{self, ClosingRule},
     compile::{Compiled, matches},
     diagnostic::Diagnostic,
     filter::Filter,
@@ -50,6 +56,9 @@ pub struct RuleSet {
     filters: Vec<Arc<Filter>>,
     /// Made from `rules`; it refers to them by index.
     prefilter: Prefilter,
+    /// The names and ids of built-in rules that were replaced or switched off.
+    replaced: HashMap<String, String>,
+    closing: OnceLock<Vec<ClosingRule>>,
 }
 
 impl fmt::Debug for RuleSet {
@@ -103,8 +112,12 @@ impl RuleSet {
     }
 
     fn from_loaded(loaded: Loaded) -> Result<RuleSet, Vec<Diagnostic>> {
-        if !loaded.errors.is_empty() {
-            return Err(loaded.errors);
+        let mut errors = loaded.errors;
+        if errors.is_empty() {
+            errors = closing::errors(&loaded.rules, &loaded.replaced);
+        }
+        if !errors.is_empty() {
+            return Err(errors);
         }
         let prefilter = Prefilter::of(loaded.rules.iter().map(|loaded| &*loaded.sigma));
         Ok(RuleSet {
@@ -119,6 +132,8 @@ impl RuleSet {
                 .map(|loaded| loaded.filter)
                 .collect(),
             prefilter,
+            replaced: loaded.replaced,
+            closing: OnceLock::new(),
         })
     }
 
@@ -146,6 +161,18 @@ impl RuleSet {
     /// All filters, in the order of their files.
     pub fn filters(&self) -> &[Arc<Filter>] {
         &self.filters
+    }
+
+    /// The rules whose calls close deadlines. Found on first use, because that reads the rule texts.
+    pub(crate) fn closing(&self) -> &[ClosingRule] {
+        self.closing.get_or_init(|| {
+            let rules: Vec<_> = self
+                .rules
+                .iter()
+                .map(|(rule, _)| Arc::clone(rule))
+                .collect();
+            closing::of(&rules, &self.replaced)
+        })
     }
 
     /// Decides which records need to be parsed.

@@ -185,3 +185,6 @@ fn event_id(record: &Record) -> String {
 fn event_name(record: &Record) -> String {
     one_line(record.event_name(), MAX_NAME)
 }
+
+#[cfg(test)]
+mod tests;

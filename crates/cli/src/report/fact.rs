@@ -10,9 +10,29 @@
 use cloudhsm_alerts_core::{
     actor::{Actor, Client},
     record::{Outcome, Record},
+    response_time::time_at,
+    rules::Until,
     text::one_line,
 };
-use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::Timestamp;
+
+/// Until when a deleted backup can be restored, as in the rule `hsm-backup-deleted`.
+const UNTIL_RESTORED: [&str; 2] = [
+    "{responseElements.backup.deleteTimestamp>1d}",
+    "{eventTime+7d}",
+];
+/// Until when an HSM type can be rolled back, as in the rule `hsm-cluster-type-changed`.
+const UNTIL_ROLLED_BACK: [&str; 2] = [
+    "{responseElements.cluster.hsmTypeRollbackExpiration}",
+    "{eventTime+24h}",
+];
+/// Until when the deletion of a key can be cancelled, as in the rule `alert-key-deletion-scheduled`.
+const UNTIL_CANCELLED: [&str; 4] = [
+    "{responseElements.deletionDate}",
+    "{eventTime+{responseElements.pendingWindowInDays}d}",
+    "{eventTime+{requestParameters.pendingWindowInDays}d}",
+    "{eventTime+30d}",
+];
 
 /// Maximum length of an identifier, in characters.
 const MAX_ID: usize = 128;
@@ -174,8 +194,7 @@ fn of_cloudhsm(record: &Record, principals: impl FnOnce() -> Vec<String>) -> Opt
             Some(to) => What::TypeChanged {
                 cluster: cluster()?,
                 to,
-                due: time_at(record, "responseElements.cluster.hsmTypeRollbackExpiration")
-                    .or_else(|| later(record, 24)),
+                due: due(record, &UNTIL_ROLLED_BACK),
                 is_rollback: record.str("responseElements.cluster.state")
                     == Some("ROLLBACK_IN_PROGRESS"),
             },
@@ -185,10 +204,7 @@ fn of_cloudhsm(record: &Record, principals: impl FnOnce() -> Vec<String>) -> Opt
         },
         "DeleteBackup" => What::BackupDeleted {
             backup: backup(record)?,
-            // A response may have the time of the call there, which is no deadline.
-            due: time_at(record, "responseElements.backup.deleteTimestamp")
-                .filter(|due| later(record, 24).is_none_or(|next_day| *due > next_day))
-                .or_else(|| later(record, 7 * 24)),
+            due: due(record, &UNTIL_RESTORED),
             by_service: is_by_service(record),
         },
         "RestoreBackup" => What::BackupRestored {
@@ -233,16 +249,9 @@ fn of_cloudhsm(record: &Record, principals: impl FnOnce() -> Vec<String>) -> Opt
 fn of_kms(record: &Record) -> Option<What> {
     let change = match record.event_name() {
         "ScheduleKeyDeletion" => {
-            let days: i64 = record
-                .scalar("responseElements.pendingWindowInDays")
-                .or_else(|| record.scalar("requestParameters.pendingWindowInDays"))
-                .and_then(|days| days.parse().ok())
-                .filter(|days| (1..=365).contains(days))
-                .unwrap_or(30);
             return Some(What::KeyDeletionScheduled {
                 key: key(record)?,
-                due: time_at(record, "responseElements.deletionDate")
-                    .or_else(|| later(record, days * 24)),
+                due: due(record, &UNTIL_CANCELLED),
             });
         }
         "CancelKeyDeletion" => return Some(What::KeyDeletionCancelled { key: key(record)? }),
@@ -309,40 +318,16 @@ fn is_by_service(record: &Record) -> bool {
         || matches!(Actor::of(record).client, Client::Service(service) if service == "cloudhsm.amazonaws.com")
 }
 
-fn later(record: &Record, hours: i64) -> Option<Timestamp> {
-    let time = record.event_time()?;
-    time.checked_add(SignedDuration::from_hours(hours)).ok()
-}
-
-/// A time in a response. CloudTrail writes `Nov 30, 2026, 3:41:09 AM`, with or without the second comma and with
-/// special spaces; some services write ISO 8601 or seconds since 1970.
-fn time_at(record: &Record, path: &str) -> Option<Timestamp> {
-    let text = record.scalar(path)?;
-    if let Ok(seconds) = text.parse::<f64>() {
-        // Milliseconds from the year 2286 on in seconds.
-        let seconds = if seconds.abs() >= 1e10 {
-            seconds / 1000.0
-        } else {
-            seconds
-        };
-        return Timestamp::from_second(seconds as i64).ok();
-    }
-    if let Ok(time) = text.parse() {
-        return Some(time);
-    }
-    let plain = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    [
-        "%b %d, %Y, %I:%M:%S %p",
-        "%b %d, %Y %I:%M:%S %p",
-        "%Y-%m-%d %H:%M:%S",
-    ]
-    .iter()
-    .find_map(|format| DateTime::strptime(format, &plain).ok())
-    .and_then(|time| Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp()))
+/// The first time that the record gives.
+fn due(record: &Record, until: &[&str]) -> Option<Timestamp> {
+    until
+        .iter()
+        .find_map(|text| Until::parse(text).ok()?.time(record))
 }
 
 #[cfg(test)]
 mod tests {
+    use cloudhsm_alerts_core::rules::{RuleSet, watched::Watched};
     use serde_json::{Value, json};
 
     use super::*;
@@ -351,32 +336,19 @@ mod tests {
         Record::new(0, value.as_object().unwrap().clone())
     }
 
+    /// A report and a reminder of the function must not give two times.
     #[test]
-    fn times_in_responses() {
-        for (value, expected) in [
-            (
-                json!("Nov 30, 2026, 3:41:09 AM"),
-                Some("2026-11-30T03:41:09Z"),
-            ),
-            (
-                json!("Nov 30, 2026 3:41:09 PM"),
-                Some("2026-11-30T15:41:09Z"),
-            ),
-            (
-                json!("Nov 30, 2026, 12:41:09\u{202f}AM"),
-                Some("2026-11-30T00:41:09Z"),
-            ),
-            (json!("2026-11-30T03:41:09Z"), Some("2026-11-30T03:41:09Z")),
-            (json!(1_796_010_069), Some("2026-11-30T03:41:09Z")),
-            (json!(1_796_010_069.25), Some("2026-11-30T03:41:09Z")),
-            (json!(1_796_010_069_000_i64), Some("2026-11-30T03:41:09Z")),
-            (json!("soon"), None),
-            (json!(null), None),
-            (json!({"a": 1}), None),
+    fn deadlines_are_those_of_the_rules() {
+        let rules = RuleSet::builtin(&Watched::default()).unwrap().rules();
+        for (name, expected) in [
+            ("hsm-backup-deleted", &UNTIL_RESTORED[..]),
+            ("hsm-cluster-type-changed", &UNTIL_ROLLED_BACK),
+            ("alert-key-deletion-scheduled", &UNTIL_CANCELLED),
         ] {
-            let record = record(json!({"responseElements": {"t": value}}));
-            let expected: Option<Timestamp> = expected.map(|time| time.parse().unwrap());
-            assert_eq!(time_at(&record, "responseElements.t"), expected, "{value}");
+            let rule = rules.iter().find(|rule| rule.name == name).unwrap();
+            let until = rule.deadline().unwrap().until();
+            let texts: Vec<&str> = until.iter().map(Until::text).collect();
+            assert_eq!(texts, expected, "{name}");
         }
     }
 

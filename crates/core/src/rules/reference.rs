@@ -160,6 +160,20 @@ fn section(page: &mut String, sigma: &SigmaRule, rule: &Rule) {
     let nothing = Record::new(0, Map::new());
     let text = rule.response().render(&nothing, &Actor::of(&nothing));
     let _ = write!(page, "\nWhat to do:\n\n```text\n{}\n```\n", text.trim_end());
+    if let Some(deadline) = rule.deadline() {
+        let code = |text: &str| format!("`{text}`");
+        let until: Vec<String> = deadline.until().iter().map(|it| code(it.text())).collect();
+        let rules = deadline.closed_by().iter();
+        let closed_by: Vec<String> = rules.map(|it| code(&it.rule)).collect();
+        let _ = write!(
+            page,
+            "\nDeadline: until {}; undone ({}) with {}; closed by {}.\n",
+            until.join(", else "),
+            deadline.undone(),
+            code(deadline.command()),
+            closed_by.join(" or "),
+        );
+    }
     list(page, "False positives", &sigma.falsepositives);
     list(page, "References", &sigma.references);
 }

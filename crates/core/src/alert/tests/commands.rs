@@ -210,6 +210,9 @@ fn every_command_is_one_that_the_aws_cli_knows() {
             let text = rule.response().render_on(&record, &Actor::of(&record), now);
             texts.push(text);
         }
+        if let Some(deadline) = rule.deadline() {
+            texts.push(format!("    {}", deadline.command()));
+        }
     }
     let issuer =
         |kind: &str, name: &str| json!({"sessionIssuer": {"type": kind, "userName": name}});

@@ -2,12 +2,16 @@
 //!
 //! Loading rejects rules that cannot be evaluated. The check also finds rules that load and can never match, a
 //! common failure that causes no error. It compares event sources and event names with AWS's lists (`api`), each
-//! alone (`names`) and in combination (`calls`), and placeholders with the members of records (`placeholders`). It
+//! alone (`names`) and in combination (`calls`), and placeholders with the members of records (`placeholders`,
+//! `deadlines`). It
 //! warns about rules without tests, expired filters, and rules for which the function must parse every record.
 
 mod calls;
+mod deadlines;
 mod names;
 mod placeholders;
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rsigma_parser::{SigmaRule, lint};
@@ -15,7 +19,7 @@ use rsigma_parser::{SigmaRule, lint};
 use super::{
     builtin::builtin_files,
     cases::{self, Expected},
-    detection,
+    closing, detection,
     diagnostic::{Diagnostic, Kind, nearest},
     document::{Content, Document, read, split},
     filter::Filter,
@@ -43,7 +47,8 @@ pub fn check(files: &[RuleFile], now: Timestamp) -> Vec<Diagnostic> {
     let alone = Loaded::files(files, &watched);
     let together = Loaded::layered(&builtin, &added, &watched);
     let mut diagnostics = alone.errors;
-    for error in together.errors {
+    let closing = closing::errors(&together.rules, &together.replaced);
+    for error in together.errors.iter().cloned().chain(closing) {
         if !diagnostics.contains(&error) {
             diagnostics.push(error);
         }
@@ -56,6 +61,7 @@ pub fn check(files: &[RuleFile], now: Timestamp) -> Vec<Diagnostic> {
             &loaded.rule,
             &mut diagnostics,
         );
+        deadlines::check(loaded, &together, &mut diagnostics);
     }
     let rules: Vec<&Rule> = together.rules.iter().map(|loaded| &*loaded.rule).collect();
     for loaded in &alone.filters {
@@ -63,7 +69,7 @@ pub fn check(files: &[RuleFile], now: Timestamp) -> Vec<Diagnostic> {
         names::check(origin, "filter", detection, &mut diagnostics);
         check_filter(origin, &loaded.filter, &rules, now, &mut diagnostics);
     }
-    replacements(&added, &watched, &builtin, &mut diagnostics);
+    replacements(&added, &watched, &builtin, &together, &mut diagnostics);
     for file in files {
         specification(file, &mut diagnostics);
     }
@@ -174,6 +180,7 @@ fn replacements(
     added: &[RuleFile],
     watched: &Watched,
     builtin: &[RuleFile],
+    together: &Loaded,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
     let builtin = Loaded::files(builtin, watched);
@@ -204,7 +211,47 @@ fn replacements(
                 Content::Filter(..) => continue,
             };
             diagnostics.push(document.origin.warning(&["id"], message, hint));
+            diagnostics.extend(lost_deadlines(&document, builtin_rule, together));
         }
+    }
+}
+
+/// Warns about deadlines that go with a built-in rule, or that nothing closes any more.
+fn lost_deadlines<'r>(
+    document: &Document,
+    builtin_rule: impl Fn(&str) -> Option<&'r Arc<Rule>>,
+    together: &Loaded,
+) -> Vec<Diagnostic> {
+    let origin = &document.origin;
+    match &document.content {
+        Content::Rule { rule, .. } => builtin_rule(&rule.id)
+            .filter(|replaced| replaced.deadline().is_some() && rule.deadline().is_none())
+            .map(|replaced| {
+                origin.warning(
+                    &["deadline"],
+                    format!("is missing; the built-in rule {} has one", replaced.name),
+                    "copy it, or nobody is reminded of what can still be undone",
+                )
+            })
+            .into_iter()
+            .collect(),
+        Content::Disabled(id) => builtin_rule(id)
+            .map(|off| (off, deadlines::closed_by(off, together)))
+            .filter(|(_, open)| !open.is_empty())
+            .map(|(off, open)| {
+                origin.warning(
+                    &["id"],
+                    format!(
+                        "disables {}, whose calls close the deadline of {}",
+                        off.name,
+                        open.join(" and ")
+                    ),
+                    "keep the rule, and suppress its alerts by a filter: a suppressed match closes a deadline, too",
+                )
+            })
+            .into_iter()
+            .collect(),
+        Content::Filter(..) => Vec::new(),
     }
 }
 

@@ -20,13 +20,11 @@ pub(super) fn check(
     rule: &Rule,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let Some(api) = Api::known() else {
+    let Some(records) = Records::of(sigma) else {
         return;
     };
-    let (sources, operations) = calls(api, sigma);
-    let operations: Vec<&str> = operations.iter().map(String::as_str).collect();
     for (outcome, name) in rule.response().placeholders() {
-        let Err(hint) = can_be_filled(api, &sources, &operations, &name) else {
+        let Err(hint) = records.can_fill(&name) else {
             continue;
         };
         let path: &[&str] = if origin.lines.has(&["response", outcome]) {
@@ -39,6 +37,34 @@ pub(super) fn check(
             format!("expected a placeholder that matching records can fill, found {{{name}}}"),
             Some(&hint),
         ));
+    }
+}
+
+/// The records that a rule matches, by what their calls can be.
+pub(super) struct Records {
+    api: &'static Api,
+    sources: Vec<String>,
+    operations: Vec<String>,
+}
+
+impl Records {
+    pub(super) fn of(sigma: &SigmaRule) -> Option<Records> {
+        let api = Api::known()?;
+        let (sources, operations) = calls(api, sigma);
+        Some(Records {
+            api,
+            sources,
+            operations,
+        })
+    }
+
+    /// Whether one of the records can have the member.
+    ///
+    /// # Errors
+    /// None can: a hint.
+    pub(super) fn can_fill(&self, name: &str) -> Result<(), String> {
+        let operations: Vec<&str> = self.operations.iter().map(String::as_str).collect();
+        can_be_filled(self.api, &self.sources, &operations, name)
     }
 }
 

@@ -233,7 +233,7 @@ fn a_malformed_test_is_an_error_with_its_line() {
         ),
         (
             "tests:\n  - matches: x\n    records: {eventName: X}\n    record: {eventName: X}\n",
-            "error r.yml:13: tests.0.records: expected matches, misses, record or watched, found \"records\"; write `matches: …` or `misses: …`, and `record: {…}`",
+            "error r.yml:13: tests.0.records: expected matches, misses, record, watched, opens or closes, found \"records\"; write `matches: …` or `misses: …`, and `record: {…}`",
         ),
     ] {
         assert_eq!(checked(&format!("{RULE}{tests}")), [expected], "{tests}");

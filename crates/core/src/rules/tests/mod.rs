@@ -14,6 +14,7 @@ use crate::record::Record;
 
 mod builtin;
 mod checker;
+mod deadlines;
 mod exceptions;
 mod language;
 mod specification;

@@ -247,6 +247,42 @@ fn omitted_parameters_match_the_more_severe_rules() {
     }
 }
 
+/// Every change of the type matches exactly one of the two rules, and no other change matches either.
+#[test]
+fn a_change_of_the_type_is_a_move_or_a_rollback() {
+    let moved = "high hsm-cluster-type-changed";
+    let rolled_back = "medium hsm-cluster-type-rolled-back";
+    let retention =
+        json!({"clusterId": "c", "backupRetentionPolicy": {"type": "DAYS", "value": "90"}});
+    for (parameters, is_about_type) in [
+        (json!({"clusterId": "c", "hsmType": "hsm2m.medium"}), true),
+        (json!({"ClusterId": "c", "HsmType": "hsm2m.medium"}), true),
+        (json!({}), true),
+        (Value::Null, true),
+        (retention, false),
+    ] {
+        for (answer, expected) in [
+            (
+                json!({"cluster": {"state": "ROLLBACK_IN_PROGRESS"}}),
+                rolled_back,
+            ),
+            (json!({"cluster": {"state": "MODIFY_IN_PROGRESS"}}), moved),
+            (json!({"cluster": {"state": null}}), moved),
+            (json!({"cluster": {}}), moved),
+            (json!({}), moved),
+            (Value::Null, moved),
+        ] {
+            let mut record = call("ModifyCluster");
+            record["requestParameters"] = parameters.clone();
+            record["responseElements"] = answer;
+            let mut found = matched(builtin(), record.clone());
+            found.retain(|rule| rule == moved || rule == rolled_back);
+            let expected: &[&str] = if is_about_type { &[expected] } else { &[] };
+            assert_eq!(found, expected, "{record}");
+        }
+    }
+}
+
 #[test]
 fn a_mention_in_another_field_is_not_a_call() {
     let rules = builtin();

@@ -169,9 +169,9 @@ fn unintended_behavior_is_a_warning() {
         (
             rule.replace(
                 "11111111-2222-4333-8444-555555555555",
-                "d11ee267-6b43-42f3-8655-72ad90d1e71d",
+                "227421ad-3cdc-4fa0-b6fb-99945497ec82",
             ),
-            "warning r.yml:2: id: replaces the built-in rule hsm-backup-deleted; to keep both rules, change the id",
+            "warning r.yml:2: id: replaces the built-in rule hsm-backup-restored; to keep both rules, change the id",
         ),
         (
             "title: off\nid: d11ee267-6b43-42f3-8655-72ad90d1e71d\nstatus: unsupported\n"

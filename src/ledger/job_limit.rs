@@ -6,8 +6,11 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
-use super::table::{LedgerError, Table, if_condition_held, seconds, string};
-use crate::clock::later;
+use super::table::{LedgerError, Table};
+use crate::{
+    clock::later,
+    dynamodb::{if_condition_held, seconds, string},
+};
 
 /// How long the count is kept after the last message: longer than a job can run.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);

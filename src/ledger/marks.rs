@@ -10,11 +10,11 @@ use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
 use cloudhsm_alerts_core::call_id::CallId;
 use jiff::Timestamp;
 
-use super::{
-    table::{KEPT, LedgerError, Table, ledger_error, millis, seconds, string},
-    transactions::after_transactions,
+use super::table::{KEPT, LedgerError, Table};
+use crate::{
+    clock::later,
+    dynamodb::{RequestError, after_transactions, millis, seconds, string},
 };
-use crate::clock::later;
 
 /// Most items in a request.
 pub(super) const MAX_MARKS: usize = 25;
@@ -45,7 +45,7 @@ impl Table {
                 .request_items(self.name(), left);
             let output = after_transactions(|| request.clone().send())
                 .await
-                .map_err(|error| ledger_error(&error))?;
+                .map_err(|error| RequestError::of(&error))?;
             left = output
                 .unprocessed_items
                 .unwrap_or_default()

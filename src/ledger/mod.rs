@@ -22,14 +22,11 @@ mod transactions;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use aws_config::{SdkConfig, timeout::TimeoutConfig};
+use aws_config::SdkConfig;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use tracing::error;
@@ -37,6 +34,7 @@ use tracing::error;
 use crate::{
     channel::Delivered,
     clock::{self, Clock},
+    dynamodb::{self, CircuitBreaker},
     timing::Timing,
 };
 use cloudhsm_alerts_core::{call_id::CallId, object::ObjectRef, text::one_line};
@@ -48,10 +46,6 @@ pub use table::{Claim, LedgerError, Table};
 
 /// Maximum number of concurrent requests to the table. More calls than this are claimed in transactions.
 const CONCURRENT: usize = 32;
-/// A circuit breaker opens when the weights of the failures in a row add up to this: not every alert must wait for a
-/// table that is down.
-const MAX_WEIGHT: u32 = 8;
-
 /// The ledger of one instance of the function.
 #[derive(Debug)]
 pub struct Ledger {
@@ -77,42 +71,6 @@ struct Errors {
     by_type: Mutex<BTreeMap<&'static str, u64>>,
 }
 
-/// Circuit breaker for one kind of request. Once open, it stays open until the next invocation.
-#[derive(Debug, Default)]
-struct CircuitBreaker {
-    /// The sum of the weights of the failures since the last success.
-    weight: AtomicU32,
-    is_open: AtomicBool,
-    /// Whether a person must correct the table or a permission before such a request can succeed.
-    is_unusable: AtomicBool,
-}
-
-impl CircuitBreaker {
-    fn succeeded(&self) {
-        self.weight.store(0, Ordering::Relaxed);
-    }
-
-    fn failed(&self, error: &LedgerError) {
-        let weight = match error {
-            // The table responds quickly.
-            LedgerError::Throttled(_) | LedgerError::NotALedger(_) => 1,
-            // Each such request can take seconds.
-            LedgerError::Unavailable(_) => 3,
-            // Every request of this kind fails.
-            LedgerError::Denied(_) | LedgerError::TableNotFound(_) => MAX_WEIGHT,
-        };
-        match error {
-            LedgerError::Throttled(_) | LedgerError::Unavailable(_) => {}
-            LedgerError::Denied(_) | LedgerError::TableNotFound(_) | LedgerError::NotALedger(_) => {
-                self.is_unusable.store(true, Ordering::Relaxed)
-            }
-        }
-        if self.weight.fetch_add(weight, Ordering::Relaxed) + weight >= MAX_WEIGHT {
-            self.is_open.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
 /// The key of the item that the instances share for summaries.
 fn summary_key(topic: &str) -> String {
     format!("cloudhsm-alerts summary {topic}")
@@ -127,19 +85,8 @@ impl Errors {
 impl Ledger {
     /// A ledger in the memory of this instance and, if `table` is given, in that DynamoDB table.
     pub fn new(sdk: &SdkConfig, table: Option<&str>, timing: &Timing, clock: Clock) -> Ledger {
-        let table = table.map(|name| {
-            // Alerts wait for these requests, so the timeouts are short.
-            let timeouts = TimeoutConfig::builder()
-                .connect_timeout(timing.ledger_attempt)
-                .operation_attempt_timeout(timing.ledger_attempt)
-                .operation_timeout(timing.ledger_operation)
-                .build();
-            let config = aws_sdk_dynamodb::config::Builder::from(sdk)
-                .timeout_config(timeouts)
-                .build();
-            let client = aws_sdk_dynamodb::Client::from_conf(config);
-            Table::new(client, name.to_owned(), timing.lease)
-        });
+        let table = table
+            .map(|name| Table::new(dynamodb::client(sdk, timing), name.to_owned(), timing.lease));
         Ledger {
             memory: Memory::default(),
             table,
@@ -323,7 +270,7 @@ impl Ledger {
             }
             None => None,
         };
-        let is_unusable = breaker.is_unusable.load(Ordering::Relaxed);
+        let is_unusable = breaker.is_unusable();
         slot.or_else(|| (!is_unusable).then_some(SharedSlot::Unknown))
     }
 
@@ -433,9 +380,7 @@ impl Ledger {
 
     /// The table, if there is one and the circuit breaker is closed.
     fn table_unless_open(&self, breaker: &CircuitBreaker) -> Option<&Table> {
-        self.table
-            .as_ref()
-            .filter(|_| !breaker.is_open.load(Ordering::Relaxed))
+        self.table.as_ref().filter(|_| !breaker.is_open())
     }
 
     /// The response of a request. An error is counted, and each error type is logged once in an invocation: many
@@ -448,7 +393,7 @@ impl Ledger {
             }
             Err(error) => error,
         };
-        breaker.failed(&error);
+        breaker.failed(error.failing());
         let mut by_type = self.errors.by_type();
         let count = by_type.entry(error.error_type()).or_default();
         *count += 1;

@@ -10,8 +10,11 @@ use std::time::Duration;
 use cloudhsm_alerts_core::call_id::CallId;
 use jiff::Timestamp;
 
-use super::table::{LedgerError, Table, if_condition_held, millis, seconds, string};
-use crate::clock::later;
+use super::table::{LedgerError, Table};
+use crate::{
+    clock::later,
+    dynamodb::{if_condition_held, millis, seconds, string},
+};
 
 /// The shortest time between two pages for one kind of refused call.
 pub(super) const INTERVAL: Duration = Duration::from_secs(3600);
@@ -67,6 +70,7 @@ impl Table {
             .expression_attribute_values(":call", string(page.call.key()))
             .send()
             .await;
-        if_condition_held(released).map(drop)
+        if_condition_held(released)?;
+        Ok(())
     }
 }

@@ -10,8 +10,11 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use jiff::Timestamp;
 
-use super::table::{LedgerError, Table, if_condition_held, millis, seconds, string};
-use crate::clock::later;
+use super::table::{LedgerError, Table};
+use crate::{
+    clock::later,
+    dynamodb::{if_condition_held, millis, seconds, string},
+};
 
 /// The longest backlog. A next slot that is later than this was written by an instance whose clock is wrong, and is
 /// overwritten.

@@ -18,8 +18,12 @@ use aws_sdk_dynamodb::{
 use cloudhsm_alerts_core::object::ObjectRef;
 use jiff::{SignedDuration, Timestamp};
 
-use super::table::{LedgerError, Table, if_condition_held, millis, seconds, string};
-use crate::{clock::later, timing::Timing};
+use super::table::{LedgerError, Table};
+use crate::{
+    clock::later,
+    dynamodb::{if_condition_held, millis, seconds, string},
+    timing::Timing,
+};
 
 /// Most log files in a shared summary.
 const MAX_OBJECTS: usize = 100;

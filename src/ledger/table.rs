@@ -9,19 +9,20 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::{
     Client,
-    error::{ProvideErrorMetadata, SdkError},
     operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::transactions::after_transactions;
-use crate::{channel::Delivered, clock::later, sdk};
-use cloudhsm_alerts_core::{
-    call_id::CallId,
-    text::{chain, one_line},
+use crate::{
+    channel::Delivered,
+    clock::later,
+    dynamodb::{
+        Failing, RequestError, after_transactions, if_condition_held, millis, seconds, string,
+    },
 };
+use cloudhsm_alerts_core::{call_id::CallId, text::one_line};
 
 /// How long the item of a call is kept. CloudTrail tries to deliver a log file for 30 days.
 pub(super) const KEPT: Duration = Duration::from_secs(40 * 24 * 3600);
@@ -64,6 +65,28 @@ impl LedgerError {
             LedgerError::NotALedger(_) => "Ledger.NotALedger",
             LedgerError::Throttled(_) => "Ledger.Throttled",
             LedgerError::Unavailable(_) => "Ledger.Unavailable",
+        }
+    }
+
+    /// The error for a circuit breaker.
+    pub(super) fn failing(&self) -> Failing {
+        match self {
+            LedgerError::Throttled(_) => Failing::Busy,
+            LedgerError::NotALedger(_) => Failing::Unfit,
+            LedgerError::Unavailable(_) => Failing::Silent,
+            LedgerError::Denied(_) | LedgerError::TableNotFound(_) => Failing::Refusing,
+        }
+    }
+}
+
+impl From<RequestError> for LedgerError {
+    fn from(error: RequestError) -> LedgerError {
+        match error {
+            RequestError::Denied(message) => LedgerError::Denied(message),
+            RequestError::TableNotFound(message) => LedgerError::TableNotFound(message),
+            RequestError::Invalid(message) => LedgerError::NotALedger(message),
+            RequestError::Throttled(message) => LedgerError::Throttled(message),
+            RequestError::Unavailable(message) => LedgerError::Unavailable(message),
         }
     }
 }
@@ -150,7 +173,7 @@ impl Table {
         let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
             error.as_service_error()
         else {
-            return Err(ledger_error(&error));
+            return Err(RequestError::of(&error).into());
         };
         let status = match failed.item() {
             Some(item) => item.get("status").cloned(),
@@ -181,7 +204,7 @@ impl Table {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| ledger_error(&error))?
+            .map_err(|error| RequestError::of(&error))?
             .item;
         Ok(match item {
             Some(item) => item.get("status").cloned(),
@@ -204,7 +227,8 @@ impl Table {
             .expression_attribute_values(":delivered", string(delivered))
             .expression_attribute_values(":until", millis(later(now, self.lease)));
         // A claim that another owner has taken over is not an error; likewise below.
-        if_condition_held(after_transactions(|| request.clone().send()).await).map(drop)
+        if_condition_held(after_transactions(|| request.clone().send()).await)?;
+        Ok(())
     }
 
     /// Releases a claim of `owner`, so that a retry need not wait for it to expire. What was delivered is kept.
@@ -220,8 +244,8 @@ impl Table {
                 .update_expression("SET delivered = :delivered, claimed_until = :released")
                 .expression_attribute_values(":delivered", string(delivered))
                 .expression_attribute_values(":released", millis(Timestamp::UNIX_EPOCH));
-            return if_condition_held(after_transactions(|| request.clone().send()).await)
-                .map(drop);
+            if_condition_held(after_transactions(|| request.clone().send()).await)?;
+            return Ok(());
         }
         let request = self
             .client
@@ -236,7 +260,8 @@ impl Table {
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_values(":claimed", string("claimed"))
             .expression_attribute_values(":owner", string(owner));
-        if_condition_held(after_transactions(|| request.clone().send()).await).map(drop)
+        if_condition_held(after_transactions(|| request.clone().send()).await)?;
+        Ok(())
     }
 
     /// An update of a call that `owner` has claimed.
@@ -257,54 +282,3 @@ impl Table {
 pub(super) const SET_CLAIMED: &str =
     "SET #status = :claimed, #owner = :owner, claimed_until = :until, expires_at = :expires_at";
 const CLAIMED_BY_OWNER: &str = "#status = :claimed AND #owner = :owner";
-
-/// The output of a conditional write; `None`: its condition was false, and nothing was written.
-pub(super) fn if_condition_held<T, E>(
-    written: Result<T, SdkError<E>>,
-) -> Result<Option<T>, LedgerError>
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    match written {
-        Ok(output) => Ok(Some(output)),
-        Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(None),
-        Err(error) => Err(ledger_error(&error)),
-    }
-}
-
-pub(super) fn string(value: &str) -> AttributeValue {
-    AttributeValue::S(value.to_owned())
-}
-
-pub(super) fn millis(time: Timestamp) -> AttributeValue {
-    AttributeValue::N(time.as_millisecond().to_string())
-}
-
-/// A time in the format of a time-to-live attribute.
-pub(super) fn seconds(time: Timestamp) -> AttributeValue {
-    AttributeValue::N(time.as_second().to_string())
-}
-
-pub(super) fn ledger_error<E>(error: &SdkError<E>) -> LedgerError
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    let message = match error {
-        SdkError::ServiceError(_) => sdk::error_message(error),
-        _ => chain(error),
-    };
-    match error.code() {
-        Some("ResourceNotFoundException" | "TableNotFoundException") => {
-            LedgerError::TableNotFound(message)
-        }
-        Some("AccessDeniedException" | "AccessDenied") => LedgerError::Denied(message),
-        Some("ValidationException") => LedgerError::NotALedger(message),
-        Some(
-            "ProvisionedThroughputExceededException"
-            | "ThrottlingException"
-            | "RequestLimitExceeded"
-            | "LimitExceededException",
-        ) => LedgerError::Throttled(message),
-        _ => LedgerError::Unavailable(message),
-    }
-}

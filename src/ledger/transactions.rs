@@ -5,27 +5,18 @@
 //! claimed one by one. Other instances cannot write to an item while a transaction has it; they try again after a pause.
 //! Source: Amazon DynamoDB Developer Guide, "Amazon DynamoDB Transactions: How it works".
 
-use std::time::Duration;
-
-use aws_sdk_dynamodb::{
-    error::{ProvideErrorMetadata, SdkError},
-    types::{TransactWriteItem, Update},
-};
+use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use cloudhsm_alerts_core::call_id::CallId;
 use jiff::Timestamp;
 
-use super::table::{KEPT, SET_CLAIMED, Table, millis, seconds, string};
-use crate::clock::later;
+use super::table::{KEPT, SET_CLAIMED, Table};
+use crate::{
+    clock::later,
+    dynamodb::{millis, seconds, string},
+};
 
 /// Most items in a transaction.
 pub(super) const MAX_ITEMS: usize = 100;
-/// Pauses before a write is tried again whose item was part of a transaction.
-const PAUSES: [Duration; 4] = [
-    Duration::from_millis(25),
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(200),
-];
 
 impl Table {
     /// Claims at most [`MAX_ITEMS`] calls for `owner`, if none of them has an item. No two are the same. Otherwise, or if
@@ -53,21 +44,4 @@ impl Table {
         let request = self.client().transact_write_items();
         request.set_transact_items(Some(items)).send().await.is_ok()
     }
-}
-
-/// The result of a write to an item. It is tried again while another instance's transaction has the item.
-pub(super) async fn after_transactions<T, E, F>(write: impl Fn() -> F) -> Result<T, SdkError<E>>
-where
-    E: ProvideErrorMetadata,
-    F: Future<Output = Result<T, SdkError<E>>>,
-{
-    for pause in PAUSES {
-        match write().await {
-            Err(error) if error.code() == Some("TransactionConflictException") => {
-                tokio::time::sleep(pause).await;
-            }
-            result => return result,
-        }
-    }
-    write().await
 }

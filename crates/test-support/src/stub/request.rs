@@ -29,6 +29,18 @@ pub enum Operation {
     GetItem,
     /// Reserves the page of an hour for refused calls, or returns the reservation.
     Page,
+    /// Opens a deadline in the watch table.
+    OpenDeadline,
+    /// Closes a deadline.
+    CloseDeadline,
+    /// Dismisses a deadline.
+    Dismiss,
+    /// Reads a page of the deadlines.
+    ListDeadlines,
+    /// Notes which steps of a deadline were reminded of.
+    NoteReminded,
+    /// Locks or unlocks the tick.
+    Tick,
 }
 
 /// One request. It is identified by its content and not by its time of arrival, so that a fault plan has the
@@ -37,7 +49,7 @@ pub enum Operation {
 pub struct RequestKey {
     pub operation: Operation,
     /// `bucket/key` of an object, or bucket and query of a list, or the event IDs of a message, or the text of a page, or
-    /// the IDs of items.
+    /// the IDs of items, or the kind of those that are listed.
     pub target: String,
     /// How many requests with this operation and target came before.
     pub attempt: u32,

@@ -17,8 +17,10 @@ use crate::published::Published;
 pub struct State {
     /// The content of each object, by `bucket/key`.
     pub objects: HashMap<String, Vec<u8>>,
-    /// Items in DynamoDB's JSON, by ID.
+    /// Items of the ledger in DynamoDB's JSON, by ID.
     pub items: BTreeMap<String, Value>,
+    /// Items of the watch table, by kind and ID.
+    pub watch: BTreeMap<(String, String), Value>,
     pub messages: Vec<Published>,
     /// The start of the next free slot to publish in, in milliseconds, after each reservation.
     pub slots: Vec<i64>,
@@ -34,6 +36,8 @@ pub struct State {
     pub abandoned: Vec<RequestKey>,
     /// Objects on a page of a list, if not 1,000.
     pub page_size: Option<usize>,
+    /// Items on a page of a query, if not 1,000.
+    pub query_page_size: Option<usize>,
     attempts: HashMap<(Operation, String), u32>,
 }
 

@@ -6,6 +6,11 @@ use thiserror::Error;
 use crate::{account_names::AccountNames, files::FilesUri};
 use cloudhsm_alerts_core::{rules::watched::Watched, severity::Severity};
 
+/// The default of `REMINDERS`.
+const REMINDERS: [u16; 3] = [72, 24, 4];
+/// The earliest reminder: thirty days, the longest that a key's deletion takes.
+const MAX_REMINDER: u16 = 720;
+
 /// A variable that cannot be used.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 #[error("environment variable {name}: {message}")]
@@ -26,6 +31,12 @@ pub struct Settings {
     /// `LEDGER_TABLE`: the DynamoDB table of the ledger, by name or ARN. Without one, each instance has its own ledger
     /// in memory.
     pub ledger_table: Option<String>,
+    /// `WATCH_TABLE`: the DynamoDB table of deadlines, by name or ARN. Without one, nobody is reminded.
+    pub watch_table: Option<String>,
+    /// `TICK_RULE_ARN`: the EventBridge rule whose scheduled events are trusted. Without one, none is.
+    pub tick_rule: Option<String>,
+    /// `REMINDERS`: how many hours before a deadline people are reminded, the most first.
+    pub reminders: Vec<u16>,
     /// `MIN_SEVERITY`: the lowest severity that is published.
     pub min_severity: Severity,
     /// `ACCOUNT_NAMES`: names of accounts, or a file with them.
@@ -142,6 +153,25 @@ impl Settings {
         if let Some(table) = &ledger_table {
             watched.add("ledger_table", table_name(table));
         }
+        let watch_table = lookup("WATCH_TABLE")
+            .map(|table| checked_table(table).map_err(error("WATCH_TABLE")))
+            .transpose()?;
+        if let Some(table) = &watch_table {
+            if ledger_table.as_deref().map(table_name) == Some(table_name(table)) {
+                return Err(SettingError {
+                    name: "WATCH_TABLE",
+                    message: "is the same as LEDGER_TABLE; expected a table of its own, whose keys are kind and id"
+                        .into(),
+                });
+            }
+            watched.add("ledger_table", table_name(table));
+        }
+        let tick_rule = lookup("TICK_RULE_ARN")
+            .map(|arn| checked_rule(arn).map_err(error("TICK_RULE_ARN")))
+            .transpose()?;
+        if let Some(arn) = &tick_rule {
+            watched.add("source_rule", arn);
+        }
         Ok(Settings {
             topic: alert_topic,
             paging: paging_topic.map(|topic| Paging {
@@ -149,6 +179,11 @@ impl Settings {
                 min_severity: paging_min_severity,
             }),
             ledger_table,
+            watch_table,
+            tick_rule,
+            reminders: lookup("REMINDERS").map_or(Ok(REMINDERS.to_vec()), |text| {
+                reminders(&text).map_err(error("REMINDERS"))
+            })?,
             min_severity: severity(&lookup, "MIN_SEVERITY", Severity::Low)?,
             account_names: AccountNames::parse(&lookup("ACCOUNT_NAMES").unwrap_or_default())
                 .map_err(error("ACCOUNT_NAMES"))?,
@@ -215,6 +250,53 @@ fn queues(text: &str) -> Result<Vec<String>, String> {
             )),
         })
         .collect()
+}
+
+/// Hours before a deadline, separated by commas: the most first.
+fn reminders(text: &str) -> Result<Vec<u16>, String> {
+    let expected = |found: &str| {
+        format!(
+            "expected different whole numbers of hours from 1 to {MAX_REMINDER}, separated by commas, such as 72,24,4, found {found:?}"
+        )
+    };
+    let mut hours = text
+        .split(',')
+        .map(|part| {
+            let hours = part.trim().parse().ok();
+            hours
+                .filter(|hours| (1..=MAX_REMINDER).contains(hours))
+                .ok_or_else(|| expected(part.trim()))
+        })
+        .collect::<Result<Vec<u16>, String>>()?;
+    hours.sort_unstable_by(|a, b| b.cmp(a));
+    if hours.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(expected(text));
+    }
+    Ok(hours)
+}
+
+/// Checks the ARN of a scheduled rule, which is always on the default event bus.
+fn checked_rule(arn: String) -> Result<String, String> {
+    let is_rule = match arn.splitn(6, ':').collect::<Vec<_>>().as_slice() {
+        ["arn", partition, "events", region, account, rule] => {
+            let name = rule.strip_prefix("rule/").unwrap_or_default();
+            partition.starts_with("aws")
+                && !region.is_empty()
+                && !account.is_empty()
+                && (1..=64).contains(&name.len())
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+        }
+        _ => false,
+    };
+    if is_rule {
+        Ok(arn)
+    } else {
+        Err(format!(
+            "expected the ARN of an EventBridge rule on the default event bus (arn:aws:events:REGION:ACCOUNT:rule/NAME), found {arn:?}"
+        ))
+    }
 }
 
 /// The name of a table, given its name or ARN.
@@ -301,6 +383,9 @@ mod tests {
                 },
                 paging: None,
                 ledger_table: None,
+                watch_table: None,
+                tick_rule: None,
+                reminders: vec![72, 24, 4],
                 min_severity: Severity::Low,
                 account_names: AccountNames::List(Accounts::default()),
                 max_alerts: 10,
@@ -337,19 +422,31 @@ mod tests {
                 "LEDGER_TABLE",
                 "arn:aws-us-gov:dynamodb:us-gov-west-1:111122223333:table/hsm-ledger",
             ),
+            ("WATCH_TABLE", "hsm-watch"),
+            (
+                "TICK_RULE_ARN",
+                "arn:aws-us-gov:events:us-gov-west-1:111122223333:rule/hsm-tick",
+            ),
+            ("REMINDERS", "1, 720,48"),
         ])
         .unwrap();
         assert_eq!(
             settings.ledger_table.as_deref(),
             Some("arn:aws-us-gov:dynamodb:us-gov-west-1:111122223333:table/hsm-ledger")
         );
+        assert_eq!(settings.watch_table.as_deref(), Some("hsm-watch"));
+        assert_eq!(
+            settings.tick_rule.as_deref(),
+            Some("arn:aws-us-gov:events:us-gov-west-1:111122223333:rule/hsm-tick")
+        );
+        assert_eq!(settings.reminders, [720, 48, 1]);
         assert_eq!(
             settings.rules_uri.map(|uri| uri.to_string()).as_deref(),
             Some("s3://config/hsm/")
         );
         assert_eq!(
             settings.watched,
-            Watched::parse("function=hsm-alerts,ledger_table=hsm-ledger,trail_bucket=audit,alert_topic=arn:aws-us-gov:sns:us-gov-west-1:111122223333:t,alert_topic=arn:aws-us-gov:sns:us-gov-east-1:111122223333:p").unwrap()
+            Watched::parse("function=hsm-alerts,ledger_table=hsm-ledger,ledger_table=hsm-watch,source_rule=hsm-tick,trail_bucket=audit,alert_topic=arn:aws-us-gov:sns:us-gov-west-1:111122223333:t,alert_topic=arn:aws-us-gov:sns:us-gov-east-1:111122223333:p").unwrap()
         );
         assert_eq!(settings.topic.region, "us-gov-west-1");
         assert_eq!(
@@ -451,6 +548,43 @@ mod tests {
             (
                 vec![("ALERT_TOPIC_ARN", TOPIC), ("LEDGER_TABLE", "my table")],
                 "environment variable LEDGER_TABLE: expected the name or ARN of a DynamoDB table, found \"my table\"",
+            ),
+            (
+                vec![("ALERT_TOPIC_ARN", TOPIC), ("WATCH_TABLE", "my table")],
+                "environment variable WATCH_TABLE: expected the name or ARN of a DynamoDB table, found \"my table\"",
+            ),
+            (
+                vec![
+                    ("ALERT_TOPIC_ARN", TOPIC),
+                    ("LEDGER_TABLE", "one-table"),
+                    (
+                        "WATCH_TABLE",
+                        "arn:aws:dynamodb:us-west-2:111122223333:table/one-table",
+                    ),
+                ],
+                "environment variable WATCH_TABLE: is the same as LEDGER_TABLE; expected a table of its own, whose keys are kind and id",
+            ),
+            (
+                vec![
+                    ("ALERT_TOPIC_ARN", TOPIC),
+                    (
+                        "TICK_RULE_ARN",
+                        "arn:aws:events:us-west-2:111122223333:rule/bus/tick",
+                    ),
+                ],
+                "environment variable TICK_RULE_ARN: expected the ARN of an EventBridge rule on the default event bus (arn:aws:events:REGION:ACCOUNT:rule/NAME), found \"arn:aws:events:us-west-2:111122223333:rule/bus/tick\"",
+            ),
+            (
+                vec![("ALERT_TOPIC_ARN", TOPIC), ("REMINDERS", "72,0")],
+                "environment variable REMINDERS: expected different whole numbers of hours from 1 to 720, separated by commas, such as 72,24,4, found \"0\"",
+            ),
+            (
+                vec![("ALERT_TOPIC_ARN", TOPIC), ("REMINDERS", "721")],
+                "environment variable REMINDERS: expected different whole numbers of hours from 1 to 720, separated by commas, such as 72,24,4, found \"721\"",
+            ),
+            (
+                vec![("ALERT_TOPIC_ARN", TOPIC), ("REMINDERS", "24,4,24")],
+                "environment variable REMINDERS: expected different whole numbers of hours from 1 to 720, separated by commas, such as 72,24,4, found \"24,4,24\"",
             ),
         ] {
             assert_eq!(read(&variables), Err(message.to_owned()));

@@ -10,6 +10,8 @@ mod error;
 mod item;
 mod lock;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,

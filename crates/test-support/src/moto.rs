@@ -189,35 +189,49 @@ impl Moto {
         })
     }
 
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.sdk)
+    }
+
     /// Creates a table with the partition key `key`.
     pub fn table(&self, name: &str, key: &str) {
+        self.create_table(name, &[key]);
+    }
+
+    /// Creates a watch table: its partition key is `kind` and its sort key `id`.
+    pub fn watch_table(&self, name: &str) {
+        self.create_table(name, &["kind", "id"]);
+    }
+
+    /// Creates a table with a partition key and, if there are two, a sort key.
+    fn create_table(&self, name: &str, keys: &[&str]) {
         use aws_sdk_dynamodb::types::{
             AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
         };
-        let attribute = AttributeDefinition::builder()
-            .attribute_name(key)
-            .attribute_type(ScalarAttributeType::S)
-            .build()
-            .expect("an attribute");
-        let schema = KeySchemaElement::builder()
-            .attribute_name(key)
-            .key_type(KeyType::Hash)
-            .build()
-            .expect("a key");
-        let request = aws_sdk_dynamodb::Client::new(&self.sdk)
+        let mut request = self
+            .dynamodb()
             .create_table()
             .table_name(name)
-            .attribute_definitions(attribute)
-            .key_schema(schema)
             .billing_mode(BillingMode::PayPerRequest);
+        for (key, key_type) in keys.iter().zip([KeyType::Hash, KeyType::Range]) {
+            let attribute = AttributeDefinition::builder()
+                .attribute_name(*key)
+                .attribute_type(ScalarAttributeType::S)
+                .build()
+                .expect("an attribute");
+            let schema = KeySchemaElement::builder()
+                .attribute_name(*key)
+                .key_type(key_type)
+                .build()
+                .expect("a key");
+            request = request.attribute_definitions(attribute).key_schema(schema);
+        }
         self.runtime.block_on(request.send()).expect("a table");
     }
 
     /// The items of a table, by their `id`.
     pub fn items(&self, table: &str) -> BTreeMap<String, Item> {
-        let request = aws_sdk_dynamodb::Client::new(&self.sdk)
-            .scan()
-            .table_name(table);
+        let request = self.dynamodb().scan().table_name(table);
         let output = self.runtime.block_on(request.send()).expect("a scan");
         output
             .items
@@ -232,7 +246,8 @@ impl Moto {
 
     /// Puts an item into a table.
     pub fn put_item(&self, table: &str, item: Item) {
-        let request = aws_sdk_dynamodb::Client::new(&self.sdk)
+        let request = self
+            .dynamodb()
             .put_item()
             .table_name(table)
             .set_item(Some(item));

@@ -200,7 +200,7 @@ class EveryCombination(unittest.TestCase):
 
 class Documents(unittest.TestCase):
     def test_every_error_type_is_explained(self) -> None:
-        stages = "Object|LogFile|Payload|Publish|Ledger|Rules|Function|Reply"
+        stages = "Object|LogFile|Payload|Publish|Ledger|Watch|Rules|Function|Reply"
         text = "\n".join(path.read_text() for path in [*ROOT.glob("src/**/*.rs"), *ROOT.glob("crates/*/src/**/*.rs")])
         types = set(re.findall(rf'"((?:{stages})\.[A-Z][A-Za-z]+)"', text))
         self.assertIn("Object.Denied", types)
@@ -323,13 +323,13 @@ class Stacks(unittest.TestCase):
             with self.subTest(parameters), self.assertRaisesRegex(Refused, re.escape(reason)):
                 stack_of(**parameters)
 
-    def test_every_call_that_the_ledger_makes_is_allowed(self) -> None:
+    def test_every_call_on_a_table_is_allowed(self) -> None:
         verbs = "(?:batch_)?(?:get|put|update|delete|write)_item|query|scan"  # Transactions need no other.
-        text = "\n".join(path.read_text() for path in (ROOT / "src" / "ledger").glob("*.rs"))
-        calls = set(re.findall(rf"\.({verbs})\(\)", text))
-        self.assertIn("put_item", calls)
-        actions = {f"dynamodb:{call.title().replace('_', '')}" for call in calls}
-        self.assertEqual(set(stack_of().statements("FunctionRole")["UseLedger"]["Action"]), actions)
+        for sid, folder in (("UseLedger", "ledger"), ("UseWatchTable", "watch")):
+            text = "\n".join(path.read_text() for path in (ROOT / "src" / folder).glob("*.rs"))
+            calls = set(re.findall(rf"\.({verbs})\(\)", text)) | {"update_item"}
+            actions = {f"dynamodb:{call.title().replace('_', '')}" for call in calls}
+            self.assertEqual(set(stack_of().statements("FunctionRole")[sid]["Action"]), actions)
 
     def test_metrics_of_alarms_and_dashboard_are_the_functions_own(self) -> None:
         stack = stack_of()

@@ -62,7 +62,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         name: "ledger_table",
-        what: "name of the ledger's table",
+        what: "name of the ledger or of the watch table",
         defaults: &["*cloudhsm-alerts*"],
         // DynamoDB accepts a name or an ARN.
         forms: &["{}", "*:table/{}"],
@@ -92,7 +92,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         name: "source_rule",
-        what: "name of the EventBridge rule that names log files or calls",
+        what: "name of the EventBridge rule that names log files or calls, or of the hourly tick",
         defaults: &["*cloudhsm-alerts*", "*CloudHsmAlerts*"],
         forms: &["{}"],
         // In CloudFormation, the physical ID of a rule is `bus|rule`.

@@ -50,15 +50,15 @@ EXPECTED: dict[str, tuple[dict[str, Any], list[str]]] = {
     # A second object is named there and is not in the bucket.
     "s3-put-many": ({"errorType": "Object.NotFound"}, CALLS),
     "sqs-s3-put": ({"failed_messages": 1}, CALLS),
+    "eventbridge-scheduled": ({"errorType": "Payload.Unknown"}, []),
     "eventbridge-cloudtrail-call": (ONE_CALL, ["DeleteBackup"]),
     "batch-1.0": ({"result_codes": ["Succeeded", "PermanentFailure"]}, CALLS),
     "batch-2.0": ({"result_codes": ["Succeeded", "Succeeded"]}, CALLS),
 }
 READ_WHOLE = "s3-put sns-s3-put sns-cloudtrail sns-cloudtrail-string eventbridge-object-created destination"
 QUEUED = "sqs-sns-s3-put sqs-sns-raw-s3-put sqs-sns-cloudtrail sqs-destination"
-IGNORED = "s3-removed s3-test-event sns-cloudtrail-validation"
 EXPECTED |= dict.fromkeys(READ_WHOLE.split(), (READ, CALLS)) | dict.fromkeys(QUEUED.split(), (ALL_DONE, CALLS))
-EXPECTED |= dict.fromkeys(IGNORED.split(), (NOTHING, []))
+EXPECTED |= dict.fromkeys(["s3-removed", "s3-test-event", "sns-cloudtrail-validation"], (NOTHING, []))
 
 
 def say(text: str) -> None:

@@ -37,10 +37,10 @@ CHECK_TEMPLATE := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE SAM_CLI_TELEMETRY=0 
 
 ##@ Try it
 .PHONY: run
-run: tools-ministack ## the whole product on this machine: a log file in, alerts and a report out (FILE=…, FULL=1)
+run: tools-ministack ## the whole product on this machine: a log file in, alerts, a reminder and a report out (FILE=…, FULL=1)
 	@$(TOOLS)/ministack/bin/python -B scripts/run.py
 	@[ "$(REPORT)" = 0 ] || { $(MAKE) --no-print-directory built-command-line && \
-		"$(CLI)" report "$${FILE:-events/log-files/cloudhsm-calls.json}" --output target/report.html; }
+		"$(CLI)" report "$${FILE:-target/log-file.json}" --output target/report.html; }
 
 .PHONY: built-command-line
 built-command-line:
@@ -124,10 +124,6 @@ bench: build ## stages beside inflating alone, many files, allocations, instruct
 .PHONY: bench-compare
 bench-compare: build tools-bench ## other readers of CloudTrail files beside this one, and what they do not do (ROUNDS=15)
 	@exec $(PYTHON) -B scripts/bench_compare.py --rounds "$(or $(ROUNDS),7)"
-
-.PHONY: bench-start
-bench-start: build ## from the start of the process to the first request; the first TLS connection; sizes
-	@exec $(PYTHON) -B scripts/bench_start.py
 
 .PHONY: size
 size: build-function ## how large the function is, and whether that is too much

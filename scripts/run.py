@@ -1,11 +1,14 @@
 """The whole product on this machine, without an AWS account and without Docker: `make run`.
 
 Builds the function, deploys template.yaml into an emulator on a loopback port, puts a log file into the trail's
-bucket as CloudTrail would, and prints what the subscribers get. The environment variable FILE names the log file; with
-FULL=1 every alert is shown in full. Alerts go to standard output, progress to standard error. Exit code: 0 done, 1 the
-function or a step before it failed, 2 the file cannot be read.
+bucket as CloudTrail would, and prints what the subscribers get. Then it invokes the function as the stack's schedule
+does every hour, and prints the reminders. The environment variable FILE names the log file; without it, the sample's
+calls are moved to six days ago, so that a reminder is due. With FULL=1 every alert is shown in full. Alerts go to
+standard output, progress to standard error. Exit code: 0 done, 1 the function or a step before it failed, 2 the file
+cannot be read.
 """
 
+import datetime
 import gzip
 import json
 import os
@@ -36,6 +39,34 @@ def out(text: str) -> None:
 
 def heading(rule: str, text: str) -> None:
     out(f"\n{rule * 2} {text} {rule * max(2, 76 - len(text))}")
+
+
+def moved(sample: str) -> str:
+    """The sample with its first deletion six days ago, a minute more, and all other times moved alike."""
+    records = json.loads(sample)["Records"]
+    deleted = min(record["eventTime"] for record in records if record["eventName"] == "DeleteBackup")
+    target = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=6, minutes=1)
+    by = target - datetime.datetime.fromisoformat(deleted)
+    forms = {
+        r"\d{4}-\d\d-\d\dT[\d:]{8}Z": "%Y-%m-%dT%H:%M:%S%z",
+        r"[A-Z][a-z]{2} \d+, \d{4}, [\d:]+ [AP]M": "%b %d, %Y, %I:%M:%S %p",
+    }
+    for pattern, form in forms.items():
+        for found in sorted(set(re.findall(pattern, sample))):
+            # Each in quotes, so that none is found in another, and marked, so that none is moved twice.
+            to = (datetime.datetime.strptime(found, form) + by).strftime(form.replace("%z", "Z"))
+            sample = sample.replace(f'"{found}"', f'"\0{to}"')
+    return sample.replace("\0", "")
+
+
+def tick(aws: Emulator, outputs: dict[str, str]) -> dict:
+    """Invokes the function with the event of the stack's schedule, which the emulator does not run; the reply."""
+    event = json.loads((ROOT / "events" / "eventbridge-scheduled.json").read_text())
+    function = outputs["FunctionArn"]
+    variables = aws.client("lambda").get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+    event["resources"] = [variables["TICK_RULE_ARN"]]
+    reply = aws.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event))
+    return json.loads(reply["Payload"].read())
 
 
 def wait_for_end(aws: Emulator, outputs: dict[str, str]) -> dict | None:
@@ -82,10 +113,10 @@ def alerts_of(aws: Emulator, outputs: dict[str, str]) -> list[dict[str, str | No
     return alerts
 
 
-def show(alerts: list[dict[str, str | None]], full: bool) -> None:
+def show(alerts: list[dict[str, str | None]], full: bool, noun: str = "Alert") -> None:
     shown = len(alerts) if full else min(1, len(alerts))
     for number, alert in enumerate(alerts[:shown], 1):
-        heading("=", f"Alert {number} of {len(alerts)}")
+        heading("=", f"{noun} {number} of {len(alerts)}")
         if alert["email"] is None:
             heading("-", "E-mail: none")
         else:
@@ -96,8 +127,9 @@ def show(alerts: list[dict[str, str | None]], full: bool) -> None:
         else:
             heading("-", f"SMS to {PHONE}, {len(alert['sms'])} characters")
             out(alert["sms"])
-        heading("-", "JSON, as a queue receives it")
-        out(json.dumps(json.loads(alert["json"] or "null"), indent=2, ensure_ascii=False))
+        if noun == "Alert" or full:
+            heading("-", "JSON, as a queue receives it")
+            out(json.dumps(json.loads(alert["json"] or "null"), indent=2, ensure_ascii=False))
     if alerts[shown:]:
         heading("=", f"And {len(alerts) - shown} more (FULL=1 shows all in full)")
         for number, alert in enumerate(alerts[shown:], shown + 1):
@@ -122,6 +154,10 @@ def main() -> None:
     except OSError as error:
         say(f"cannot read {file}: {error.strerror}")
         sys.exit(2)
+    if file == SAMPLE:
+        content = moved(content.decode()).encode()
+        (ROOT / "target").mkdir(exist_ok=True)
+        (ROOT / "target" / "log-file.json").write_bytes(content)
     if not content.startswith(b"\x1f\x8b"):
         content = gzip.compress(content, mtime=0)
     # CloudTrail's file names are kept.
@@ -146,7 +182,11 @@ def main() -> None:
             seconds = time.monotonic() - started
             alerts = alerts_of(aws, outputs)
             log = aws.log_lines(outputs["FunctionLogGroup"])
-    show(alerts, full=os.environ.get("FULL", "0") not in ("", "0"))
+            ticked = tick(aws, outputs) if failure is None else {}
+            reminders = alerts_of(aws, outputs)[len(alerts) :]
+    full = os.environ.get("FULL", "0") not in ("", "0")
+    show(alerts, full)
+    show(reminders, full, "Reminder")
     if failure is not None:
         error = failure.get("responsePayload") or {}
         for line in [line for line in log if not line.startswith(("START ", "END ", "REPORT "))][-20:]:
@@ -158,6 +198,7 @@ def main() -> None:
         sys.exit("run: on AWS it is retried twice, and then kept in the failure queue")
     say(f"{len(alerts)} alerts from {file.name}, {seconds:.1f} s after the file was put")
     say(f"the function's counts: {counts(log)}")
+    say(f"the hourly tick: {ticked.get('deadlines_open', 0)} open deadlines, {ticked.get('reminders', 0)} reminded of")
     say("e-mail and SMS texts are those that the function published to SNS: nothing left this machine")
 
 

@@ -63,6 +63,25 @@ pub struct Counts {
     /// Failed requests to the ledger's table. Alerts are published all the same; some calls may be alerted again.
     #[serde(skip_serializing_if = "is_zero")]
     pub ledger_errors: u64,
+    /// Deadlines that calls opened, and those that calls closed, as written to the watch table. What was known already
+    /// counts, too.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub deadlines_opened: u64,
+    /// See `deadlines_opened`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub deadlines_closed: u64,
+    /// Deadlines that are open, as a tick found them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub deadlines_open: u64,
+    /// Deadlines that reminders were published about, on the alert topic.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reminders: u64,
+    /// Failed requests to the watch table. Alerts are published all the same, and a retry writes what is missing.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub watch_errors: u64,
+    /// Items of the watch table that this version cannot read. They are left as they are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub foreign_items: u64,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -103,6 +122,8 @@ impl Counts {
             + self.rule_load_errors
             + self.account_name_errors
             + self.ledger_errors
+            + self.watch_errors
+            + self.foreign_items
             + u64::from(!self.sums_hold())
     }
 

@@ -7,7 +7,9 @@ use cloudhsm_alerts_core::{
 };
 use thiserror::Error;
 
-use crate::{channel::Channel, payload::PayloadError, s3::FetchError, sns::PublishError};
+use crate::{
+    channel::Channel, payload::PayloadError, s3::FetchError, sns::PublishError, watch::WatchError,
+};
 
 /// One failure.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -75,6 +77,33 @@ pub enum Failure {
         /// Which of the two.
         channel: Channel,
     },
+    /// A request to the watch table failed.
+    #[error("watch table: {0}; a retry writes what is missing")]
+    Watch(WatchError),
+    /// There was no time to write to the watch table.
+    #[error(
+        "watch table: there was no response before the end of the invocation; a retry writes what is missing"
+    )]
+    WatchOutOfTime,
+    /// Another tick has the lock, and may have died.
+    #[error(
+        "tick: another one is running, or died a moment ago; a retry publishes what it did not"
+    )]
+    TickLocked,
+    /// A reminder could not be published.
+    #[error("{channel} with a reminder: {error}; a retry, or the next tick, publishes it")]
+    Reminder {
+        /// Which of the two.
+        channel: Channel,
+        /// The cause.
+        error: PublishError,
+    },
+    /// There was no time to publish a reminder.
+    #[error("{channel} with a reminder: {OUT_OF_TIME}")]
+    ReminderOutOfTime {
+        /// Which of the two.
+        channel: Channel,
+    },
     /// A bug in this program.
     #[error("{at}: cloudhsm-alerts panicked: {message}; please report it")]
     Panicked {
@@ -115,6 +144,11 @@ impl Failure {
             Failure::Claimed { .. } => "Ledger.Claimed",
             Failure::ObjectOutOfTime { .. } => "Object.OutOfTime",
             Failure::PublishOutOfTime { .. } => "Publish.OutOfTime",
+            Failure::Watch(error) => error.error_type(),
+            Failure::WatchOutOfTime => "Watch.OutOfTime",
+            Failure::TickLocked => "Tick.Locked",
+            Failure::Reminder { error, .. } => error.error_type(),
+            Failure::ReminderOutOfTime { .. } => "Publish.OutOfTime",
             Failure::Panicked { .. } => "Function.Panicked",
         }
     }
@@ -145,9 +179,15 @@ impl Failure {
             | Failure::Panicked { .. } => false,
             Failure::Claimed { .. }
             | Failure::ObjectOutOfTime { .. }
-            | Failure::PublishOutOfTime { .. } => true,
+            | Failure::PublishOutOfTime { .. }
+            | Failure::ReminderOutOfTime { .. }
+            | Failure::WatchOutOfTime
+            | Failure::TickLocked => true,
+            Failure::Watch(error) => error.is_temporary(),
             Failure::Object { error, .. } => error.is_temporary(),
-            Failure::Publish { error, .. } => error.is_temporary(),
+            Failure::Publish { error, .. } | Failure::Reminder { error, .. } => {
+                error.is_temporary()
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     settings::{Settings, Topic},
     sns::Publisher,
     timing::Timing,
+    watch::Watch,
 };
 
 /// What does not change.
@@ -34,6 +35,7 @@ pub(crate) struct Instance {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) ledger: Ledger,
+    pub(crate) watch: Watch,
     /// A publisher for each topic; `None`: there is no paging topic.
     pub(crate) publishers: PerChannel<Option<Publisher>>,
     pub(crate) rule_loads: Loads,
@@ -91,6 +93,7 @@ impl Instance {
         let table = settings.ledger_table.as_deref();
         let state = State {
             ledger: Ledger::new(sdk, table, &timing, clock.clone()),
+            watch: Watch::new(sdk, settings.watch_table.as_deref(), &timing, clock.clone()),
             publishers: PerChannel {
                 alert: Some(publisher(&settings.topic)),
                 page: settings

@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use crate::{account_names::AccountNames, files::FilesUri};
+use crate::{account_names::AccountNames, files::FilesUri, payload::Trusted};
 use cloudhsm_alerts_core::{rules::watched::Watched, severity::Severity};
 
 /// The default of `REMINDERS`.
@@ -86,6 +86,14 @@ impl Settings {
     #[expect(clippy::disallowed_methods, reason = "settings are read here")]
     pub fn from_env() -> Result<Settings, SettingError> {
         Settings::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// What payloads are trusted for.
+    pub fn trusted(&self) -> Trusted<'_> {
+        Trusted {
+            queues: &self.trusted_queues,
+            tick_rule: self.tick_rule.as_deref(),
+        }
     }
 
     /// The settings of the chat function, if `CHAT_TOPIC_ARN` is set: then this is the chat function.

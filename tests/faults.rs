@@ -1,7 +1,7 @@
 //! Thousands of fault schedules, each derived from a seed: services that fail before or after a request takes
 //! effect, close connections or do not respond, and instances of the function that are killed at any request.
 //! After each schedule, every call has been alerted, and only once unless a fault excuses a duplicate. The same holds
-//! for pages.
+//! for pages, and for the reminder of a deleted backup, whose deadline is a day away.
 //!
 //! A schedule that fails prints the command to run it again.
 
@@ -19,39 +19,31 @@ use cloudhsm_alerts::{
 };
 use cloudhsm_alerts_core::rules::{RuleSet, watched::Watched};
 use cloudhsm_alerts_test_support::{
+    dice::Dice,
     fixtures::{TOPIC_ARN, call, denied, on_cluster},
-    stub::{Fault, FaultPlan, Operation, RandomFaults, Stub},
+    stub::{Fault, FaultPlan, Operation, RandomFaults, RequestKey, State, Stub},
 };
-use futures_util::{StreamExt, future::join_all, stream};
+use futures_util::{
+    StreamExt,
+    future::{join, join_all},
+    stream,
+};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 const BUCKET: &str = "trail";
 const PAGING_ARN: &str = "arn:aws:sns:us-west-2:111122223333:pages";
 /// The calls' event names; call number `n` has name number `n % 4`. Call number 6 is denied.
 const NAMES: [&str; 4] = ["DeleteHsm", "CreateHsm", "DeleteBackup", "TagResource"];
+/// The call that opens a deadline.
+const DELETE_BACKUP: &str = "call-2";
+const TICK_RULE_ARN: &str = "arn:aws:events:us-west-2:111122223333:rule/tick";
 /// The default seeds. `FAULT_SEEDS=7` runs one seed, `FAULT_SEEDS=0..100000` a range.
 const SEEDS: std::ops::Range<u64> = 0..2000;
 /// Rounds with faults.
 const FAULTY_ROUNDS: usize = 3;
 /// Rounds without faults after them: enough for claims of killed instances to expire.
 const QUIET_ROUNDS: usize = 4;
-
-/// Random numbers from a seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn throw(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.throw(from.len() as u64)).expect("small")]
-    }
-}
 
 /// A log file, the event IDs that must be alerted, and whether all of it can be read.
 struct LogFile {
@@ -86,6 +78,7 @@ struct Schedule {
     payloads: Vec<(Shape, Vec<Unit>)>,
     instances: usize,
     table: bool,
+    watch: bool,
     paging: Paging,
     max_alerts: String,
     attempts: u32,
@@ -109,13 +102,20 @@ impl Schedule {
                         0 => records.push(call("DescribeClusters", &format!("read-{id}"))),
                         _ => {
                             let mut record = call(NAMES[(id % 4) as usize], &format!("call-{id}"));
+                            // Six days ago: a reminder is due at once.
+                            let time = Clock::default().now() - SignedDuration::from_hours(6 * 24);
+                            record["eventTime"] =
+                                time.strftime("%Y-%m-%dT%H:%M:00Z").to_string().into();
                             if id == 6 {
                                 record = denied(record);
                             }
-                            records.push(match paging {
-                                Paging::PagesPerCall => on_cluster(record, id as usize),
-                                _ => record,
-                            });
+                            if paging == Paging::PagesPerCall {
+                                record = on_cluster(record, id as usize);
+                            }
+                            if id == 2 {
+                                record["requestParameters"]["backupId"] = "backup-2".into();
+                            }
+                            records.push(record);
                             event_ids.push(format!("call-{id}"));
                         }
                     }
@@ -160,8 +160,10 @@ impl Schedule {
             .collect();
         let table = dice.throw(5) > 0;
         let shares = dice.throw(3) == 0;
+        let watch = dice.throw(2) == 0;
         Schedule {
             shares,
+            watch,
             files,
             payloads,
             instances: 1 + dice.throw(3) as usize,
@@ -186,6 +188,10 @@ impl Schedule {
                     4 => Some(Operation::Slot),
                     5 => Some(Operation::PublishPage),
                     6 => Some(Operation::Note),
+                    7 => Some(Operation::OpenDeadline),
+                    8 => Some(Operation::ListDeadlines),
+                    9 => Some(Operation::NoteReminded),
+                    10 => Some(Operation::Tick),
                     _ => None,
                 },
             },
@@ -303,6 +309,8 @@ impl Trial<'_> {
                 "ALERT_TOPIC_ARN" => Some(TOPIC_ARN),
                 "PAGING_TOPIC_ARN" if self.schedule.paging != Paging::Nothing => Some(PAGING_ARN),
                 "LEDGER_TABLE" if self.schedule.table => Some("ledger"),
+                "WATCH_TABLE" if self.schedule.watch => Some("watch"),
+                "TICK_RULE_ARN" => Some(TICK_RULE_ARN),
                 "MAX_ALERTS" => Some(self.schedule.max_alerts.as_str()),
                 _ => None,
             }
@@ -358,12 +366,13 @@ impl Trial<'_> {
                 function.handle(&payload, &context).await.ok()
             }
         });
+        let tick = self.tick(round);
         let replies = tokio::select! {
             biased;
             () = self.stub.wait_until_held() => None,
-            replies = join_all(running) => Some(replies),
+            replies = join(join_all(running), tick) => Some(replies),
         };
-        let Some(replies) = replies else {
+        let Some((replies, tick)) = replies else {
             // All instances die, and with them their memory and the requests that are still on their way.
             self.kills += 1;
             self.stub.drop_connections().await;
@@ -390,8 +399,12 @@ impl Trial<'_> {
             self.start().await;
             return Ok(open);
         };
+        if !tick && round >= FAULTY_ROUNDS {
+            return Err("a tick failed without faults".into());
+        }
         let alerts = self.stub.state().alerts_by_event_id();
         let pages = self.pages();
+        let is_watched = self.is_watched();
         let mut still_open = Vec::new();
         for ((shape, units), reply) in open.into_iter().zip(replies) {
             let succeeded = succeeded(shape, units.len(), reply.as_ref());
@@ -415,6 +428,12 @@ impl Trial<'_> {
                 {
                     return Err(format!("{lost} was not paged, although its unit succeeded"));
                 }
+                if schedule.watch
+                    && !is_watched
+                    && schedule.event_ids_of(&unit).any(|id| id == DELETE_BACKUP)
+                {
+                    return Err("the deadline was not written, although its unit succeeded".into());
+                }
                 if !schedule.is_valid(&unit) {
                     return Err(format!("{unit:?} succeeded, although it has a broken file"));
                 }
@@ -424,6 +443,30 @@ impl Trial<'_> {
             }
         }
         Ok(still_open)
+    }
+
+    /// Whether the deadline of the deleted backup is in the watch table.
+    fn is_watched(&self) -> bool {
+        Trial::is_watched_in(&self.stub.state())
+    }
+
+    fn is_watched_in(state: &State) -> bool {
+        let is_of_backup = |(_, id): &(String, String)| id.ends_with("/backup-2");
+        state.watch.keys().any(is_of_backup)
+    }
+
+    /// An hourly invocation. Returns whether it succeeded.
+    async fn tick(&self, round: usize) -> bool {
+        let payload = json!({
+            "detail-type": "Scheduled Event", "source": "aws.events", "resources": [TICK_RULE_ARN],
+            "detail": {},
+        });
+        let context = Context {
+            request_id: "tick".into(),
+            ..Context::default()
+        };
+        let function = &self.functions[round % self.functions.len()];
+        function.handle(&payload, &context).await.is_ok()
     }
 
     async fn run(&mut self) -> Result<(), String> {
@@ -462,7 +505,8 @@ impl Trial<'_> {
             .filter(|n| n % 2 == 0)
             .map(|n| {
                 let outcome = if n == 6 { "DENIED" } else { "SUCCEEDED" };
-                let text = format!("CRITICAL {} {outcome}: cluster-{n}, ", NAMES[n % 4]);
+                let kind = if n == 2 { "backup" } else { "cluster" };
+                let text = format!("CRITICAL {} {outcome}: {kind}-{n}, ", NAMES[n % 4]);
                 let times = pages.iter().filter(|page| page.starts_with(&text)).count();
                 (format!("call-{n}"), times)
             })
@@ -483,6 +527,7 @@ impl Trial<'_> {
         if alerts.keys().collect::<BTreeSet<_>>() != expected {
             return Err(format!("alerted {alerts:?}, expected {expected:?}"));
         }
+        self.check_reminders(&state)?;
 
         let sums = self.sums()?;
         let mut excused = self.alerted_before_kill.clone();
@@ -553,6 +598,24 @@ impl Trial<'_> {
             return Err(format!("{total} calls alerted, but counted {sums:?}"));
         }
         Ok(())
+    }
+
+    /// The deadline of the deleted backup was reminded of once, or again after each fault that hides that it was.
+    fn check_reminders(&self, state: &State) -> Result<(), String> {
+        let reminders = state.messages.iter().filter(|it| it.is_reminder()).count();
+        let is_hit = |(request, fault): &&(RequestKey, Fault)| match request.operation {
+            Operation::Publish => fault.hides_success(),
+            Operation::NoteReminded => *fault != Fault::None,
+            _ => false,
+        };
+        let hits = state.requests.iter().filter(is_hit).count() + self.kills;
+        let is_open = Trial::is_watched_in(state);
+        let range = usize::from(is_open)..=usize::from(is_open) * (1 + hits);
+        if range.contains(&reminders) || !state.abandoned.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{reminders} reminders, expected {range:?}"))
+        }
     }
 
     /// The sums of all metrics. The counts of each invocation must add up.

@@ -6,8 +6,10 @@
 //!
 //! [`run`] is the flow. [`inbox`] has the units and their results, [`reading`] reads objects, [`queue`] has the calls
 //! that wait, in the compact form of [`pending`], [`grouping`] groups and orders them, [`publishing`] publishes alerts
-//! about them, and [`reload`] loads changed rules and account names afterwards.
+//! about them, [`deadlines`] has what they open and close, and [`reload`] loads changed rules and account names
+//! afterwards. [`tick`] is the flow of the hourly invocation that publishes reminders.
 
+mod deadlines;
 mod grouping;
 mod inbox;
 mod items;
@@ -17,5 +19,6 @@ mod queue;
 mod reading;
 mod reload;
 mod run;
+mod tick;
 
 pub(crate) use run::run;

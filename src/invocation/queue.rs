@@ -6,12 +6,20 @@
 use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 use cloudhsm_alerts_core::{
-    alert::Source, call_id::CallId, finding::Finding, record::Outcome, rules::Suppressed,
-    severity::Severity, text::one_line,
+    alert::Source,
+    call_id::CallId,
+    finding::Finding,
+    record::Outcome,
+    rules::{RuleSet, Suppressed},
+    severity::Severity,
+    text::one_line,
 };
 use tracing::warn;
 
-use super::pending::{Bases, PendingCall};
+use super::{
+    deadlines::CallDeadlines,
+    pending::{Bases, PendingCall},
+};
 use crate::{counts::Counts, ledger::Ledger, settings::Settings};
 
 /// Maximum memory that queued calls take, in bytes: some ten thousand calls. A full queue is published at once, most
@@ -32,6 +40,8 @@ pub(super) struct Found {
     /// What filters suppressed of it, in whole or in part.
     pub(super) suppressed: Vec<Suppressed>,
     pub(super) verdict: Verdict,
+    /// What it does to deadlines.
+    pub(super) deadlines: Option<Box<CallDeadlines>>,
 }
 
 /// Whether a finding is to be alerted.
@@ -48,6 +58,7 @@ impl Found {
     /// The finding of a record of item number `item`, in compact form.
     pub(super) fn of(
         finding: Finding,
+        rules: &RuleSet,
         settings: &Settings,
         source: &Arc<Source>,
         units: Arc<[usize]>,
@@ -58,6 +69,7 @@ impl Found {
             units,
             position: (item, finding.record.index()),
             suppressed: finding.suppressed.clone(),
+            deadlines: CallDeadlines::of(&finding, rules, settings),
             verdict: if finding.is_suppressed() {
                 Verdict::Suppressed
             } else if finding.severity() < settings.min_severity {

@@ -227,6 +227,7 @@ impl Reading<'_> {
         let mut sink = |finding: Finding| {
             found.push(Found::of(
                 finding,
+                self.shared.rules,
                 self.shared.settings,
                 source,
                 Arc::clone(&self.units),

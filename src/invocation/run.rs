@@ -13,7 +13,7 @@ use super::{
     publishing::Publishing,
     queue::{Found, Queue},
     reading::{Event, Readers, Shared},
-    reload,
+    reload, tick,
 };
 use crate::{
     context::Context,
@@ -37,13 +37,15 @@ pub(crate) async fn run(
 ) -> Result<Value, Failed> {
     let deadline = Deadline::after(context.left(&instance.clock));
     state.ledger.begin(&context.request_id);
+    state.watch.begin(&context.request_id);
     let Request {
         units,
         job,
         is_live,
+        is_tick,
         reply_to,
     } = Request::of(
-        payload::read(payload, &instance.settings.trusted_queues),
+        payload::read(payload, instance.settings.trusted()),
         instance,
     );
     // The whole invocation uses one set of rules.
@@ -63,7 +65,7 @@ pub(crate) async fn run(
     let (objects, records) = inbox.open(units);
     for record in records {
         if let Some(found) = evaluate(record, shared, &mut inbox) {
-            queue.push(found, publishing.ledger(), &mut inbox.counts);
+            publishing.push(found, &mut queue, &mut inbox);
         }
     }
     let readers = Readers::new(objects, shared);
@@ -75,8 +77,13 @@ pub(crate) async fn run(
         publishing.publish_shared(queue.take(), &mut inbox).await;
     }
     publishing.finish(&mut inbox).await;
+    publishing.write_deadlines(&mut inbox).await;
+    if is_tick {
+        tick::run(&mut publishing, &mut inbox).await;
+    }
     reload::reload(instance, &mut publishing, job_mode, &mut inbox).await;
     inbox.counts.ledger_errors = publishing.ledger().errors();
+    inbox.counts.watch_errors = publishing.state.watch.errors();
     log(instance, context, &inbox);
     reply_to.reply(inbox)
 }
@@ -93,14 +100,15 @@ async fn read(
         match event {
             Event::Found(found) => {
                 for found in found {
-                    queue.push(found, publishing.ledger(), &mut inbox.counts);
+                    publishing.push(found, queue, inbox);
                     publishing.publish_urgent(queue, inbox).await;
                 }
             }
             Event::Read(report) => inbox.add_report(*report, is_live),
         }
-        if queue.is_full() {
+        if queue.is_full() || publishing.deadlines.is_full() {
             publishing.publish(queue.take(), false, inbox).await;
+            publishing.write_deadlines(inbox).await;
         }
     }
     for item in readers.unread() {
@@ -119,6 +127,7 @@ struct Request {
     /// Whether its log files are read because they have just been delivered. What a job reads is older, and what is
     /// in the failure queue has failed before.
     is_live: bool,
+    is_tick: bool,
     reply_to: ReplyTo,
 }
 
@@ -134,17 +143,28 @@ enum ReplyTo {
 
 impl Request {
     fn of(invocation: Invocation, instance: &Instance) -> Request {
+        let is_tick = invocation == Invocation::Tick;
         match invocation {
+            // It has one unit, which fails if the tick does.
+            Invocation::Tick => Request {
+                units: vec![payload::Unit::default()],
+                job: Job::default(),
+                is_live: true,
+                is_tick,
+                reply_to: ReplyTo::Lambda,
+            },
             Invocation::Whole(unit) => Request {
                 units: vec![unit],
                 job: Job::default(),
                 is_live: true,
+                is_tick,
                 reply_to: ReplyTo::Lambda,
             },
             Invocation::Sqs { queue, messages } => Request {
                 units: messages,
                 job: Job::default(),
                 is_live: !instance.settings.watched.is("failure_queue", &queue),
+                is_tick,
                 reply_to: ReplyTo::Sqs,
             },
             Invocation::Batch {
@@ -156,6 +176,7 @@ impl Request {
                 units: tasks,
                 job,
                 is_live: false,
+                is_tick,
                 reply_to: ReplyTo::Batch {
                     schema_version,
                     invocation_id,
@@ -198,6 +219,7 @@ fn evaluate(item: RecordItem, shared: Shared<'_>, inbox: &mut Inbox) -> Option<F
         let units = [item.unit].into();
         Some(Found::of(
             finding,
+            shared.rules,
             shared.settings,
             &source,
             units,

@@ -58,6 +58,10 @@ const NOT_CREATED_DETAIL_TYPES: [&str; 8] = [
     "Object Tags Deleted",
 ];
 
+/// The detail type of a schedule's events. Source: Amazon EventBridge User Guide, "Creating a rule that runs on a
+/// schedule".
+const SCHEDULED: &str = "Scheduled Event";
+
 /// The shapes that are recognized, for error messages.
 const RECOGNIZED: &str = "an S3 notification, an SNS or SQS event that contains one, the EventBridge event \
     \"Object Created\" or \"AWS API Call via CloudTrail\", CloudTrail's own SNS notification, an S3 Batch Operations \
@@ -114,7 +118,7 @@ pub enum Item {
 }
 
 /// A part of a payload that has its own result in the reply.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Unit {
     /// SQS's message ID or the task ID of S3 Batch Operations; empty for a whole invocation.
     pub id: String,
@@ -122,9 +126,20 @@ pub struct Unit {
     pub items: Vec<Item>,
 }
 
+/// What a payload is trusted for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Trusted<'s> {
+    /// ARNs of SQS queues whose messages may hold records.
+    pub queues: &'s [String],
+    /// The ARN of the EventBridge rule whose scheduled events are ticks.
+    pub tick_rule: Option<&'s str>,
+}
+
 /// A payload, by the kind of reply that its sender expects.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Invocation {
+    /// The hourly event of the schedule, by which people are reminded of deadlines.
+    Tick,
     /// The whole invocation succeeds or fails.
     Whole(Unit),
     /// SQS: the messages that failed.
@@ -148,15 +163,18 @@ pub enum Invocation {
 }
 
 /// Reads a payload. It does not fail: each part that cannot be read is an [`Item::Bad`]. Records in messages are
-/// refused, except in messages of `trusted_queues`, which are ARNs of SQS queues.
-pub fn read(payload: &Value, trusted_queues: &[String]) -> Invocation {
+/// refused, except in messages of trusted queues.
+pub fn read(payload: &Value, trusted: Trusted<'_>) -> Invocation {
+    if is_tick(payload, trusted.tick_rule) {
+        return Invocation::Tick;
+    }
     if let Some(messages) =
         records(payload).filter(|list| !list.is_empty() && list.iter().any(is_sqs))
     {
         let units = messages
             .iter()
             .enumerate()
-            .map(|(index, message)| sqs_unit(message, index, trusted_queues))
+            .map(|(index, message)| sqs_unit(message, index, trusted.queues))
             .collect();
         // All messages of one invocation come from one queue.
         let queue = messages
@@ -178,6 +196,21 @@ pub fn read(payload: &Value, trusted_queues: &[String]) -> Invocation {
         id: String::new(),
         items: items(payload, "payload", Nesting::TOP),
     })
+}
+
+/// Whether a payload is the event of the schedule: only as Lambda was invoked with, never inside a message, and only of
+/// this rule.
+fn is_tick(payload: &Value, rule: Option<&str>) -> bool {
+    let Some(rule) = rule else {
+        return false;
+    };
+    let is = |member: &str, expected: &str| {
+        payload.get(member).and_then(Value::as_str) == Some(expected)
+    };
+    let resources = payload.get("resources").and_then(Value::as_array);
+    is("detail-type", SCHEDULED)
+        && is("source", "aws.events")
+        && resources.is_some_and(|resources| *resources == [rule])
 }
 
 fn records(payload: &Value) -> Option<&Vec<Value>> {
@@ -425,6 +458,16 @@ fn event_bridge(
             at,
             &format!(
                 "expected an EventBridge event with the source of an AWS service, such as \"aws.s3\", found {source:?}"
+            ),
+        );
+    }
+    if detail_type == SCHEDULED {
+        let rules = fields.get("resources").unwrap_or(&Value::Null);
+        return bad(
+            at,
+            &format!(
+                "expected a scheduled event of the rule TICK_RULE_ARN that invokes the function itself, found one of {}",
+                one_line(&rules.to_string(), 256)
             ),
         );
     }

@@ -38,7 +38,7 @@ fn sqs(bodies: &[String]) -> Value {
 }
 
 fn whole(payload: &Value) -> Vec<Item> {
-    match read(payload, &[]) {
+    match read(payload, Trusted::default()) {
         Invocation::Whole(unit) => unit.items,
         other => panic!("{payload}: {other:?}"),
     }
@@ -181,7 +181,7 @@ fn each_sqs_message_is_a_unit() {
     let Invocation::Sqs {
         queue,
         messages: units,
-    } = read(&sqs(&bodies), &[])
+    } = read(&sqs(&bodies), Trusted::default())
     else {
         panic!("an SQS event is not recognized");
     };
@@ -252,7 +252,13 @@ fn records_in_messages_are_refused() {
         (vec![format!("{own}-2")], [false, false, false, false]),
         (vec!["x".into(), own], [true, false, false, false]),
     ] {
-        let Invocation::Sqs { messages, .. } = read(&sqs(&bodies), &trusted) else {
+        let Invocation::Sqs { messages, .. } = read(
+            &sqs(&bodies),
+            Trusted {
+                queues: &trusted,
+                tick_rule: None,
+            },
+        ) else {
             panic!("an SQS event is not recognized");
         };
         assert_eq!(messages[4].items, [object(KEY)]);
@@ -290,7 +296,7 @@ fn batch_tasks_of_both_schemas() {
         invocation_id,
         job,
         mut tasks,
-    } = read(&first, &[])
+    } = read(&first, Trusted::default())
     else {
         panic!("not recognized")
     };
@@ -318,7 +324,7 @@ fn batch_tasks_of_both_schemas() {
         schema_version,
         mut tasks,
         ..
-    } = read(&second, &[])
+    } = read(&second, Trusted::default())
     else {
         panic!("not recognized")
     };
@@ -327,7 +333,7 @@ fn batch_tasks_of_both_schemas() {
         version(tasks.remove(0).items.remove(0)),
         ("b".into(), "a+b c".into(), Some("v".into()))
     );
-    let Invocation::Batch { tasks, .. } = read(&mistyped, &[]) else {
+    let Invocation::Batch { tasks, .. } = read(&mistyped, Trusted::default()) else {
         panic!("not recognized")
     };
     assert_eq!(
@@ -376,7 +382,7 @@ fn errors_name_the_part_and_what_was_expected() {
         ),
         (
             json!({"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}),
-            "payload: expected the EventBridge event \"Object Created\" or \"AWS API Call via CloudTrail\", found \"Scheduled Event\" of \"aws.events\"",
+            "payload: expected a scheduled event of the rule TICK_RULE_ARN that invokes the function itself, found one of null",
         ),
         (
             json!({"s3Bucket": "b", "s3ObjectKey": [1]}),
@@ -410,7 +416,7 @@ fn nesting_is_limited() {
         text = Value::from(text).to_string();
     }
     assert!(
-        matches!(read(&sqs(&[text]), &[]), Invocation::Sqs { messages, .. } if matches!(messages[0].items[0], Item::Bad(_)))
+        matches!(read(&sqs(&[text]), Trusted::default()), Invocation::Sqs { messages, .. } if matches!(messages[0].items[0], Item::Bad(_)))
     );
 }
 
@@ -418,8 +424,8 @@ proptest! {
     #[test]
     fn no_payload_panics(text in "[\\[\\]{}\",:\\\\ 1Recordsbodytasks3Snsdetail-]{0,80}") {
         if let Ok(payload) = serde_json::from_str::<Value>(&text) {
-            let _ = read(&payload, &[]);
+            let _ = read(&payload, Trusted::default());
         }
-        let _ = read(&sqs(&[text]), &[]);
+        let _ = read(&sqs(&[text]), Trusted::default());
     }
 }

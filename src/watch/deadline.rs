@@ -17,6 +17,8 @@ use crate::clock::later;
 pub(super) const KEPT: Duration = Duration::from_secs(40 * 24 * 3600);
 /// The step of the message that the deadline has passed. Every other step is the hours before it.
 pub const PASSED: u16 = 0;
+/// What is added to a step to note that the paging topic has it: more than the longest step.
+pub const PAGED: u16 = 1000;
 
 /// What is known of a deadline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +137,7 @@ impl Call<'_> {
                     // An old file is read: nobody needs to hear now that the deadline has passed. The other steps stay,
                     // because the clock may be wrong.
                     next.reminded.insert(PASSED, now);
+                    next.reminded.insert(PASSED + PAGED, now);
                 }
             }
             Call::Closes(closing) => {

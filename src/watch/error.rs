@@ -57,6 +57,17 @@ impl WatchError {
         }
     }
 
+    /// Whether a retry can succeed without any fix.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            WatchError::Throttled(_) | WatchError::Unavailable(_) | WatchError::GivenUp => true,
+            WatchError::Denied(_)
+            | WatchError::TableNotFound(_)
+            | WatchError::NotAWatchTable(_)
+            | WatchError::Foreign { .. } => false,
+        }
+    }
+
     /// The error for a circuit breaker; `None`: it says nothing about the next request.
     pub(super) fn failing(&self) -> Option<Failing> {
         match self {

@@ -29,10 +29,10 @@ use tracing::error;
 
 use crate::{
     clock::{self, Clock},
-    dynamodb::{self, CircuitBreaker},
+    dynamodb::CircuitBreaker,
     timing::Timing,
 };
-pub use deadline::{Closed, Dismissed, PASSED, WatchedDeadline};
+pub use deadline::{Closed, Dismissed, PAGED, PASSED, WatchedDeadline};
 pub use error::WatchError;
 pub use lock::MAX_LOCK;
 pub use table::{Change, Listed, WatchTable};
@@ -54,8 +54,7 @@ pub struct Watch {
 impl Watch {
     /// The watch table with this name or ARN. Without one, nothing is written, and nothing is open.
     pub fn new(sdk: &SdkConfig, table: Option<&str>, timing: &Timing, clock: Clock) -> Watch {
-        let table =
-            table.map(|name| WatchTable::new(dynamodb::client(sdk, timing), name.to_owned()));
+        let table = table.map(|name| WatchTable::connect(sdk, timing, name.to_owned()));
         Watch {
             table,
             clock,
@@ -87,7 +86,8 @@ impl Watch {
     /// Writes deadlines that calls opened, and calls that close one. All are tried.
     ///
     /// # Errors
-    /// The first request that failed: a retry must write it again.
+    /// The first request that failed: a retry must write it again. An item that this version cannot read is counted and
+    /// no error here: a retry would find it again.
     pub async fn record(&self, opened: &[Deadline], closed: &[Closing]) -> Result<(), WatchError> {
         let opening = stream::iter(opened).map(|deadline| {
             self.request(move |table, now| async move { table.open(deadline, now).await })
@@ -104,7 +104,8 @@ impl Watch {
             .await;
         results
             .into_iter()
-            .find_map(Result::err)
+            .filter_map(Result::err)
+            .find(|error| !matches!(error, WatchError::Foreign { .. }))
             .map_or(Ok(()), Err)
     }
 

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
     Client,
     operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
@@ -20,7 +21,10 @@ use super::{
     error::WatchError,
     item::{self, DEADLINE, Item, VERSION},
 };
-use crate::dynamodb::{RequestError, after_transactions, if_condition_held, millis, string};
+use crate::{
+    dynamodb::{self, RequestError, after_transactions, if_condition_held, millis, string},
+    timing::Timing,
+};
 
 /// Most attempts to write a call. Each failed one means that another call of the same key was written.
 const ATTEMPTS: usize = 64;
@@ -58,6 +62,11 @@ impl WatchTable {
     /// A table, by name or ARN.
     pub fn new(client: Client, name: String) -> WatchTable {
         WatchTable { client, name }
+    }
+
+    /// A table, by name or ARN, with a client of its own.
+    pub fn connect(sdk: &SdkConfig, timing: &Timing, name: String) -> WatchTable {
+        WatchTable::new(dynamodb::client(sdk, timing), name)
     }
 
     /// The name or ARN.

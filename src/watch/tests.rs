@@ -193,7 +193,10 @@ async fn what_is_read_late_is_not_announced_as_passed_and_what_expired_is_not_st
     let late = deletion("late", -169);
     assert_eq!(table.open(&late, now()).await, Ok(Change::Written));
     let watched = only(&table).await;
-    assert_eq!(watched.reminded, [(PASSED, now())].into());
+    assert_eq!(
+        watched.reminded,
+        [(PASSED, now()), (PASSED + PAGED, now())].into()
+    );
     assert!(watched.is_open());
 
     // In the same second, it is not known which was first.

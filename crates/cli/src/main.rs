@@ -1,5 +1,6 @@
 //! The program `cloudhsm-alerts`. It runs the core and the rules of the function on log files ([`scan`],
-//! [`mod@report`], [`explain`]), lists and tests rules ([`rules`]), runs the function in this process ([`invoke`]), and puts past
+//! [`mod@report`], [`explain`]), lists and tests rules ([`rules`]), shows and closes deadlines
+//! ([`deadlines`]), runs the function in this process ([`invoke`]), and puts past
 //! log files through the deployed function ([`backfill`]).
 //!
 //! Data goes to standard output, messages to standard error.
@@ -8,6 +9,7 @@ mod address;
 mod as_of;
 mod backfill;
 mod completions;
+mod deadlines;
 mod explain;
 mod filter;
 mod invoke;
@@ -52,6 +54,9 @@ enum Command {
     /// List, check, test and document rules
     #[command(after_help = rules::AFTER_HELP)]
     Rules(rules::Arguments),
+    /// List open deadlines, or end the reminders about one
+    #[command(long_about = deadlines::LONG_ABOUT, after_help = AFTER_HELP)]
+    Deadlines(deadlines::Arguments),
     /// Print the completions of a shell, or write the manual pages
     Completions(completions::Arguments),
     /// Run the function in this process with one invocation payload, and publish its alerts
@@ -68,6 +73,7 @@ fn main() -> ExitCode {
         Command::Report(arguments) => report::run(*arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
+        Command::Deadlines(arguments) => deadlines::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Invoke(arguments) => invoke::run(&arguments),
         Command::Backfill(arguments) => backfill::run(&arguments),

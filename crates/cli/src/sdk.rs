@@ -149,6 +149,22 @@ impl ProvideCredentials for Tried {
     }
 }
 
+/// The ARN of the caller, as AWS knows it.
+///
+/// # Errors
+/// STS does not respond, or refuses.
+pub async fn caller(config: &SdkConfig) -> Result<String, String> {
+    let identity = aws_sdk_sts::Client::new(config)
+        .get_caller_identity()
+        .send()
+        .await
+        .map_err(|error| format!("who you are is not known: {}", self::chain(&error)))?;
+    let arn = identity
+        .arn()
+        .ok_or("who you are is not known: STS gave no ARN")?;
+    Ok(one_line(arn, 512))
+}
+
 /// A runtime on the current thread.
 pub fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()

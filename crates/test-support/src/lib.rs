@@ -9,6 +9,7 @@
 //! deadline of an invocation.
 
 mod clock;
+pub mod dice;
 pub mod emulator;
 pub mod fixtures;
 mod http;

@@ -46,9 +46,15 @@ impl Published {
             .join(" ")
     }
 
-    /// The event IDs of all calls in the message, in order, those of grouped calls included. A page has none.
+    /// Whether it is about deadlines.
+    pub fn is_reminder(&self) -> bool {
+        self.attribute("event_name").1 == "DeadlineReminder"
+    }
+
+    /// The event IDs of all calls in the message, in order, those of grouped calls included. A page and a reminder have
+    /// none.
     pub fn event_ids(&self) -> Vec<String> {
-        if self.page().is_some() {
+        if self.page().is_some() || self.is_reminder() {
             return Vec::new();
         }
         let finding = self.finding();

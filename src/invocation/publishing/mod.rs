@@ -43,9 +43,10 @@ use self::{
 pub(super) use topic::Slot;
 
 use super::{
+    deadlines::Deadlines,
     grouping::{Group, groups, repeats},
     inbox::Inbox,
-    queue::{Queue, QueuedCall},
+    queue::{Found, Queue, QueuedCall},
 };
 use crate::{
     channel::{Channel, Delivered, PerChannel},
@@ -73,7 +74,7 @@ const PAUSES: [Duration; 3] = [
 
 /// The publishing of one invocation.
 pub(super) struct Publishing<'a> {
-    instance: &'a Instance,
+    pub(super) instance: &'a Instance,
     pub(super) state: &'a mut State,
     pub(super) deadline: Deadline,
     accounts: Arc<Accounts>,
@@ -97,6 +98,8 @@ pub(super) struct Publishing<'a> {
     has_slot: bool,
     /// Calls that another invocation has claimed.
     held: Vec<QueuedCall>,
+    /// What the calls open and close.
+    pub(super) deadlines: Deadlines,
     /// Calls that were alerted but are not marked as sent, because the table failed.
     unmarked: Vec<CallId>,
 }
@@ -135,6 +138,7 @@ impl<'a> Publishing<'a> {
             has_shared: false,
             has_slot: false,
             held: Vec::new(),
+            deadlines: Deadlines::default(),
             unmarked: Vec::new(),
             backfill: Backfill::new(job),
             instance,
@@ -145,6 +149,23 @@ impl<'a> Publishing<'a> {
 
     pub(super) fn ledger(&self) -> &Ledger {
         &self.state.ledger
+    }
+
+    /// Adds a finding to the queue, and what its call does to deadlines.
+    pub(super) fn push(&mut self, mut found: Found, queue: &mut Queue, inbox: &mut Inbox) {
+        if let Some(call) = found.deadlines.take()
+            && self.backfill.job.mode != BatchMode::DryRun
+        {
+            self.deadlines.push(*call, &found.units);
+        }
+        queue.push(found, &self.state.ledger, &mut inbox.counts);
+    }
+
+    /// Writes what the calls did to deadlines to the watch table.
+    pub(super) async fn write_deadlines(&mut self, inbox: &mut Inbox) {
+        self.deadlines
+            .write(&self.state.watch, self.deadline, inbox)
+            .await;
     }
 
     /// Publishes alerts about these calls: the most severe one by one, the rest in summaries, in the order of
@@ -382,7 +403,26 @@ impl<'a> Publishing<'a> {
                 alerts.extend(self.alert_about(calls, inbox).await);
             }
         }
+        self.note_deadlines(&mut alerts).await;
         alerts
+    }
+
+    /// Adds to the alerts what is known of deadlines. If the table does not respond, they go out without that.
+    async fn note_deadlines(&mut self, alerts: &mut [Alert]) {
+        let calls = alerts.iter().map(|alert| &alert.call_id);
+        let listed = if self.deadlines.are_closed_by(calls) {
+            let listing = self.state.watch.list();
+            self.deadline.response(listing).await.and_then(Result::ok)
+        } else {
+            None
+        };
+        let listed = listed.unwrap_or_default();
+        let reminders = &self.instance.settings.reminders;
+        let now = self.instance.clock.now();
+        for alert in alerts {
+            let call = &alert.call_id;
+            alert.deadline = self.deadlines.note(call, &listed, reminders, now);
+        }
     }
 
     /// The alert about the first of these claimed calls, which all others repeat.

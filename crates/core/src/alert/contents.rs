@@ -90,6 +90,9 @@ pub struct Alert {
     after_first_step: usize,
     /// The instructions in short, for an SMS.
     pub response_sms: Option<String>,
+    /// What is known of the deadline that the call opens or closes, in sentences. The function sets it; there is none
+    /// without a watch table.
+    pub deadline: Option<String>,
     /// Where the record was read.
     pub source: Source,
     /// Position in the log file's `Records`, starting at 0.
@@ -178,6 +181,7 @@ impl Alert {
             stop_caller,
             after_first_step,
             response_sms,
+            deadline: None,
             source: source.clone(),
             index: record.index(),
             record,

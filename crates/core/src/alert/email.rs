@@ -74,6 +74,9 @@ pub fn body(alert: &Alert) -> String {
     if let Some(repetition) = alert.repetition() {
         mail.paragraph(&repetition);
     }
+    if let Some(deadline) = &alert.deadline {
+        mail.paragraph(deadline);
+    }
 
     mail.heading("WHAT TO DO NOW");
     if alert.first_command().is_some() && alert.account.is_some() {

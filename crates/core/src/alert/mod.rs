@@ -14,6 +14,7 @@ mod evidence;
 pub mod message;
 pub mod ocsf;
 pub mod operator;
+pub mod reminder;
 pub mod resource;
 pub mod sharing;
 pub mod sms;

@@ -73,6 +73,9 @@ pub fn finding(alert: &Alert, with_record: bool) -> Value {
     // How to stop the caller follows the first step, so it is complete.
     finding["remediation"] =
         json!({ "desc": clip(&alert.instructions(4 * MAX_TEXT), 4 * MAX_TEXT) });
+    if let Some(deadline) = &alert.deadline {
+        unmapped["deadline"] = Value::from(deadline.as_str());
+    }
     finding["unmapped"] = unmapped;
     pruned(finding)
 }

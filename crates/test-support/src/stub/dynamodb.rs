@@ -217,7 +217,6 @@ fn transact(request: &Value, state: &mut State) -> Response {
 }
 
 /// The item after an update and the names of the members that it writes; `None`: its condition is false.
-#[expect(clippy::type_complexity, reason = "it is taken apart where it is used")]
 fn written(
     request: &Value,
     old: Option<&Value>,

@@ -16,3 +16,4 @@ mod state;
 pub use faults::{ErrorKind, Fault, FaultPlan, RandomFaults};
 pub use request::{Operation, RequestKey};
 pub use server::{Latency, Stub};
+pub use state::State;

@@ -1,0 +1,20 @@
+//! Dice: random numbers from a seed (SplitMix64), so that a schedule that fails can be run again.
+
+/// Throws the same numbers for the same seed.
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// A number from 0 to `sides - 1`.
+    pub fn throw(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+
+    /// One of these.
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[usize::try_from(self.throw(from.len() as u64)).expect("small")]
+    }
+}

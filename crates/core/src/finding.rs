@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use crate::{
     log_file::{
-        DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile, LogFileError, ReadAhead, ReadError, Unreadable,
+        Content, DEFAULT_MAX_UNCOMPRESSED, Entry, LogFile, LogFileError, ReadAhead, ReadError,
+        Unreadable,
     },
     record::Record,
     rules::{Matched, Rule, RuleSet, Suppressed},
@@ -107,6 +108,18 @@ impl<'r> Scan<'r> {
     pub fn of_any_form(mut self) -> Scan<'r> {
         self.log_file = self.log_file.of_any_form();
         self
+    }
+
+    /// Also computes the hash of the content: see [`LogFile::hashing`].
+    #[must_use]
+    pub fn hashing(mut self) -> Scan<'r> {
+        self.log_file = self.log_file.hashing();
+        self
+    }
+
+    /// The content of a file that was read to its end without an error, with [`Scan::hashing`].
+    pub fn content(&self) -> Option<Content> {
+        self.log_file.content()
     }
 
     /// Scans a file and parses every record, including those that no rule can match. Findings are the same; tests and

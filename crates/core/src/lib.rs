@@ -13,6 +13,7 @@ pub mod alert;
 pub mod call_id;
 pub mod deadline;
 pub mod defang;
+pub mod digest;
 pub mod finding;
 pub mod fingerprint;
 pub mod json;

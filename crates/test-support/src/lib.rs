@@ -10,6 +10,7 @@
 
 mod clock;
 pub mod dice;
+pub mod digests;
 pub mod emulator;
 pub mod fixtures;
 mod http;

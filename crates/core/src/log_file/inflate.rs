@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use flate2::{Decompress, FlushDecompress, Status};
 use record_scan::PADDING;
 
-use super::error::LogFileError;
+use super::{content::Stored, error::LogFileError};
 
 /// The size of a piece in bytes. It fits in the L2 cache, and is large enough that the 32 KiB to which deflate refers
 /// back are rarely copied.
@@ -45,6 +45,8 @@ pub(super) struct Inflate {
     limit: u64,
     compressed: u64,
     uncompressed: u64,
+    /// Gzip members that have begun.
+    members: u64,
 }
 
 /// The position in the object.
@@ -91,12 +93,24 @@ impl Inflate {
             limit,
             compressed: 0,
             uncompressed: 0,
+            members: 0,
         }
     }
 
     /// The number of compressed bytes.
     pub(super) fn compressed(&self) -> u64 {
         self.compressed
+    }
+
+    /// How the object is stored, as far as it was read.
+    pub(super) fn stored(&self) -> Stored {
+        match (self.members, &self.state) {
+            (0, _) => Stored::Uncompressed,
+            (1, State::Start(_) | State::Plain | State::Member(_) | State::Between(None)) => {
+                Stored::Gzip
+            }
+            _ => Stored::GzipAndMore,
+        }
     }
 
     /// Reads the next bytes of the object. Full windows go to `sink`. Bytes that precede an error go to `sink` before
@@ -156,7 +170,11 @@ impl Inflate {
                             self.state = State::Between(Some(first));
                             return Ok(());
                         }
-                        _ => return Err(self.trailing_bytes()),
+                        _ => {
+                            // More than the member, as `stored` has it.
+                            self.state = State::Padding;
+                            return Err(self.trailing_bytes());
+                        }
                     }
                 }
                 State::Padding => {
@@ -236,6 +254,7 @@ impl Inflate {
         held: Option<u8>,
         sink: &mut impl FnMut(Piece<&mut Vec<u8>>) -> Result<(), LogFileError>,
     ) -> Result<(), LogFileError> {
+        self.members += 1;
         // 15 bits: a window of 32 KiB, deflate's maximum.
         self.state = State::Member(Box::new(Decompress::new_gzip(15)));
         if let Some(byte) = held {

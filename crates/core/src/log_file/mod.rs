@@ -5,6 +5,7 @@
 //! [`crate::record::Record`]s. With [`with_read_ahead`], a second thread inflates. Memory does not grow with the
 //! size of the file. Where the bytes come from and what the records mean is decided elsewhere.
 
+mod content;
 mod error;
 mod form;
 mod inflate;
@@ -12,6 +13,7 @@ mod read_ahead;
 mod reader;
 mod split;
 
+pub use content::{Content, ContentError, ContentReader, Sha256, Stored, inflate_all, sha256};
 pub use error::{LogFileError, Unreadable};
 #[cfg(test)]
 pub(crate) use read_ahead::with_read_ahead_of;

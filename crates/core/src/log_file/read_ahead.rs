@@ -195,6 +195,7 @@ impl LogFile<'_> {
             }
         }
         let finished = self.finish(sink);
+        self.is_complete &= unread.outcome.is_ok();
         unread.outcome?;
         Ok(finished?)
     }
@@ -233,7 +234,9 @@ impl LogFile<'_> {
             return Ok(());
         }
         ended?;
-        Ok(records.finish()?)
+        records.finish()?;
+        self.is_complete = true;
+        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ use std::{mem, ops::ControlFlow};
 use record_scan::{End, ScannedRecord};
 
 use super::{
+    content::{Content, Hash, bytes_of},
     error::{LogFileError, Unreadable},
     form::List,
     inflate::{HEADROOM, Inflate, Piece},
@@ -34,6 +35,8 @@ pub type Entry = Result<Record, Unreadable>;
 pub struct LogFile<'r> {
     pub(super) inflate: Inflate,
     pub(super) records: RecordReader<'r>,
+    /// Whether the file was read to its end without an error.
+    pub(super) is_complete: bool,
 }
 
 /// Reads records from inflated bytes.
@@ -49,6 +52,8 @@ pub(super) struct RecordReader<'r> {
     prefilter: Option<CachedPrefilter<'r>>,
     /// The bytes of a record that has not ended yet.
     unfinished: Vec<u8>,
+    /// The hash of the bytes so far, if it is wanted.
+    hash: Option<Hash>,
 }
 
 impl<'r> LogFile<'r> {
@@ -63,7 +68,9 @@ impl<'r> LogFile<'r> {
                 skipped: 0,
                 prefilter: None,
                 unfinished: Vec::new(),
+                hash: None,
             },
+            is_complete: false,
         }
     }
 
@@ -85,6 +92,22 @@ impl<'r> LogFile<'r> {
         self
     }
 
+    /// Also computes the hash of the content, for [`LogFile::content`].
+    #[must_use]
+    pub fn hashing(mut self) -> LogFile<'r> {
+        self.records.hash = Some(Hash::new());
+        self
+    }
+
+    /// The content of a file that was read to its end without an error, with [`LogFile::hashing`].
+    pub fn content(&self) -> Option<Content> {
+        let hash = self.records.hash.as_ref()?;
+        self.is_complete.then(|| Content {
+            sha256: hash.value(),
+            stored: self.inflate.stored(),
+        })
+    }
+
     /// Reads the next bytes of the object. Records that are complete go to `sink`.
     ///
     /// # Errors
@@ -100,13 +123,14 @@ impl<'r> LogFile<'r> {
     /// # Errors
     /// The gzip stream or the JSON is incomplete, or there is no member `Records`.
     pub fn finish(&mut self, sink: &mut impl FnMut(Entry)) -> Result<(), LogFileError> {
-        if self.inflate.compressed() == 0 {
-            return Ok(());
+        if self.inflate.compressed() != 0 {
+            let records = &mut self.records;
+            self.inflate
+                .finish(&mut |piece| records.push(piece, sink))?;
+            records.finish()?;
         }
-        let records = &mut self.records;
-        self.inflate
-            .finish(&mut |piece| records.push(piece, sink))?;
-        records.finish()
+        self.is_complete = true;
+        Ok(())
     }
 
     /// The number of records that were not parsed, because they are not relevant.
@@ -145,6 +169,9 @@ impl RecordReader<'_> {
         piece: Piece<&mut Vec<u8>>,
         sink: &mut impl FnMut(Entry),
     ) -> Result<(), LogFileError> {
+        if let Some(hash) = &mut self.hash {
+            hash.add(bytes_of(&piece));
+        }
         let Piece {
             window,
             length,

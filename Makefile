@@ -37,10 +37,14 @@ CHECK_TEMPLATE := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE SAM_CLI_TELEMETRY=0 
 
 ##@ Try it
 .PHONY: run
-run: tools-ministack ## the whole product on this machine: a log file in, alerts, a reminder and a report out (FILE=…, FULL=1)
+run: tools-ministack ## the whole product on this machine: a log file in; alerts, a reminder, a report and an audit out (FILE=…, FULL=1)
 	@$(TOOLS)/ministack/bin/python -B scripts/run.py
 	@[ "$(REPORT)" = 0 ] || { $(MAKE) --no-print-directory built-command-line && \
-		"$(CLI)" report "$${FILE:-target/log-file.json}" --output target/report.html; }
+		"$(CLI)" report "$${FILE:-target/log-file.json}" --output target/report.html && \
+		if command -v openssl >/dev/null; then \
+			echo "run: an audit of three hours with digest files, of which one log file was altered:" >&2; \
+			$(PYTHON) -B scripts/run_audit.py "$(CLI)"; \
+		else echo "run: openssl is not installed, so no audit is shown" >&2; fi; }
 
 .PHONY: built-command-line
 built-command-line:
@@ -49,7 +53,7 @@ built-command-line:
 
 ##@ Check it
 .PHONY: test
-test: tools-moto tools-sam ## every test, then the template's checks
+test: tools-moto tools-sam tools-awscli ## every test, then the template's checks
 	INSTA_UPDATE=no cargo test --workspace --locked
 	@$(MAKE) --no-print-directory test-package lint-template test-template FUNCTION_PROGRAM=$${CARGO_TARGET_DIR:-target}/debug/bootstrap
 
@@ -234,8 +238,8 @@ completions: ## shell completions and manual pages of the command line, under ta
 	ls "$$folder"
 
 ##@ Tools
-.PHONY: tools tools-report tools-moto tools-sam tools-ministack tools-checkov tools-parliament tools-ruff tools-bench
-tools: tools-moto tools-sam tools-ministack tools-checkov tools-parliament tools-ruff ## all of them but the next
+.PHONY: tools tools-report tools-moto tools-awscli tools-sam tools-ministack tools-checkov tools-parliament tools-ruff tools-bench
+tools: tools-moto tools-awscli tools-sam tools-ministack tools-checkov tools-parliament tools-ruff ## all of them but the next
 tools-bench: ## other readers in Python, for bench-compare
 tools-report: ## Playwright and html-validate, for the report
 	@for program in node npm chromium; do command -v "$$program" >/dev/null || { \
@@ -245,12 +249,13 @@ tools-report: ## Playwright and html-validate, for the report
 	cd $(TOOLS)/report; \
 	cmp -s package-lock.json installed.json || { npm ci --silent --ignore-scripts --no-audit --no-fund; cp package-lock.json installed.json; }
 tools-moto: ## moto: S3, SNS and SQS for the tests
+tools-awscli: ## the AWS CLI: its validate-logs, beside `audit`
 tools-sam: ## SAM, cfn-lint, and the Runtime Interface Emulator for the tests
 tools-ministack: ## MiniStack: the emulator behind `make run`
 tools-checkov: ## checkov: the template as a security reviewer reads it
 tools-parliament: ## parliament: the IAM policies of the templates
 tools-ruff: ## ruff: checks and formats the Python files
-tools-moto tools-sam tools-ministack tools-checkov tools-parliament tools-ruff tools-bench: tools-%:
+tools-moto tools-awscli tools-sam tools-ministack tools-checkov tools-parliament tools-ruff tools-bench: tools-%:
 	@$(PYTHON) -B scripts/tools.py $*
 
 .PHONY: clean

@@ -69,10 +69,20 @@ fn parse_all(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn whole(bencher: Bencher<'_, '_>) {
+    bench_scan(bencher, || Scan::new(&RULES, NOW));
+}
+
+/// With the hash for the audit of digest files.
+#[divan::bench]
+fn whole_hashing(bencher: Bencher<'_, '_>) {
+    bench_scan(bencher, || Scan::new(&RULES, NOW).hashing());
+}
+
+fn bench_scan(bencher: Bencher<'_, '_>, scan: impl Fn() -> Scan<'static> + Sync + Send) {
     bencher
         .counter(BytesCount::of_slice(&**FILE))
         .bench_local(|| {
-            let mut scan = Scan::new(&RULES, NOW);
+            let mut scan = scan();
             scan.push(&FILE, &mut |finding| drop(black_box(finding)))
                 .unwrap();
             scan.finish(&mut |finding| drop(black_box(finding)))

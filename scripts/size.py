@@ -1,5 +1,5 @@
 """How large the function is, as a program and zipped as Lambda takes it: `make size`. Fails above a tenth more than
-what was measured last (9.95 MB and 4.75 MB), so that a dependency that grows is noticed."""
+what was measured last (11.17 MB and 5.29 MB), so that a dependency that grows is noticed."""
 
 import sys
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 from package import ROOT, pack
 
 PROGRAM = ROOT / "target" / "release" / "bootstrap"
-MOST_PROGRAM, MOST_ZIPPED = 10_950_000, 5_220_000
+MOST_PROGRAM, MOST_ZIPPED = 12_290_000, 5_820_000
 
 
 def sizes(program: Path) -> tuple[int, int]:

@@ -63,6 +63,24 @@ pub struct Counts {
     /// Failed requests to the ledger's table. Alerts are published all the same; some calls may be alerted again.
     #[serde(skip_serializing_if = "is_zero")]
     pub ledger_errors: u64,
+    /// Digest files that were checked.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub digests: u64,
+    /// Log files whose content is the one that an authentic digest file lists.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub proved: u64,
+    /// Log files that a digest file lists and that were read because of it. Their records and calls count as usual.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub caught_up: u64,
+    /// Digest files whose signature could not be verified, because the public keys are not known.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub not_verified: u64,
+    /// Log files in such digest files, and those that lie elsewhere: nothing is known of them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub not_checked: u64,
+    /// Findings about log files and digest files that were published, on the alert topic.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub trail_findings: u64,
     /// Deadlines that calls opened, and those that calls closed, as written to the watch table. What was known already
     /// counts, too.
     #[serde(skip_serializing_if = "is_zero")]

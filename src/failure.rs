@@ -8,7 +8,8 @@ use cloudhsm_alerts_core::{
 use thiserror::Error;
 
 use crate::{
-    channel::Channel, payload::PayloadError, s3::FetchError, sns::PublishError, watch::WatchError,
+    audit::keys::KeysError, channel::Channel, ledger::LedgerError, payload::PayloadError,
+    s3::FetchError, sns::PublishError, watch::WatchError,
 };
 
 /// One failure.
@@ -104,6 +105,49 @@ pub enum Failure {
         /// Which of the two.
         channel: Channel,
     },
+    /// The hash of a log file could not be written to the ledger's table, or read from it.
+    #[error("ledger table: {0}; a retry checks what is missing")]
+    ReadFiles(LedgerError),
+    /// There was no time to write the hash of a log file to the ledger's table.
+    #[error(
+        "ledger table: there was no response before the end of the invocation; a retry writes what is missing"
+    )]
+    ReadFilesOutOfTime,
+    /// The public keys for a digest file could not be listed.
+    #[error("public keys of {region}: {error}; a retry asks again")]
+    PublicKeys {
+        /// The region of the digest file.
+        region: String,
+        /// The cause.
+        error: KeysError,
+    },
+    /// The invocation ended before a digest file was checked, or before its log files were read.
+    #[error(
+        "digest file {object}: there was no time left to check it{}; what was done is kept, and a retry does the rest", and_left(*left)
+    )]
+    DigestOutOfTime {
+        /// The digest file.
+        object: ObjectRef,
+        /// Log files that were not read, if that is known.
+        left: Option<usize>,
+    },
+    /// A finding about the trail could not be published.
+    #[error("{channel} with a finding about the trail: {error}; a retry publishes it")]
+    TrailFinding {
+        /// Which of the two.
+        channel: Channel,
+        /// The cause.
+        error: PublishError,
+    },
+    /// There was no time to publish a finding about the trail.
+    #[error("{channel} with a finding about the trail: {OUT_OF_TIME}")]
+    TrailFindingOutOfTime {
+        /// Which of the two.
+        channel: Channel,
+    },
+    /// Another invocation has claimed a finding about the trail.
+    #[error("finding about the trail: {CLAIMED}")]
+    TrailFindingClaimed,
     /// A bug in this program.
     #[error("{at}: cloudhsm-alerts panicked: {message}; please report it")]
     Panicked {
@@ -122,6 +166,12 @@ fn from_byte(read: u64) -> String {
         0 => String::new(),
         read => format!(" beyond byte {read}"),
     }
+}
+
+fn and_left(left: Option<usize>) -> String {
+    left.map_or_else(String::new, |left| {
+        format!(", and {left} of its log files were not read")
+    })
 }
 
 fn and_more(count: u64) -> String {
@@ -149,6 +199,13 @@ impl Failure {
             Failure::TickLocked => "Tick.Locked",
             Failure::Reminder { error, .. } => error.error_type(),
             Failure::ReminderOutOfTime { .. } => "Publish.OutOfTime",
+            Failure::ReadFiles(error) => error.error_type(),
+            Failure::ReadFilesOutOfTime => "Ledger.OutOfTime",
+            Failure::PublicKeys { error, .. } => error.error_type(),
+            Failure::DigestOutOfTime { .. } => "Object.OutOfTime",
+            Failure::TrailFinding { error, .. } => error.error_type(),
+            Failure::TrailFindingOutOfTime { .. } => "Publish.OutOfTime",
+            Failure::TrailFindingClaimed => "Ledger.Claimed",
             Failure::Panicked { .. } => "Function.Panicked",
         }
     }
@@ -182,12 +239,23 @@ impl Failure {
             | Failure::PublishOutOfTime { .. }
             | Failure::ReminderOutOfTime { .. }
             | Failure::WatchOutOfTime
+            | Failure::ReadFilesOutOfTime
+            | Failure::PublicKeys { .. }
+            | Failure::DigestOutOfTime { .. }
+            | Failure::TrailFindingOutOfTime { .. }
+            | Failure::TrailFindingClaimed
             | Failure::TickLocked => true,
+            Failure::ReadFiles(error) => {
+                matches!(
+                    error,
+                    LedgerError::Throttled(_) | LedgerError::Unavailable(_)
+                )
+            }
             Failure::Watch(error) => error.is_temporary(),
             Failure::Object { error, .. } => error.is_temporary(),
-            Failure::Publish { error, .. } | Failure::Reminder { error, .. } => {
-                error.is_temporary()
-            }
+            Failure::Publish { error, .. }
+            | Failure::Reminder { error, .. }
+            | Failure::TrailFinding { error, .. } => error.is_temporary(),
         }
     }
 }

@@ -6,8 +6,10 @@ use tracing::warn;
 
 use crate::{
     account_names::AccountSource,
+    audit::{files::ReadFiles, keys::KeyCache},
     channel::PerChannel,
     clock::Clock,
+    dynamodb,
     files::LoadError,
     ledger::Ledger,
     metrics::Metrics,
@@ -36,6 +38,10 @@ pub(crate) struct Instance {
 pub(crate) struct State {
     pub(crate) ledger: Ledger,
     pub(crate) watch: Watch,
+    /// The log files that were read; `None`: digest files are not checked.
+    pub(crate) files: Option<ReadFiles>,
+    /// The public keys for digest files.
+    pub(crate) keys: KeyCache,
     /// A publisher for each topic; `None`: there is no paging topic.
     pub(crate) publishers: PerChannel<Option<Publisher>>,
     pub(crate) rule_loads: Loads,
@@ -91,7 +97,11 @@ impl Instance {
             tokio::join!(rules.refresh(limit), accounts.refresh(limit));
         let publisher = |topic: &Topic| Publisher::new(sdk, topic.clone(), &timing);
         let table = settings.ledger_table.as_deref();
+        let audited = table.filter(|_| settings.digest_audit);
         let state = State {
+            files: audited
+                .map(|table| ReadFiles::new(dynamodb::client(sdk, &timing), table.to_owned())),
+            keys: KeyCache::new(sdk),
             ledger: Ledger::new(sdk, table, &timing, clock.clone()),
             watch: Watch::new(sdk, settings.watch_table.as_deref(), &timing, clock.clone()),
             publishers: PerChannel {

@@ -12,6 +12,7 @@
 //! to S3, SNS and DynamoDB.
 
 pub mod account_names;
+mod audit;
 pub mod channel;
 pub mod chat;
 pub mod clock;

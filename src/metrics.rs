@@ -102,6 +102,8 @@ impl Metrics {
             ("Duplicates", "Count", counts.duplicates),
             ("Failed", "Count", counts.failed),
             ("OnlyCounted", "Count", counts.only_counted),
+            ("CaughtUp", "Count", counts.caught_up),
+            ("TrailFindings", "Count", counts.trail_findings),
             ("Failures", "Count", measures.failures),
             ("InternalErrors", "Count", counts.internal_errors()),
         ];
@@ -251,6 +253,8 @@ mod tests {
             duplicates: 1,
             failed: 1,
             only_counted: 1,
+            caught_up: 1,
+            trail_findings: 1,
             ..Counts::default()
         };
         let context = Context::default();

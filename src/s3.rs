@@ -1,11 +1,16 @@
 //! Objects in S3: listed, and fetched as a stream of chunks. The core reads what the chunks contain.
 
+use std::collections::HashMap;
+
 use aws_config::SdkConfig;
 use aws_sdk_s3::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
+    types::EncodingType,
 };
+use aws_types::service_config::ServiceConfigKey;
+use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
 use crate::sdk;
@@ -85,9 +90,20 @@ impl FetchError {
 /// addressing, because the host name `BUCKET.ENDPOINT` often does not resolve.
 pub fn client(sdk: &SdkConfig) -> Client {
     let config = aws_sdk_s3::config::Builder::from(sdk)
-        .force_path_style(sdk.endpoint_url().is_some())
+        .force_path_style(sdk.endpoint_url().is_some() || has_own_endpoint(sdk))
         .build();
     Client::from_conf(config)
+}
+
+/// Whether there is an endpoint for S3 alone: `AWS_ENDPOINT_URL_S3`, or that of a profile.
+fn has_own_endpoint(sdk: &SdkConfig) -> bool {
+    let key = ServiceConfigKey::builder()
+        .service_id("S3")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
+    let services = sdk.service_config();
+    key.is_ok_and(|key| services.is_some_and(|services| services.load_config(key).is_some()))
 }
 
 /// An object's body while it is read. If the connection is lost, the fetch is resumed at the same position.
@@ -98,6 +114,7 @@ pub struct Body {
     stream: ByteStream,
     /// A resumed fetch requires the same ETag: the object may have been overwritten.
     e_tag: Option<String>,
+    metadata: HashMap<String, String>,
     /// Bytes of the whole object, if S3 returned its length.
     length: Option<u64>,
     position: u64,
@@ -121,6 +138,7 @@ pub async fn open(client: &Client, object: &ObjectRef) -> Result<Body, FetchErro
         client: client.clone(),
         object: object.clone(),
         e_tag: output.e_tag,
+        metadata: output.metadata.unwrap_or_default(),
         length: output
             .content_length
             .and_then(|length| u64::try_from(length).ok()),
@@ -128,6 +146,18 @@ pub async fn open(client: &Client, object: &ObjectRef) -> Result<Body, FetchErro
         resumes: 0,
         stream: output.body,
     })
+}
+
+impl Body {
+    /// A member of the object's own metadata (`x-amz-meta-…`).
+    pub fn metadata(&self, name: &str) -> Option<&str> {
+        self.metadata.get(name).map(String::as_str)
+    }
+
+    /// The object's ETag, if S3 returned it.
+    pub fn e_tag(&self) -> Option<&str> {
+        self.e_tag.as_deref()
+    }
 }
 
 /// The next chunk of a body; `None` at its end.
@@ -211,10 +241,26 @@ pub async fn list(
     prefix: &str,
     page: Option<String>,
 ) -> Result<Page, FetchError> {
+    list_after(client, bucket, prefix, None, page).await
+}
+
+/// Lists a page of the objects whose keys begin with `prefix` and come after another key.
+///
+/// # Errors
+/// As [`list`].
+pub async fn list_after(
+    client: &Client,
+    bucket: &str,
+    prefix: &str,
+    after: Option<String>,
+    page: Option<String>,
+) -> Result<Page, FetchError> {
     let output = client
         .list_objects_v2()
         .bucket(bucket)
         .prefix(prefix)
+        .set_start_after(after)
+        .encoding_type(EncodingType::Url)
         .set_continuation_token(page)
         .send()
         .await
@@ -226,7 +272,7 @@ pub async fn list(
             Some(Listed {
                 object: ObjectRef {
                     bucket: bucket.to_owned(),
-                    key: entry.key()?.to_owned(),
+                    key: decoded(entry.key()?, output.encoding_type()),
                     version_id: None,
                 },
                 size: entry.size().unwrap_or(0).try_into().unwrap_or(0),
@@ -238,6 +284,53 @@ pub async fn list(
         objects,
         next: output.next_continuation_token,
     })
+}
+
+/// The folders directly below a prefix that is empty or ends with a slash, each with its own slash, and at most `limit`.
+///
+/// # Errors
+/// As [`list`].
+pub async fn folders(
+    client: &Client,
+    bucket: &str,
+    prefix: &str,
+    limit: usize,
+) -> Result<Vec<String>, FetchError> {
+    let mut folders = Vec::new();
+    let mut page = None;
+    loop {
+        let output = client
+            .list_objects_v2()
+            .bucket(bucket)
+            .prefix(prefix)
+            .delimiter("/")
+            .encoding_type(EncodingType::Url)
+            .set_continuation_token(page)
+            .send()
+            .await
+            .map_err(|error| fetch_error(&error))?;
+        let common = output.common_prefixes().iter();
+        folders.extend(
+            common.filter_map(|folder| Some(decoded(folder.prefix()?, output.encoding_type()))),
+        );
+        page = output.next_continuation_token;
+        if page.is_none() || folders.len() >= limit {
+            folders.truncate(limit);
+            return Ok(folders);
+        }
+    }
+}
+
+/// A key in a list. It is encoded on request, because XML cannot have the control characters that a key may have: one
+/// such key would make the whole list unreadable.
+fn decoded(key: &str, encoding: Option<&EncodingType>) -> String {
+    if encoding != Some(&EncodingType::Url) {
+        return key.to_owned();
+    }
+    let with_spaces = key.replace('+', " ");
+    percent_decode_str(&with_spaces)
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 fn fetch_error<E>(error: &SdkError<E>) -> FetchError

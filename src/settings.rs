@@ -33,6 +33,8 @@ pub struct Settings {
     pub ledger_table: Option<String>,
     /// `WATCH_TABLE`: the DynamoDB table of deadlines, by name or ARN. Without one, nobody is reminded.
     pub watch_table: Option<String>,
+    /// `DIGEST_AUDIT`: whether CloudTrail's digest files are checked.
+    pub digest_audit: bool,
     /// `TICK_RULE_ARN`: the EventBridge rule whose scheduled events are trusted. Without one, none is.
     pub tick_rule: Option<String>,
     /// `REMINDERS`: how many hours before a deadline people are reminded, the most first.
@@ -186,6 +188,12 @@ impl Settings {
                 topic,
                 min_severity: paging_min_severity,
             }),
+            digest_audit: digest_audit(
+                lookup("DIGEST_AUDIT").as_deref(),
+                ledger_table.is_some(),
+                watch_table.is_some(),
+            )
+            .map_err(error("DIGEST_AUDIT"))?,
             ledger_table,
             watch_table,
             tick_rule,
@@ -258,6 +266,23 @@ fn queues(text: &str) -> Result<Vec<String>, String> {
             )),
         })
         .collect()
+}
+
+/// Whether digest files are checked, which needs both tables.
+fn digest_audit(value: Option<&str>, has_ledger: bool, has_watch: bool) -> Result<bool, String> {
+    match value {
+        None | Some("off") => Ok(false),
+        Some("on") if !has_ledger => Err(
+            "is on without LEDGER_TABLE; expected a table, because it has the hashes of the log files that were read"
+                .into(),
+        ),
+        Some("on") if !has_watch => Err(
+            "is on without WATCH_TABLE; expected a table, because it has the chains of digest files"
+                .into(),
+        ),
+        Some("on") => Ok(true),
+        Some(other) => Err(format!("expected on or off, found {other:?}")),
+    }
 }
 
 /// Hours before a deadline, separated by commas: the most first.
@@ -392,6 +417,7 @@ mod tests {
                 paging: None,
                 ledger_table: None,
                 watch_table: None,
+                digest_audit: false,
                 tick_rule: None,
                 reminders: vec![72, 24, 4],
                 min_severity: Severity::Low,
@@ -581,6 +607,26 @@ mod tests {
                     ),
                 ],
                 "environment variable TICK_RULE_ARN: expected the ARN of an EventBridge rule on the default event bus (arn:aws:events:REGION:ACCOUNT:rule/NAME), found \"arn:aws:events:us-west-2:111122223333:rule/bus/tick\"",
+            ),
+            (
+                vec![("ALERT_TOPIC_ARN", TOPIC), ("DIGEST_AUDIT", "yes")],
+                "environment variable DIGEST_AUDIT: expected on or off, found \"yes\"",
+            ),
+            (
+                vec![
+                    ("ALERT_TOPIC_ARN", TOPIC),
+                    ("WATCH_TABLE", "watch"),
+                    ("DIGEST_AUDIT", "on"),
+                ],
+                "environment variable DIGEST_AUDIT: is on without LEDGER_TABLE; expected a table, because it has the hashes of the log files that were read",
+            ),
+            (
+                vec![
+                    ("ALERT_TOPIC_ARN", TOPIC),
+                    ("LEDGER_TABLE", "ledger"),
+                    ("DIGEST_AUDIT", "on"),
+                ],
+                "environment variable DIGEST_AUDIT: is on without WATCH_TABLE; expected a table, because it has the chains of digest files",
             ),
             (
                 vec![("ALERT_TOPIC_ARN", TOPIC), ("REMINDERS", "72,0")],

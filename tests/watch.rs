@@ -2,8 +2,11 @@
 //! once is tested against the stub, because moto loses some of such writes.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use cloudhsm_alerts::watch::{Change, MAX_LOCK, WatchError, WatchTable};
-use cloudhsm_alerts_core::deadline::{Closing, Deadline, DeadlineKey};
+use cloudhsm_alerts::watch::{Arrival, Change, MAX_LOCK, SeenStop, WatchError, WatchTable};
+use cloudhsm_alerts_core::{
+    deadline::{Closing, Deadline, DeadlineKey},
+    digest::{finding::Stop, key::DigestKey, verdict::Interval},
+};
 use cloudhsm_alerts_test_support::moto::Moto;
 use jiff::{SignedDuration, Timestamp};
 
@@ -85,6 +88,67 @@ fn every_request_is_valid() {
         let found = "its version is 2".to_owned();
         let id = opened.key.text();
         assert_eq!(error, WatchError::Foreign { id, found });
+    });
+}
+
+#[test]
+fn every_request_about_chains_is_valid() {
+    let aws = Moto::start();
+    aws.watch_table("watch");
+    let table = WatchTable::new(aws.dynamodb(), "watch".into());
+    let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+    let arrival = |hour: i64, starts: bool| {
+        let key = format!(
+            "AWSLogs/111122223333/CloudTrail-Digest/us-west-2/2026/11/23/111122223333_CloudTrail-Digest_us-west-2_audit_us-west-2_20261123T{hour:02}0000Z.json.gz"
+        );
+        let key = DigestKey::parse("trail", &key).expect("a digest file");
+        Arrival {
+            start: key.end - SignedDuration::from_hours(1),
+            key,
+            starts,
+            is_wrong: false,
+        }
+    };
+    let chain = arrival(1, false).key.chain;
+    let seen = SeenStop {
+        stop: Stop {
+            time: now,
+            event_name: "StopLogging".into(),
+            actor: "alice".into(),
+        },
+        trail: "audit".into(),
+        account: "111122223333".into(),
+        region: "us-west-2".into(),
+        event_id: "e".into(),
+    };
+    aws.block_on(async {
+        assert_eq!(table.chain(&chain).await, Ok(None));
+        for (hour, starts) in [(1, false), (5, true), (2, false)] {
+            table
+                .note_arrival(&arrival(hour, starts), now)
+                .await
+                .unwrap();
+        }
+        let watched = table.chain(&chain).await.unwrap().expect("a chain");
+        let gap = Interval {
+            from: arrival(2, false).key.end,
+            to: arrival(5, true).start,
+        };
+        assert_eq!(watched.newest, arrival(5, true).key);
+        assert_eq!(watched.gaps, [(gap, now)]);
+        let end = watched.newest.end;
+        table.note_told(&chain, Some(end), &[gap]).await.unwrap();
+        let (chains, foreign) = table.chains().await.unwrap();
+        assert_eq!((chains.len(), foreign), (1, 0));
+        assert_eq!(
+            (chains[0].silent_since, chains[0].gaps.len()),
+            (Some(end), 0)
+        );
+        for _ in 0..2 {
+            table.note_stop(&seen).await.unwrap();
+        }
+        assert_eq!(table.stops().await, Ok(vec![seen]));
+        assert_eq!(table.list().await.unwrap().deadlines, []);
     });
 }
 

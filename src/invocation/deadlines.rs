@@ -20,7 +20,7 @@ use crate::{
     failure::Failure,
     settings::Settings,
     timing::{self},
-    watch::{Listed, Watch},
+    watch::{Listed, SeenStop, Watch},
 };
 
 /// Most calls that wait to be written: their deadlines take a megabyte or two.
@@ -31,6 +31,8 @@ pub(super) struct CallDeadlines {
     call: CallId,
     opens: Vec<Deadline>,
     closes: Vec<Closing>,
+    /// What it does to a trail whose digest files are checked.
+    stop: Option<SeenStop>,
 }
 
 impl CallDeadlines {
@@ -48,11 +50,16 @@ impl CallDeadlines {
             false => Vec::new(),
         };
         let closes = deadline::closed_by(finding, rules);
-        (!opens.is_empty() || !closes.is_empty()).then(|| {
+        let stop = match settings.digest_audit {
+            true => SeenStop::of(finding),
+            false => None,
+        };
+        (!opens.is_empty() || !closes.is_empty() || stop.is_some()).then(|| {
             Box::new(CallDeadlines {
                 call: CallId::of(&finding.record),
                 opens,
                 closes,
+                stop,
             })
         })
     }
@@ -63,6 +70,8 @@ impl CallDeadlines {
 pub(super) struct Deadlines {
     opens: Vec<Deadline>,
     closes: Vec<Closing>,
+    /// Calls that stopped a trail.
+    stops: Vec<SeenStop>,
     /// The units of the calls that wait to be written.
     units: Vec<usize>,
     /// What each of these calls does, for its alert: when the deadline ends that it opens, and what it closes.
@@ -81,11 +90,12 @@ impl Deadlines {
         self.by_call.insert(call.call, known);
         self.opens.extend(call.opens);
         self.closes.extend(call.closes);
+        self.stops.extend(call.stop);
     }
 
     /// Whether so many wait that they must be written before more is read.
     pub(super) fn is_full(&self) -> bool {
-        self.opens.len() + self.closes.len() > MAX_PENDING
+        self.opens.len() + self.closes.len() + self.stops.len() > MAX_PENDING
     }
 
     /// Writes what waits. A failure fails the units, so that a retry writes it again.
@@ -102,6 +112,17 @@ impl Deadlines {
         let units = std::mem::take(&mut self.units);
         // Their alerts were published.
         self.by_call.clear();
+        let stops = std::mem::take(&mut self.stops);
+        if !stops.is_empty() {
+            let failure = match limit.response(watch.note_stops(&stops)).await {
+                Some(Ok(())) => None,
+                Some(Err(error)) => Some(Failure::Watch(error)),
+                None => Some(Failure::WatchOutOfTime),
+            };
+            if let Some(failure) = failure {
+                inbox.fail(usize::MAX, failure, &units);
+            }
+        }
         if opens.is_empty() && closes.is_empty() {
             return;
         }

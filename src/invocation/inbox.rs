@@ -35,6 +35,19 @@ pub(super) struct Inbox {
     pub(super) compressed: u64,
     /// Calls whose alerts or pages were not published, by that and by error type.
     unpublished: BTreeMap<(Channel, &'static str), Unpublished>,
+    /// Failures about calls: alerts, pages and deadlines.
+    failed_calls: u64,
+}
+
+/// What a payload names: each object once.
+#[derive(Default)]
+pub(super) struct Opened {
+    /// Log files to read.
+    pub(super) objects: Vec<ObjectItem>,
+    /// Records to evaluate.
+    pub(super) records: Vec<RecordItem>,
+    /// Digest files to check.
+    pub(super) digests: Vec<ObjectItem>,
 }
 
 /// One unit.
@@ -61,12 +74,15 @@ struct Unpublished {
 }
 
 impl Inbox {
-    /// Adds the units of a payload. Returns the objects to read, each once, and the records to evaluate. Items that
-    /// are skipped or cannot be read are counted here.
-    pub(super) fn open(&mut self, units: Vec<Unit>) -> (Vec<ObjectItem>, Vec<RecordItem>) {
-        let mut objects: Vec<ObjectItem> = Vec::new();
+    /// Adds the units of a payload. Items that are skipped or cannot be read are counted here. Without `audit`, digest
+    /// files are skipped.
+    pub(super) fn open(&mut self, units: Vec<Unit>, audit: bool) -> Opened {
+        let Opened {
+            mut objects,
+            mut records,
+            mut digests,
+        } = Opened::default();
         let mut index: HashMap<ObjectRef, usize> = HashMap::new();
-        let mut records = Vec::new();
         let mut number = 0;
         for (unit, Unit { id, items }) in units.into_iter().enumerate() {
             self.units.push(UnitState {
@@ -108,6 +124,23 @@ impl Inbox {
                             item: number,
                         });
                     }
+                    Item::Digest(object) if !audit => {
+                        self.skip(Skip::Digest, &object.to_string(), unit);
+                    }
+                    Item::Digest(object) => {
+                        let known = digests
+                            .iter_mut()
+                            .find(|it: &&mut ObjectItem| it.object == object);
+                        match known {
+                            Some(known) if known.units.contains(&unit) => {}
+                            Some(known) => known.units.push(unit),
+                            None => digests.push(ObjectItem {
+                                object,
+                                units: vec![unit],
+                                item: number,
+                            }),
+                        }
+                    }
                     Item::Skipped(skip, what) => self.skip(skip, &what, unit),
                     Item::Bad(error) => {
                         self.counts.untrusted += u64::from(error.is_untrusted);
@@ -116,7 +149,16 @@ impl Inbox {
                 }
             }
         }
-        (objects, records)
+        Opened {
+            objects,
+            records,
+            digests,
+        }
+    }
+
+    /// How many failures are about calls: alerts, pages and deadlines.
+    pub(super) fn failed_calls(&self) -> u64 {
+        self.failed_calls
     }
 
     /// Adds log files of other instances. Returns the objects to read.
@@ -196,7 +238,8 @@ impl Inbox {
         }
     }
 
-    fn skip(&mut self, skip: Skip, what: &str, unit: usize) {
+    /// Counts what is skipped.
+    pub(super) fn skip(&mut self, skip: Skip, what: &str, unit: usize) {
         *self.counts.skipped.entry(skip.as_str()).or_default() += 1;
         info!(
             what,
@@ -248,6 +291,8 @@ impl Inbox {
 
     fn add_failure(&mut self, item: usize, failure: Failure, units: &[usize]) {
         self.measures.failures += 1;
+        // Failures about alerts come last.
+        self.failed_calls += u64::from(item == usize::MAX);
         for &unit in units {
             self.units[unit].failures.push((item, failure.clone()));
         }

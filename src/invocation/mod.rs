@@ -7,8 +7,10 @@
 //! [`run`] is the flow. [`inbox`] has the units and their results, [`reading`] reads objects, [`queue`] has the calls
 //! that wait, in the compact form of [`pending`], [`grouping`] groups and orders them, [`publishing`] publishes alerts
 //! about them, [`deadlines`] has what they open and close, and [`reload`] loads changed rules and account names
-//! afterwards. [`tick`] is the flow of the hourly invocation that publishes reminders.
+//! afterwards. [`audit`] checks CloudTrail's digest files. [`tick`] is the flow of the hourly invocation that publishes
+//! reminders.
 
+mod audit;
 mod deadlines;
 mod grouping;
 mod inbox;

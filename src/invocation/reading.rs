@@ -10,7 +10,7 @@ use aws_sdk_s3::Client;
 use cloudhsm_alerts_core::{
     alert::Source,
     finding::{Finding, Scan, ScanCounts},
-    log_file::Unreadable,
+    log_file::{Content, Unreadable},
     object::ObjectRef,
     rules::RuleSet,
 };
@@ -41,6 +41,8 @@ pub(super) struct Shared<'a> {
     pub(super) now: Timestamp,
     pub(super) settings: &'a Settings,
     pub(super) deadline: Deadline,
+    /// Whether the hash of each log file is computed.
+    pub(super) audit: bool,
 }
 
 /// The objects of an invocation, while they are read.
@@ -126,6 +128,9 @@ pub(super) struct Report {
     pub(super) compressed: u64,
     pub(super) uncompressed: u64,
     pub(super) unreadable: Vec<Unreadable>,
+    /// The content of a file that was read to its end without an error, if its hash is computed.
+    pub(super) content: Option<Content>,
+    pub(super) e_tag: Option<String>,
     pub(super) failure: Option<Failure>,
     /// Whether S3 returned it at all.
     pub(super) was_opened: bool,
@@ -153,6 +158,8 @@ impl Reading<'_> {
             compressed: 0,
             uncompressed: 0,
             unreadable: Vec::new(),
+            content: None,
+            e_tag: None,
             failure: None,
             was_opened: false,
         };
@@ -174,10 +181,15 @@ impl Reading<'_> {
         };
         report.was_opened = true;
         let mut scan = Scan::new(self.shared.rules, self.shared.now);
+        if self.shared.audit {
+            scan = scan.hashing();
+            report.e_tag = body.e_tag().map(str::to_owned);
+        }
         report.failure = self.scan(&mut body, &mut scan).await;
         report.counts = scan.counts();
         (report.compressed, report.uncompressed) = scan.bytes();
         report.unreadable = scan.unreadable().to_vec();
+        report.content = scan.content();
         report
     }
 

@@ -7,12 +7,13 @@ use serde_json::Value;
 use tracing::{error, info};
 
 use super::{
-    inbox::Inbox,
+    audit::Audit,
+    inbox::{Inbox, Opened},
     items::RecordItem,
     pending::Bases,
     publishing::Publishing,
     queue::{Found, Queue},
-    reading::{Event, Readers, Shared},
+    reading::{Event, Readers, Report, Shared},
     reload, tick,
 };
 use crate::{
@@ -48,6 +49,8 @@ pub(crate) async fn run(
         payload::read(payload, instance.settings.trusted()),
         instance,
     );
+    // What a job reads is older than digest files, and the command line audits it.
+    let is_audited = instance.settings.digest_audit && !matches!(reply_to, ReplyTo::Batch { .. });
     // The whole invocation uses one set of rules.
     let rules = instance.rules.current();
     let shared = Shared {
@@ -56,28 +59,60 @@ pub(crate) async fn run(
         now: instance.clock.now(),
         settings: &instance.settings,
         deadline,
+        audit: is_audited,
     };
     let job_mode = job.mode;
     let mut inbox = Inbox::default();
     let mut queue = Queue::default();
     let mut publishing = Publishing::new(instance, state, deadline, job);
 
-    let (objects, records) = inbox.open(units);
+    let mut audit = Audit::default();
+    let Opened {
+        objects,
+        records,
+        digests,
+    } = inbox.open(units, is_audited);
     for record in records {
         if let Some(found) = evaluate(record, shared, &mut inbox) {
             publishing.push(found, &mut queue, &mut inbox);
         }
     }
     let readers = Readers::new(objects, shared);
-    read(readers, is_live, &mut queue, &mut publishing, &mut inbox).await;
+    let on_read = |report: &Report| {
+        if is_audited {
+            audit.add_report(report);
+        }
+    };
+    read(
+        readers,
+        is_live,
+        on_read,
+        &mut queue,
+        &mut publishing,
+        &mut inbox,
+    )
+    .await;
     publishing.publish(queue.take(), true, &mut inbox).await;
+    audit
+        .digests(digests, shared, &mut queue, &mut publishing, &mut inbox)
+        .await;
     if let Some(objects) = publishing.share(&mut inbox).await {
         let readers = Readers::new(inbox.open_others(objects), shared);
-        read(readers, false, &mut queue, &mut publishing, &mut inbox).await;
+        // Each of the others notes what it has read itself.
+        read(
+            readers,
+            false,
+            |_| {},
+            &mut queue,
+            &mut publishing,
+            &mut inbox,
+        )
+        .await;
         publishing.publish_shared(queue.take(), &mut inbox).await;
     }
     publishing.finish(&mut inbox).await;
     publishing.write_deadlines(&mut inbox).await;
+    audit.finish(&mut publishing, &mut inbox).await;
     if is_tick {
         tick::run(&mut publishing, &mut inbox).await;
     }
@@ -92,6 +127,7 @@ pub(crate) async fn run(
 async fn read(
     mut readers: Readers<'_>,
     is_live: bool,
+    mut on_read: impl FnMut(&Report),
     queue: &mut Queue,
     publishing: &mut Publishing<'_>,
     inbox: &mut Inbox,
@@ -104,7 +140,10 @@ async fn read(
                     publishing.publish_urgent(queue, inbox).await;
                 }
             }
-            Event::Read(report) => inbox.add_report(*report, is_live),
+            Event::Read(report) => {
+                on_read(&report);
+                inbox.add_report(*report, is_live);
+            }
         }
         if queue.is_full() || publishing.deadlines.is_full() {
             publishing.publish(queue.take(), false, inbox).await;

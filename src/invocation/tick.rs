@@ -5,6 +5,8 @@
 //! topic, and only then is it not published again: a crash between the two repeats a message, and loses none. A lock
 //! keeps two ticks at the same time from publishing the same.
 //!
+//! After that, it looks for chains of digest files that are silent ([`audit::tick`]).
+//!
 //! Nothing is closed by the clock. A step that a wrong clock reached too early is only one step.
 
 use std::time::Duration;
@@ -18,6 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::info;
 
 use super::{
+    audit,
     inbox::Inbox,
     publishing::{Publishing, Slot},
 };
@@ -50,6 +53,7 @@ pub(super) async fn run(publishing: &mut Publishing<'_>, inbox: &mut Inbox) {
         return;
     }
     remind(publishing, inbox).await;
+    audit::tick::run(publishing, inbox).await;
     // If this fails, which is counted, the lock expires.
     let unlocking = publishing.state.watch.unlock();
     publishing.deadline.response(unlocking).await;

@@ -109,6 +109,8 @@ impl Nesting {
 pub enum Item {
     /// A log file to read.
     Object(ObjectRef),
+    /// A digest file, by its name. It holds no records, and is skipped unless digest files are checked.
+    Digest(ObjectRef),
     /// A record in the payload itself, and the ID of the event that contains it.
     Record(Record, String),
     /// An object or message without records of management calls, and its name.
@@ -563,6 +565,7 @@ fn object(bucket: String, key: String, version_id: Option<String>, at: &str) -> 
         version_id: version_id.filter(|version| !version.is_empty() && version != "null"),
     };
     match skip {
+        Some(Skip::Digest) => Item::Digest(object),
         Some(skip) => Item::Skipped(skip, object.to_string()),
         None => Item::Object(object),
     }

@@ -61,10 +61,11 @@ fn payloads_that_are_one_unit() {
             vec![
                 object("a b+c"),
                 skipped(Skip::Directory, "s3://b/d/"),
-                skipped(
-                    Skip::Digest,
-                    "s3://b/AWSLogs/111122223333/CloudTrail-Digest/x.json.gz",
-                ),
+                Item::Digest(ObjectRef {
+                    bucket: "b".into(),
+                    key: "AWSLogs/111122223333/CloudTrail-Digest/x.json.gz".into(),
+                    version_id: None,
+                }),
             ],
         ),
         (

@@ -4,11 +4,15 @@
 //! ([`WatchTable`]). [`Watch`] is the table as one instance of the function uses it: it gives up after some failures in
 //! a row, and counts them. The table failing stops no alert; the retry of the invocation writes what is missing. Who is
 //! reminded of what, and when, is decided elsewhere.
+//!
+//! The same table has the chains of digest files ([`WatchedChain`]), and the calls that stopped a trail ([`SeenStop`]).
 
+mod chain;
 mod deadline;
 mod error;
 mod item;
 mod lock;
+mod stop;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -21,6 +25,7 @@ use std::{
 use aws_config::SdkConfig;
 use cloudhsm_alerts_core::{
     deadline::{Closing, Deadline, DeadlineKey},
+    digest::{key::Chain, verdict::Interval},
     text::one_line,
 };
 use futures_util::{StreamExt, stream};
@@ -32,9 +37,11 @@ use crate::{
     dynamodb::CircuitBreaker,
     timing::Timing,
 };
+pub use chain::{Arrival, GAP_WAITS, WatchedChain, id as chain_id};
 pub use deadline::{Closed, Dismissed, PAGED, PASSED, WatchedDeadline};
 pub use error::WatchError;
 pub use lock::MAX_LOCK;
+pub use stop::{SeenStop, explaining};
 pub use table::{Change, Listed, WatchTable};
 
 /// Maximum number of concurrent requests to the table.
@@ -139,6 +146,72 @@ impl Watch {
             .into_iter()
             .find_map(Result::err)
             .map_or(Ok(()), Err)
+    }
+
+    /// A chain of digest files; `None` if none of it arrived yet.
+    ///
+    /// # Errors
+    /// The request failed.
+    pub async fn chain(&self, chain: &Chain) -> Result<Option<WatchedChain>, WatchError> {
+        let found = self.request(move |table, _| async move { table.chain(chain).await });
+        found.await.map(Option::flatten)
+    }
+
+    /// All chains of digest files, and the number of items that this version cannot read.
+    ///
+    /// # Errors
+    /// A request failed.
+    pub async fn chains(&self) -> Result<(Vec<WatchedChain>, usize), WatchError> {
+        let listed = self.request(|table, _| async move { table.chains().await });
+        Ok(listed.await?.unwrap_or_default())
+    }
+
+    /// Notes that a digest file arrived.
+    ///
+    /// # Errors
+    /// The request failed.
+    pub async fn note_arrival(&self, arrival: &Arrival) -> Result<(), WatchError> {
+        let noted =
+            self.request(move |table, now| async move { table.note_arrival(arrival, now).await });
+        noted.await.map(drop)
+    }
+
+    /// Notes what was told of a chain: its silence since its newest end, and gaps.
+    ///
+    /// # Errors
+    /// The request failed.
+    pub async fn note_told(
+        &self,
+        chain: &Chain,
+        silent_since: Option<Timestamp>,
+        gaps: &[Interval],
+    ) -> Result<(), WatchError> {
+        let noted = self.request(move |table, _| async move {
+            table.note_told(chain, silent_since, gaps).await
+        });
+        noted.await.map(drop)
+    }
+
+    /// Notes calls that stopped a trail. All are tried.
+    ///
+    /// # Errors
+    /// The first request that failed.
+    pub async fn note_stops(&self, stops: &[SeenStop]) -> Result<(), WatchError> {
+        let mut result = Ok(());
+        for stop in stops {
+            let noted = self.request(move |table, _| async move { table.note_stop(stop).await });
+            result = result.and(noted.await.map(drop));
+        }
+        result
+    }
+
+    /// The calls that stopped a trail.
+    ///
+    /// # Errors
+    /// A request failed.
+    pub async fn stops(&self) -> Result<Vec<SeenStop>, WatchError> {
+        let listed = self.request(|table, _| async move { table.stops().await });
+        Ok(listed.await?.unwrap_or_default())
     }
 
     /// Takes the lock of the tick until a time, at most [`MAX_LOCK`] away. Returns whether this invocation has it.

@@ -10,7 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
     Client,
-    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    operation::{
+        query::builders::QueryFluentBuilder,
+        update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    },
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
 use cloudhsm_alerts_core::deadline::{Closing, Deadline, DeadlineKey};
@@ -233,31 +236,43 @@ impl WatchTable {
     /// A request failed.
     pub async fn list(&self) -> Result<Listed, WatchError> {
         let mut listed = Listed::default();
+        for found in self.all(DEADLINE).await? {
+            match item::read(&found) {
+                Ok(deadline) => listed.deadlines.push(deadline),
+                Err(_) => listed.foreign += 1,
+            }
+        }
+        Ok(listed)
+    }
+
+    /// All items of a kind.
+    pub(super) async fn all(&self, kind: &str) -> Result<Vec<Item>, WatchError> {
+        let mut items = Vec::new();
         let mut from: Option<HashMap<String, AttributeValue>> = None;
         loop {
             let page = self
-                .client
-                .query()
-                .table_name(&self.name)
+                .query(kind)
                 .key_condition_expression("#kind = :kind")
-                .expression_attribute_names("#kind", "kind")
-                .expression_attribute_values(":kind", string(DEADLINE))
-                .consistent_read(true)
                 .set_exclusive_start_key(from)
                 .send()
                 .await
                 .map_err(|error| RequestError::of(&error))?;
-            for found in page.items() {
-                match item::read(found) {
-                    Ok(deadline) => listed.deadlines.push(deadline),
-                    Err(_) => listed.foreign += 1,
-                }
-            }
+            items.extend(page.items.unwrap_or_default());
             match page.last_evaluated_key {
                 Some(key) if !key.is_empty() => from = Some(key),
-                _ => return Ok(listed),
+                _ => return Ok(items),
             }
         }
+    }
+
+    /// A query of items of a kind, without its condition.
+    pub(super) fn query(&self, kind: &str) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.name)
+            .expression_attribute_names("#kind", "kind")
+            .expression_attribute_values(":kind", string(kind))
+            .consistent_read(true)
     }
 
     /// An update of an item.

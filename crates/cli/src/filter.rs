@@ -5,7 +5,7 @@
 //! [`names`], and times are in [`moment`]. A filter only says what is wanted; matching rules is the core's part, and
 //! exceptions to rules are Sigma filters.
 
-mod moment;
+pub(crate) mod moment;
 mod names;
 
 use std::collections::BTreeMap;

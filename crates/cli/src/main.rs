@@ -1,12 +1,13 @@
 //! The program `cloudhsm-alerts`. It runs the core and the rules of the function on log files ([`scan`],
-//! [`mod@report`], [`explain`]), lists and tests rules ([`rules`]), shows and closes deadlines
-//! ([`deadlines`]), runs the function in this process ([`invoke`]), and puts past
+//! [`mod@report`], [`explain`]), checks CloudTrail's digest files ([`audit`]), lists and tests rules ([`rules`]), shows
+//! and closes deadlines ([`deadlines`]), runs the function in this process ([`invoke`]), and puts past
 //! log files through the deployed function ([`backfill`]).
 //!
 //! Data goes to standard output, messages to standard error.
 
 mod address;
 mod as_of;
+mod audit;
 mod backfill;
 mod completions;
 mod deadlines;
@@ -48,6 +49,9 @@ enum Command {
     /// Read log files and write one page: what happened, what can still be saved, where the keys are
     #[command(after_help = AFTER_HELP)]
     Report(Box<report::Arguments>),
+    /// Prove with CloudTrail's digest files that log files are complete and unaltered
+    #[command(long_about = audit::LONG_ABOUT, after_help = audit::AFTER_HELP)]
+    Audit(audit::Arguments),
     /// Show which rules a record matches, and why it does not match the others
     #[command(after_help = AFTER_HELP)]
     Explain(explain::Arguments),
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Scan(arguments) => scan::run(*arguments),
         Command::Report(arguments) => report::run(*arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Deadlines(arguments) => deadlines::run(&arguments),

@@ -76,6 +76,18 @@ impl CallId {
         }
     }
 
+    /// The identity of a finding that is not about a call: its code, and what it is about. No record has it, because the
+    /// key of a call ends with a `#` and a hash.
+    pub fn of_finding(code: &str, subject: &str) -> CallId {
+        let mut hash = Fingerprint::default();
+        hash.add(code);
+        hash.add(subject);
+        CallId {
+            key: format!("cloudhsm-alerts finding {code} {}", hex(&hash.finish())).into(),
+            event_id: None,
+        }
+    }
+
     /// CloudTrail's event ID, for people.
     pub fn event_id(&self) -> &str {
         match (&self.event_id, self.key.rsplit_once(SEPARATOR)) {

@@ -17,4 +17,14 @@ impl Dice {
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[usize::try_from(self.throw(from.len() as u64)).expect("small")]
     }
+
+    /// Puts items into another order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for at in (1..items.len()).rev() {
+            items.swap(
+                at,
+                usize::try_from(self.throw(at as u64 + 1)).expect("small"),
+            );
+        }
+    }
 }

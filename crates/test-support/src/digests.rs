@@ -3,7 +3,14 @@
 //! [`Digests`] makes hour after hour, with log files, into a map of objects as a bucket has them. A test then alters the
 //! objects, or has a digest file written and signed again, as nobody but CloudTrail can.
 
-use std::{collections::BTreeMap, io::Write};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    thread,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use flate2::{Compression, write::GzEncoder};
@@ -337,6 +344,15 @@ impl Digests {
         self.objects.remove(key).expect("an object");
     }
 
+    /// Writes the objects to a folder, without their metadata, as `aws s3 sync` does.
+    pub fn write_to(&self, folder: &Path) {
+        for (key, object) in &self.objects {
+            let path = folder.join(key);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(&path, &object.body).expect("a file");
+        }
+    }
+
     /// The key of a digest file.
     pub fn digest(&self, hour: usize) -> String {
         self.hours[hour].key.clone()
@@ -365,6 +381,65 @@ impl Digests {
             "recipientAccountId": self.trail.account,
         })
     }
+}
+
+/// CloudTrail's API, of which there is one operation: the endpoint for `AWS_ENDPOINT_URL_CLOUDTRAIL`. A region gets the
+/// keys that `keys` returns for its name, or AccessDeniedException. The server ends with the process.
+pub fn public_key_server(keys: impl Fn(&str) -> Option<Value> + Clone + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("its address"));
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let keys = keys.clone();
+            thread::spawn(move || answer(&client, keys));
+        }
+    });
+    endpoint
+}
+
+/// Answers one request and closes the connection.
+fn answer(mut client: &TcpStream, keys: impl Fn(&str) -> Option<Value>) -> Option<()> {
+    let mut reader = BufReader::new(client);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        (reader.read_line(&mut head).ok()? > 0).then_some(())?;
+    }
+    let lines = head.to_ascii_lowercase();
+    let header = |name: &str| lines.lines().find_map(|line| line.strip_prefix(name));
+    let length = header("content-length:")?.trim().parse().ok()?;
+    reader.read_exact(&mut vec![0; length]).ok()?;
+    // Credential=KEY/DATE/REGION/cloudtrail/aws4_request
+    let region = header("authorization:")?.split('/').nth(2)?.to_owned();
+    let is_asked = header("x-amz-target:")?.trim().ends_with(".listpublickeys");
+    let (status, body) = match keys(&region).filter(|_| is_asked) {
+        Some(keys) => ("200 OK", seconds(keys)),
+        None => (
+            "400 Bad Request",
+            json!({ "__type": "AccessDeniedException", "message": "not allowed" }),
+        ),
+    };
+    let body = body.to_string();
+    write!(
+        client,
+        "HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .ok()
+}
+
+/// The times of the command line's output as the API has them.
+fn seconds(mut keys: Value) -> Value {
+    for key in keys["PublicKeyList"].as_array_mut().into_iter().flatten() {
+        for name in ["ValidityStartTime", "ValidityEndTime"] {
+            let time: Timestamp = key[name]
+                .as_str()
+                .unwrap_or_default()
+                .parse()
+                .expect("a time");
+            key[name] = json!(time.as_second());
+        }
+    }
+    keys
 }
 
 /// Bytes compressed with gzip.

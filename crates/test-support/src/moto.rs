@@ -11,6 +11,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use serde_json::Value;
 
 use crate::{
+    digests::Object,
     fixtures::{BUCKET, REGION},
     process::{Process, tool},
     published::Published,
@@ -129,6 +130,20 @@ impl Moto {
             .expect("an object")
             .version_id
             .expect("the bucket is versioned")
+    }
+
+    /// Puts objects with their metadata into [`BUCKET`].
+    pub fn put_objects(&self, objects: &BTreeMap<String, Object>) {
+        for (key, object) in objects {
+            let request = self
+                .s3()
+                .put_object()
+                .bucket(BUCKET)
+                .key(key)
+                .set_metadata(Some(object.metadata.clone().into_iter().collect()))
+                .body(object.body.clone().into());
+            self.runtime.block_on(request.send()).expect("an object");
+        }
     }
 
     /// The keys of [`BUCKET`] under a prefix.

@@ -36,7 +36,7 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 /// The path of an installed tool, relative to `target/tools`.
-pub(crate) fn tool(path: &str) -> PathBuf {
+pub fn tool(path: &str) -> PathBuf {
     let tool = project_folder().join("target/tools").join(path);
     assert!(
         tool.exists(),

@@ -51,10 +51,15 @@ impl Published {
         self.attribute("event_name").1 == "DeadlineReminder"
     }
 
-    /// The event IDs of all calls in the message, in order, those of grouped calls included. A page and a reminder have
-    /// none.
+    /// Whether it is about the trail's log files and digest files.
+    pub fn is_about_the_trail(&self) -> bool {
+        self.attribute("event_name").1 == "TrailIntegrity"
+    }
+
+    /// The event IDs of all calls in the message, in order, those of grouped calls included. Messages that are not about
+    /// calls have none.
     pub fn event_ids(&self) -> Vec<String> {
-        if self.page().is_some() || self.is_reminder() {
+        if self.page().is_some() || self.is_reminder() || self.is_about_the_trail() {
             return Vec::new();
         }
         let finding = self.finding();

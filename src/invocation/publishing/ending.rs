@@ -220,10 +220,13 @@ mod tests {
         let call = CallId::of(&Record::new(0, Map::new()));
         for (ending, counts, failure, claim) in table {
             let mut inbox = Inbox::default();
-            inbox.open(vec![Unit {
-                id: "unit".into(),
-                items: Vec::new(),
-            }]);
+            inbox.open(
+                vec![Unit {
+                    id: "unit".into(),
+                    items: Vec::new(),
+                }],
+                false,
+            );
             ending.record(&call, &[0], 2, BatchMode::Backfill, &mut inbox);
             assert_eq!(inbox.counts, counts, "{ending:?}");
             assert_eq!(ending.claim(), claim, "{ending:?}");

@@ -15,7 +15,7 @@ const EXPECTED: &str = "expected a date such as 2026-11-01, a time such as 2026-
 
 /// A time in one of its forms, with the text as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Moment {
+pub(crate) struct Moment {
     text: String,
     form: Form,
 }
@@ -34,7 +34,7 @@ impl fmt::Display for Moment {
 }
 
 impl Moment {
-    pub(super) fn parse(text: &str) -> Result<Moment, String> {
+    pub(crate) fn parse(text: &str) -> Result<Moment, String> {
         let form = form(text.trim()).ok_or(EXPECTED)?;
         Ok(Moment {
             text: text.to_owned(),
@@ -43,7 +43,7 @@ impl Moment {
     }
 
     /// Its first instant. `None`: out of range.
-    pub(super) fn first(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn first(&self, now: Timestamp) -> Option<Timestamp> {
         match self.form {
             Form::Day(date) => Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp()),
             Form::At(time) => Some(time),
@@ -52,7 +52,7 @@ impl Moment {
     }
 
     /// Its last instant. `None`: out of range.
-    pub(super) fn last(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn last(&self, now: Timestamp) -> Option<Timestamp> {
         match self.form {
             Form::Day(date) => {
                 let next = date.tomorrow().ok()?.to_zoned(TimeZone::UTC).ok()?;

@@ -26,6 +26,10 @@ struct Full<'c> {
 pub(super) fn write(report: &mut Report, out: &mut impl Write) -> io::Result<()> {
     write!(out, "{{\"read\":")?;
     serde_json::to_writer(&mut *out, &report.read)?;
+    if let Some(audit) = &report.audit {
+        write!(out, ",\n\"audit\":")?;
+        serde_json::to_writer(&mut *out, audit)?;
+    }
     write!(out, ",\n\"time_left_as_of\":")?;
     let as_of = (!report.deadlines.is_empty()).then(|| report.as_of.label());
     serde_json::to_writer(&mut *out, &as_of)?;

@@ -1,11 +1,13 @@
 //! `report`: reads log files and writes one page that tells what happened, what can still be saved, and where the keys
-//! of the clusters are; or the same as JSON.
+//! of the clusters are; or the same as JSON. With the result of an [`audit`], also whether the log files are what
+//! CloudTrail wrote.
 //!
 //! [`read`] reads the files and [`collect`] keeps what is needed, whatever the order. The sections are computed by
 //! [`coverage`], [`deadlines`], [`lineage`], [`actors`] and [`timeline`]; [`page`] and [`json`] write them. Deadlines
 //! and lineage are made of [`fact`]s.
 
 mod actors;
+mod audit;
 mod call;
 mod collect;
 mod coverage;
@@ -34,6 +36,7 @@ use clap::{Args, ValueEnum, error::ErrorKind};
 use cloudhsm_alerts::clock::Clock;
 use cloudhsm_alerts_core::{alert::accounts::Accounts, severity::Severity, text::one_line};
 
+use audit::AuditResult;
 use collect::{Collector, MAX_CALLS};
 use model::Report;
 use read::Reader;
@@ -69,6 +72,9 @@ pub struct Arguments {
     /// Number of log files to read at a time [default: one for each processor]
     #[arg(long, value_name = "NUMBER")]
     jobs: Option<NonZero<usize>>,
+    /// Result of `cloudhsm-alerts audit --format json`, for a section about the log files themselves
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
     #[command(flatten)]
     added: AddedRules,
     #[command(flatten)]
@@ -85,6 +91,12 @@ enum Format {
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     check(&arguments).map_err(|message| usage_error(ErrorKind::ArgumentConflict, message))?;
+    let audit = arguments
+        .audit
+        .as_deref()
+        .map(AuditResult::read)
+        .transpose();
+    let audit = audit.map_err(|message| usage_error(ErrorKind::ValueValidation, message))?;
     let clock = Clock::default();
     let as_of = arguments.as_of.unwrap_or(AsOf::Day(clock.today()));
     let filter = Filter::new(&arguments.filter, &clock)?;
@@ -116,6 +128,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         arguments.min_severity,
         arguments.filter.describe(),
     );
+    report.audit = audit;
     match write(&mut report, arguments.format, &mut output).and_then(|()| output.complete()) {
         // The reader of the output is gone, as with `| head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}

@@ -10,6 +10,7 @@ use crate::as_of::AsOf;
 
 use super::{
     actors::{self, Actor},
+    audit::AuditResult,
     call::Call,
     collect::{Class, Collected, MAX_CALLS},
     coverage::Coverage,
@@ -62,6 +63,8 @@ pub(super) struct Report {
     /// The cluster of each backup that is known.
     pub clusters: BTreeMap<String, String>,
     pub as_of: AsOf,
+    /// What an audit of the digest files said, if its result was given.
+    pub audit: Option<AuditResult>,
 }
 
 impl Report {
@@ -133,6 +136,7 @@ impl Report {
             places,
             spill,
             as_of,
+            audit: None,
         }
     }
 

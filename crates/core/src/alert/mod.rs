@@ -20,6 +20,7 @@ pub mod sharing;
 pub mod sms;
 mod source;
 pub mod summary;
+pub mod trail;
 
 pub use contents::{Alert, Repeats};
 pub use source::Source;

@@ -97,6 +97,11 @@ impl ReadDigest {
         }
     }
 
+    /// The fingerprint of the key that it names.
+    pub fn fingerprint(&self) -> &str {
+        self.signed.fingerprint()
+    }
+
     /// Whether its own signature is verified: it may be trusted before its successor is read.
     pub fn is_authentic(&self, keys: &Keys) -> bool {
         let signature = self.signature.as_ref().and_then(|own| own.as_ref().ok());
@@ -153,14 +158,15 @@ impl Period {
 /// The verdict on a chain, from its digest files. Those that precede the period are only compared with what follows them.
 pub fn judge(
     chain: Chain,
-    mut digests: Vec<Examined>,
+    digests: &mut [Examined],
     keys: &Keys,
     period: &Period,
     stops: &[Stop],
 ) -> Verdict {
-    digests.sort_by(|a, b| a.key.end.cmp(&b.key.end));
+    digests.sort_by_key(|digest| digest.key.end);
+    let digests = &*digests;
     let mut judge = Judge {
-        intervals: intervals(&digests),
+        intervals: intervals(digests),
         is_proved: vec![true; digests.len()],
         is_wrong: vec![false; digests.len()],
         index: digests
@@ -168,7 +174,7 @@ pub fn judge(
             .enumerate()
             .map(|(at, digest)| (digest.key.key(), at))
             .collect(),
-        digests: &digests,
+        digests,
         keys,
         period,
         stops,
@@ -442,13 +448,13 @@ impl<'d> Judge<'d> {
                 Some(reason) => self.verdict.add_gap(Gap::new(clipped, reason)),
             }
         }
-        if let Some(end) = covered
-            && self.verdict.begin.is_some()
-        {
-            self.verdict.end = Some(end);
-            if !self.verdict.chain.is_backfill {
-                self.schedule(end);
-            }
+        let Some(end) = covered else { return };
+        // Without any in the period, those that are due are missing from its beginning.
+        let end = self.period.from.map_or(end, |from| from.max(end));
+        self.verdict.begin.get_or_insert(end);
+        self.verdict.end = Some(end);
+        if !self.verdict.chain.is_backfill {
+            self.schedule(end);
         }
     }
 

@@ -18,6 +18,9 @@ use super::{
 };
 use crate::log_file::ContentReader;
 
+/// The code of a finding, and the change to an object that causes it.
+type Change = (&'static str, fn(&mut Digests, &str));
+
 /// How a bucket is audited.
 struct Audit {
     keys: Keys,
@@ -102,7 +105,7 @@ impl Audit {
         }
         let chain = chain.expect("a digest file");
         let folder = chain.log_folder();
-        let mut verdict = judge(chain, examined, &self.keys, &self.period, &self.stops);
+        let mut verdict = judge(chain, &mut examined, &self.keys, &self.period, &self.stops);
         for key in digests.objects.keys() {
             if key.starts_with(&folder) && !listed.contains(key) {
                 match verdict.must_list(key) {
@@ -190,7 +193,7 @@ fn log_files() {
         "proved 03:00-06:00",
         "gap 02:00-03:00 1 log-files",
     ];
-    let cases: [(&str, fn(&mut Digests, &str)); 8] = [
+    let cases: [Change; 8] = [
         ("log-file-altered", |digests, key| {
             digests.put(key, gzip(br#"{"Records":[]}"#));
         }),
@@ -434,7 +437,7 @@ fn digest_files_that_are_not_cloudtrails() {
         "proved 03:00-06:00",
         "gap 02:00-03:00 1 digest-not-proved",
     ];
-    let cases: [(&str, fn(&mut Digests, &str)); 9] = [
+    let cases: [Change; 9] = [
         // Another content with the old signature.
         ("digest-altered", |digests, key| {
             let mut document = digests.hours[2].document.clone();

@@ -57,7 +57,7 @@ pub enum Problem {
     DigestNotRead(String),
     /// The signature of a digest file does not prove it.
     Signature(SignatureError),
-    /// The newest digest file of a copy without metadata, in which its signature was.
+    /// A digest file of a copy without metadata, in which its signature was, and no later one names it.
     NewestUnsigned,
     /// An authentic digest file in the place of another one: the address that it names.
     DigestMisplaced(String),
@@ -217,7 +217,7 @@ impl fmt::Display for Problem {
                 write!(f, "the digest file: {error}")
             }
             Problem::NewestUnsigned => f.write_str(
-                "the newest digest file cannot be verified: its signature is only in the metadata of the object in S3, which this copy does not have",
+                "the digest file cannot be verified here: its signature is in the metadata of the object in S3, which this copy does not have, and no later digest file names it",
             ),
             Problem::DigestMisplaced(said) => write!(
                 f,

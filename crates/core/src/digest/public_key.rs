@@ -99,6 +99,11 @@ impl PublicKeys {
         );
     }
 
+    /// Adds the keys of another list.
+    pub fn extend(&mut self, other: PublicKeys) {
+        self.keys.extend(other.keys);
+    }
+
     /// The key of a fingerprint. `None`: it is not listed.
     pub fn find(&self, fingerprint: &str) -> Option<&Result<PublicKey, PublicKeyError>> {
         self.keys.get(&fingerprint.to_ascii_lowercase())

@@ -125,6 +125,11 @@ impl Signed {
         }
     }
 
+    /// The fingerprint of the key.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
     /// Verifies a signature in hexadecimal digits.
     ///
     /// # Errors

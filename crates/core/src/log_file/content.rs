@@ -167,7 +167,7 @@ mod tests {
     use flate2::{Compression, write::GzEncoder};
 
     use super::*;
-    use crate::log_file::LogFile;
+    use crate::log_file::{LogFile, with_read_ahead_of};
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -253,6 +253,29 @@ mod tests {
             inflate_all(&gzip(text), 10).unwrap_err().error,
             LogFileError::TooLarge { limit: 10 }
         ));
+    }
+
+    #[test]
+    fn a_second_thread_makes_no_difference() {
+        let records = vec![r#"{"eventName":"a"}"#; 40_000].join(",");
+        let text = format!(r#"{{"Records":[{records}]}}"#);
+        let object = gzip(text.as_bytes());
+        let expected = Content {
+            sha256: sha256(text.as_bytes()),
+            stored: Stored::Gzip,
+        };
+        for is_idle in [false, true] {
+            for (is_wanted, expected) in [(true, Some(expected)), (false, None)] {
+                let content =
+                    with_read_ahead_of(99, &mut &object[..], &|_| {}, &|| is_idle, |file| {
+                        let mut log_file = LogFile::new(1 << 24).hashing();
+                        let read = log_file.read(file, &mut |_| {}, &mut || is_wanted);
+                        assert!(read.is_ok());
+                        log_file.content()
+                    });
+                assert_eq!(content, expected, "{is_idle}");
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! They are in the rule's own file under `tests`. A record of a test has only some members of a real one. Their names
 //! are checked, because a test with a misspelled member proves nothing. A test with `requestParameters: null` is run
 //! in every form in which CloudTrail omits parameters. A test may also expect the deadline that its record opens or
-//! closes ([`super::case_deadline`]).
+//! closes (`case_deadline.rs`).
 
 use std::{cell::OnceCell, slice};
 

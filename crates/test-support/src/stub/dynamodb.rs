@@ -27,8 +27,18 @@ pub fn identify(action: &str, request: &Value) -> (Operation, String) {
             return (Operation::ClaimNew, joined(ids.collect()));
         }
         "Query" => {
-            let kind = request["ExpressionAttributeValues"][":kind"]["S"].as_str();
-            return (Operation::ListDeadlines, kind.expect("a kind").to_owned());
+            let values = &request["ExpressionAttributeValues"];
+            let kind = values[":kind"]["S"].as_str().expect("a kind");
+            let operation = match kind {
+                "deadline" => Operation::ListDeadlines,
+                _ => Operation::ListChains,
+            };
+            let id = values[":id"]["S"].as_str().unwrap_or_default();
+            return (operation, format!("{kind}{id}"));
+        }
+        "BatchGetItem" => {
+            let ids = wanted(request).1.iter().map(item_key).collect();
+            return (Operation::ReadFiles, joined(ids));
         }
         _ => {}
     }
@@ -37,6 +47,8 @@ pub fn identify(action: &str, request: &Value) -> (Operation, String) {
     let update = request["UpdateExpression"].as_str().unwrap_or_default();
     let operation = match (action, key["kind"]["S"].as_str()) {
         ("UpdateItem", Some("tick")) => Operation::Tick,
+        ("UpdateItem", Some("chain")) => Operation::Chain,
+        ("UpdateItem", Some("stop")) => Operation::NoteStop,
         ("UpdateItem", Some(_)) => match update {
             _ if update.starts_with("SET #dismissed = ") => Operation::Dismiss,
             _ if update.starts_with("SET #reminded.") => Operation::NoteReminded,
@@ -54,6 +66,7 @@ pub fn identify(action: &str, request: &Value) -> (Operation, String) {
             _ => Operation::Slot,
         },
         ("GetItem", None) => Operation::GetItem,
+        ("PutItem", None) if target.starts_with("file#") => Operation::NoteFile,
         (other, None) => panic!("the stub does not implement {other}"),
     };
     (operation, target)
@@ -65,6 +78,7 @@ pub fn handle(action: &str, operation: Operation, request: &Value, state: &mut S
         "BatchWriteItem" => mark_sent(request, usize::MAX, state),
         "TransactWriteItems" => transact(request, state),
         "Query" => query(request, state),
+        "BatchGetItem" => batch_get(request, state),
         _ => item_request(action, operation, request, state),
     }
 }
@@ -111,7 +125,35 @@ fn key_of<'r>(action: &str, request: &'r Value) -> &'r Value {
 /// The key of an item here. The ID of a call begins with its event ID, which no other call of a test shares.
 fn item_key(item: &Value) -> &str {
     let id = item["id"]["S"].as_str().expect("an id");
-    id.split('#').next().unwrap_or_default()
+    match id.starts_with("file#") {
+        true => id,
+        false => id.split('#').next().unwrap_or_default(),
+    }
+}
+
+/// The table and the keys of a BatchGetItem.
+fn wanted(request: &Value) -> (&String, &Vec<Value>) {
+    let tables = request["RequestItems"].as_object().expect("tables");
+    let (table, wanted) = tables.iter().next().expect("a table");
+    (table, wanted["Keys"].as_array().expect("keys"))
+}
+
+/// The items of a BatchGetItem, whole.
+fn batch_get(request: &Value, state: &State) -> Response {
+    let (table, keys) = wanted(request);
+    let mut ids: Vec<&str> = keys.iter().map(item_key).collect();
+    assert!(
+        (1..=100).contains(&ids.len()),
+        "DynamoDB takes 1 to 100 keys"
+    );
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), keys.len(), "DynamoDB takes each key once");
+    let items: Vec<&Value> = ids.iter().filter_map(|id| state.items.get(*id)).collect();
+    json_response(
+        200,
+        &json!({"Responses": {table: items}, "UnprocessedKeys": {}}),
+    )
 }
 
 /// The items of a BatchWriteItem, which marks calls as sent.

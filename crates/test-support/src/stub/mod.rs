@@ -1,4 +1,5 @@
-//! In-memory AWS with fault injection: as much of S3, SNS and DynamoDB as the function uses.
+//! In-memory AWS with fault injection: as much of S3, SNS, DynamoDB and CloudTrail as the function
+//! uses.
 //!
 //! A request can fail with an error before or after it takes effect, lose its connection, lose it in the middle
 //! of a response, or never get a response. The stub is fast enough for thousands of test runs. It does not check

@@ -41,6 +41,18 @@ pub enum Operation {
     NoteReminded,
     /// Locks or unlocks the tick.
     Tick,
+    /// Notes in the ledger that a log file was read.
+    NoteFile,
+    /// Reads from the ledger which log files were read.
+    ReadFiles,
+    /// Writes a chain of digest files to the watch table.
+    Chain,
+    /// Notes a call that stopped a trail in the watch table.
+    NoteStop,
+    /// Reads chains, or calls that stopped a trail.
+    ListChains,
+    /// Lists CloudTrail's public keys.
+    ListPublicKeys,
 }
 
 /// One request. It is identified by its content and not by its time of arrival, so that a fault plan has the

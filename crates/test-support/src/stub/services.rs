@@ -7,7 +7,7 @@ use std::{
 };
 
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{dynamodb, faults::ErrorKind, request::Operation, state::State};
 use crate::{
@@ -38,6 +38,11 @@ pub fn parse(request: &Request) -> ParsedRequest {
     if let Some(action) = request.headers.get("x-amz-target") {
         let (_, action) = action.split_once('.').expect("a target");
         parsed.json = serde_json::from_slice(&request.body).expect("JSON");
+        if action == "ListPublicKeys" {
+            parsed.operation = Operation::ListPublicKeys;
+            parsed.target = signed_region(request);
+            return parsed;
+        }
         (parsed.operation, parsed.target) = dynamodb::identify(action, &parsed.json);
         action.clone_into(&mut parsed.action);
     } else if request.method == "POST" {
@@ -51,7 +56,10 @@ pub fn parse(request: &Request) -> ParsedRequest {
             parsed.operation = Operation::Publish;
             let mut ids = message.event_ids();
             ids.sort();
-            parsed.target = ids.join(",");
+            parsed.target = match message.is_about_the_trail() {
+                true => message.subject,
+                false => ids.join(","),
+            };
         }
     } else {
         let path = request.path.trim_start_matches('/');
@@ -65,6 +73,12 @@ pub fn parse(request: &Request) -> ParsedRequest {
         }
     }
     parsed
+}
+
+/// The region that a request is signed for: `Credential=KEY/DATE/REGION/…`.
+fn signed_region(request: &Request) -> String {
+    let credential = request.headers.get("authorization").expect("a signature");
+    credential.split('/').nth(2).expect("a region").to_owned()
 }
 
 fn parse_form(body: &[u8]) -> HashMap<String, String> {
@@ -113,6 +127,7 @@ pub fn handle(request: &Request, parsed: &ParsedRequest, state: &mut State) -> R
     match parsed.operation {
         Operation::GetObject => get_object(request, &parsed.target, state),
         Operation::ListObjects => list_objects(parsed, state),
+        Operation::ListPublicKeys => list_public_keys(&parsed.target, state),
         Operation::Publish | Operation::PublishPage => publish(&parsed.form, state),
         _ => dynamodb::handle(&parsed.action, parsed.operation, &parsed.json, state),
     }
@@ -124,6 +139,21 @@ pub fn handle_half(request: &Request, parsed: &ParsedRequest, state: &mut State)
         return handle(request, parsed, state);
     }
     dynamodb::mark_half(&parsed.json, state)
+}
+
+fn list_public_keys(region: &str, state: &State) -> Response {
+    let Some(keys) = state.public_keys.get(region) else {
+        return dynamodb::error_response(ErrorKind::Denied);
+    };
+    let keys: Vec<Value> = keys
+        .iter()
+        .map(|key| json!({"Value": key["Value"], "Fingerprint": key["Fingerprint"]}))
+        .collect();
+    Response {
+        status: 200,
+        headers: vec![("content-type", "application/x-amz-json-1.1".into())],
+        body: json!({ "PublicKeyList": keys }).to_string().into_bytes(),
+    }
 }
 
 /// The ETag of an object, with its quotation marks.
@@ -188,6 +218,14 @@ fn get_object(request: &Request, target: &str, state: &State) -> Response {
         headers: vec![("etag", e_tag)],
         body: body.clone(),
     };
+    for (name, value) in state.metadata.get(target).into_iter().flatten() {
+        let header = match name.as_str() {
+            "signature" => "x-amz-meta-signature",
+            "signature-algorithm" => "x-amz-meta-signature-algorithm",
+            other => panic!("the stub has no metadata {other}"),
+        };
+        response.headers.push((header, value.clone()));
+    }
     if let Some(range) = request.headers.get("range") {
         let from: usize = range
             .strip_prefix("bytes=")

@@ -17,6 +17,10 @@ use crate::published::Published;
 pub struct State {
     /// The content of each object, by `bucket/key`.
     pub objects: HashMap<String, Vec<u8>>,
+    /// The metadata of objects that have any, by `bucket/key`, without the prefix `x-amz-meta-`.
+    pub metadata: HashMap<String, BTreeMap<String, String>>,
+    /// The elements of CloudTrail's `PublicKeyList`, by region. All other regions refuse to list theirs.
+    pub public_keys: BTreeMap<String, Vec<Value>>,
     /// Items of the ledger in DynamoDB's JSON, by ID.
     pub items: BTreeMap<String, Value>,
     /// Items of the watch table, by kind and ID.

@@ -29,7 +29,7 @@ from tools import ROOT, TOOLS, architecture
 FUNCTION = "CloudHsmAlertsFunction"
 BUCKET = f"cloudhsm-alerts-trail-{ACCOUNT}"
 TOPIC = f"arn:aws:sns:{REGION}:{DEFAULT_ACCOUNT_ID}:alerts"
-LEDGER = "ledger"
+LEDGER, WATCH = "ledger", "watch"
 HOST = "host.docker.internal"
 # By this signal SAM removes its container and ends.
 REMOVE_CONTAINER = signal.SIGINT
@@ -101,12 +101,15 @@ class Aws:
         sns = client("sns", self.url)
         sns.create_topic(Name=TOPIC.rpartition(":")[2])
         sns.subscribe(TopicArn=TOPIC, Protocol="email", Endpoint="oncall@example.com")
-        client("dynamodb", self.url).create_table(
-            TableName=LEDGER,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        )
+        for table, keys in ((LEDGER, ["id"]), (WATCH, ["kind", "id"])):
+            client("dynamodb", self.url).create_table(
+                TableName=table,
+                BillingMode="PAY_PER_REQUEST",
+                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+                KeySchema=[
+                    {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
+                ],
+            )
 
     def published(self) -> list[str]:
         """The calls whose alerts were published, sorted."""
@@ -127,7 +130,8 @@ class Sam:
     def write_variables(self, ledger: str) -> None:
         variables = {
             "ALERT_TOPIC_ARN": TOPIC, "PAGING_TOPIC_ARN": "", "MIN_SEVERITY": "low", "ACCOUNT_NAMES": f"{ACCOUNT}=prod",
-            "LEDGER_TABLE": ledger, "RULES_URI": "", "WATCHED": "", "AWS_ENDPOINT_URL": f"http://{HOST}:{self.port}",
+            "LEDGER_TABLE": ledger, "WATCH_TABLE": WATCH, "TICK_RULE_ARN": "", "DIGEST_AUDIT": "off",
+            "RULES_URI": "", "WATCHED": "", "AWS_ENDPOINT_URL": f"http://{HOST}:{self.port}",
             "AWS_REGION": REGION, "AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_SESSION_TOKEN": "test",
         }  # fmt: skip

@@ -114,7 +114,7 @@ pub enum Failure {
     )]
     ReadFilesOutOfTime,
     /// The public keys for a digest file could not be listed.
-    #[error("public keys of {region}: {error}; a retry asks again")]
+    #[error("public keys of {region}: {error}; a retry lists them again")]
     PublicKeys {
         /// The region of the digest file.
         region: String,
@@ -182,6 +182,15 @@ fn and_more(count: u64) -> String {
 }
 
 impl Failure {
+    /// The result of a request to the watch table; `None`: there was no response before the end of the invocation.
+    ///
+    /// # Errors
+    /// The request failed, or there was no response.
+    pub(crate) fn of_watch<T>(response: Option<Result<T, WatchError>>) -> Result<T, Failure> {
+        let result = response.ok_or(Failure::WatchOutOfTime)?;
+        result.map_err(Failure::Watch)
+    }
+
     /// The stable name in `errorType`.
     pub fn error_type(&self) -> &'static str {
         match self {

@@ -137,7 +137,10 @@ fn every_request_about_chains_is_valid() {
         assert_eq!(watched.newest, arrival(5, true).key);
         assert_eq!(watched.gaps, [(gap, now)]);
         let end = watched.newest.end;
-        table.note_told(&chain, Some(end), &[gap]).await.unwrap();
+        table
+            .note_published(&chain, Some(end), &[gap])
+            .await
+            .unwrap();
         let (chains, foreign) = table.chains().await.unwrap();
         assert_eq!((chains.len(), foreign), (1, 0));
         assert_eq!(

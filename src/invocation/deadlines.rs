@@ -19,20 +19,15 @@ use super::inbox::Inbox;
 use crate::{
     failure::Failure,
     settings::Settings,
-    timing::{self},
-    watch::{Listed, SeenStop, Watch},
+    timing,
+    watch::{Listed, Watch},
 };
-
-/// Most calls that wait to be written: their deadlines take a megabyte or two.
-const MAX_PENDING: usize = 2000;
 
 /// What one call does to deadlines.
 pub(super) struct CallDeadlines {
     call: CallId,
     opens: Vec<Deadline>,
     closes: Vec<Closing>,
-    /// What it does to a trail whose digest files are checked.
-    stop: Option<SeenStop>,
 }
 
 impl CallDeadlines {
@@ -50,16 +45,11 @@ impl CallDeadlines {
             false => Vec::new(),
         };
         let closes = deadline::closed_by(finding, rules);
-        let stop = match settings.digest_audit {
-            true => SeenStop::of(finding),
-            false => None,
-        };
-        (!opens.is_empty() || !closes.is_empty() || stop.is_some()).then(|| {
+        (!opens.is_empty() || !closes.is_empty()).then(|| {
             Box::new(CallDeadlines {
                 call: CallId::of(&finding.record),
                 opens,
                 closes,
-                stop,
             })
         })
     }
@@ -70,8 +60,6 @@ impl CallDeadlines {
 pub(super) struct Deadlines {
     opens: Vec<Deadline>,
     closes: Vec<Closing>,
-    /// Calls that stopped a trail.
-    stops: Vec<SeenStop>,
     /// The units of the calls that wait to be written.
     units: Vec<usize>,
     /// What each of these calls does, for its alert: when the deadline ends that it opens, and what it closes.
@@ -90,12 +78,11 @@ impl Deadlines {
         self.by_call.insert(call.call, known);
         self.opens.extend(call.opens);
         self.closes.extend(call.closes);
-        self.stops.extend(call.stop);
     }
 
-    /// Whether so many wait that they must be written before more is read.
-    pub(super) fn is_full(&self) -> bool {
-        self.opens.len() + self.closes.len() + self.stops.len() > MAX_PENDING
+    /// How many wait to be written.
+    pub(super) fn len(&self) -> usize {
+        self.opens.len() + self.closes.len()
     }
 
     /// Writes what waits. A failure fails the units, so that a retry writes it again.
@@ -112,30 +99,16 @@ impl Deadlines {
         let units = std::mem::take(&mut self.units);
         // Their alerts were published.
         self.by_call.clear();
-        let stops = std::mem::take(&mut self.stops);
-        if !stops.is_empty() {
-            let failure = match limit.response(watch.note_stops(&stops)).await {
-                Some(Ok(())) => None,
-                Some(Err(error)) => Some(Failure::Watch(error)),
-                None => Some(Failure::WatchOutOfTime),
-            };
-            if let Some(failure) = failure {
-                inbox.fail(usize::MAX, failure, &units);
-            }
-        }
         if opens.is_empty() && closes.is_empty() {
             return;
         }
-        let failure = match limit.response(watch.record(&opens, &closes)).await {
-            Some(Ok(())) => {
+        match Failure::of_watch(limit.response(watch.record(&opens, &closes)).await) {
+            Ok(()) => {
                 inbox.counts.deadlines_opened += opens.len() as u64;
                 inbox.counts.deadlines_closed += closes.len() as u64;
-                return;
             }
-            Some(Err(error)) => Failure::Watch(error),
-            None => Failure::WatchOutOfTime,
-        };
-        inbox.fail(usize::MAX, failure, &units);
+            Err(failure) => inbox.fail(failure, &units),
+        }
     }
 
     /// Whether one of these calls closes a deadline, so that its alert needs to know which are open.
@@ -147,7 +120,7 @@ impl Deadlines {
         })
     }
 
-    /// What the alert about a call tells of deadlines. `listed` is what the watch table has, if a call closes one.
+    /// The lines about deadlines in the alert about a call. `listed` is what the watch table has, if a call closes one.
     pub(super) fn note(
         &self,
         call: &CallId,

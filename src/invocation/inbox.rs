@@ -10,7 +10,7 @@ use cloudhsm_alerts_core::object::{ObjectRef, Skip};
 use tracing::{error, info};
 
 use super::{
-    items::{ObjectItem, RecordItem},
+    items::{ObjectItem, RecordItem, RemovalItem},
     reading::Report,
 };
 use crate::{
@@ -22,6 +22,8 @@ use crate::{
     reply::UnitResult,
 };
 
+/// The number of the item of a failure that is about no item of the payload: it comes after all others.
+const NO_ITEM: usize = usize::MAX;
 /// Event IDs in the log line about alerts that were not published.
 const LOGGED_EVENT_IDS: usize = 5;
 
@@ -35,8 +37,8 @@ pub(super) struct Inbox {
     pub(super) compressed: u64,
     /// Calls whose alerts or pages were not published, by that and by error type.
     unpublished: BTreeMap<(Channel, &'static str), Unpublished>,
-    /// Failures about calls: alerts, pages and deadlines.
-    failed_calls: u64,
+    /// Failures that are about no item: alerts, pages, deadlines and the audit.
+    failed_after_reading: u64,
 }
 
 /// What a payload names: each object once.
@@ -48,6 +50,8 @@ pub(super) struct Opened {
     pub(super) records: Vec<RecordItem>,
     /// Digest files to check.
     pub(super) digests: Vec<ObjectItem>,
+    /// Removals to look at.
+    pub(super) removals: Vec<RemovalItem>,
 }
 
 /// One unit.
@@ -57,7 +61,7 @@ struct UnitState {
     /// failures.
     is_others: bool,
     /// Each failure with the number of the item it is about: they are reported in the order of the payload, however
-    /// fast each object was read. Failures about alerts come last.
+    /// fast each object was read. Those about no item come last.
     failures: Vec<(usize, Failure)>,
     /// What else the report of a job gets.
     notes: Vec<String>,
@@ -75,12 +79,13 @@ struct Unpublished {
 
 impl Inbox {
     /// Adds the units of a payload. Items that are skipped or cannot be read are counted here. Without `audit`, digest
-    /// files are skipped.
+    /// files and removals are skipped.
     pub(super) fn open(&mut self, units: Vec<Unit>, audit: bool) -> Opened {
         let Opened {
             mut objects,
             mut records,
             mut digests,
+            mut removals,
         } = Opened::default();
         let mut index: HashMap<ObjectRef, usize> = HashMap::new();
         let mut number = 0;
@@ -141,10 +146,19 @@ impl Inbox {
                             }),
                         }
                     }
+                    Item::Removed(removal) if !audit => {
+                        let what = format!("removal of {}", removal.object);
+                        self.skip(Skip::NotCreated, &what, unit);
+                    }
+                    Item::Removed(removal) => removals.push(RemovalItem {
+                        removal,
+                        unit,
+                        item: number,
+                    }),
                     Item::Skipped(skip, what) => self.skip(skip, &what, unit),
                     Item::Bad(error) => {
                         self.counts.untrusted += u64::from(error.is_untrusted);
-                        self.fail(number, Failure::Payload(error), &[unit]);
+                        self.fail_item(number, Failure::Payload(error), &[unit]);
                     }
                 }
             }
@@ -153,12 +167,13 @@ impl Inbox {
             objects,
             records,
             digests,
+            removals,
         }
     }
 
-    /// How many failures are about calls: alerts, pages and deadlines.
-    pub(super) fn failed_calls(&self) -> u64 {
-        self.failed_calls
+    /// Whether everything succeeded that followed the reading: alerts, pages and deadlines.
+    pub(super) fn is_alerted(&self) -> bool {
+        self.failed_after_reading == 0
     }
 
     /// Adds log files of other instances. Returns the objects to read.
@@ -176,7 +191,7 @@ impl Inbox {
             .map(|object| ObjectItem {
                 object,
                 units: vec![unit],
-                item: usize::MAX,
+                item: NO_ITEM,
             })
             .collect()
     }
@@ -192,7 +207,7 @@ impl Inbox {
         } = report;
         if !report.was_opened {
             if let Some(failure) = report.failure {
-                self.fail(item, failure, &units);
+                self.fail_item(item, failure, &units);
             }
             return;
         }
@@ -225,7 +240,7 @@ impl Inbox {
         file.records += counts.records;
         file.matched += counts.matched;
         if let Some(failure) = report.failure {
-            self.fail(item, failure, &units);
+            self.fail_item(item, failure, &units);
         }
         // An element that is not a record may still have been a call, so it is not only logged.
         if let Some(first) = report.unreadable.into_iter().next() {
@@ -234,7 +249,7 @@ impl Inbox {
                 count: counts.unreadable,
                 first,
             };
-            self.fail(item, failure, &units);
+            self.fail_item(item, failure, &units);
         }
     }
 
@@ -251,8 +266,13 @@ impl Inbox {
             .push(format!("skipped: {}", skip.as_str()));
     }
 
+    /// Fails units with a failure that is about no item of the payload.
+    pub(super) fn fail(&mut self, failure: Failure, units: &[usize]) {
+        self.fail_item(NO_ITEM, failure, units);
+    }
+
     /// Fails units with a failure about the item with this number.
-    pub(super) fn fail(&mut self, item: usize, failure: Failure, units: &[usize]) {
+    pub(super) fn fail_item(&mut self, item: usize, failure: Failure, units: &[usize]) {
         if self.are_others(units) {
             info!("{failure}; another instance handles it");
             return;
@@ -268,7 +288,7 @@ impl Inbox {
             return;
         }
         let Some((event_id, channel, reason)) = failure.about_alert() else {
-            return self.fail(usize::MAX, failure, units);
+            return self.fail(failure, units);
         };
         let unpublished = self
             .unpublished
@@ -282,7 +302,7 @@ impl Inbox {
         if unpublished.event_ids.len() < LOGGED_EVENT_IDS {
             unpublished.event_ids.push(event_id.to_owned());
         }
-        self.add_failure(usize::MAX, failure, units);
+        self.add_failure(NO_ITEM, failure, units);
     }
 
     fn are_others(&self, units: &[usize]) -> bool {
@@ -291,8 +311,7 @@ impl Inbox {
 
     fn add_failure(&mut self, item: usize, failure: Failure, units: &[usize]) {
         self.measures.failures += 1;
-        // Failures about alerts come last.
-        self.failed_calls += u64::from(item == usize::MAX);
+        self.failed_after_reading += u64::from(item == NO_ITEM);
         for &unit in units {
             self.units[unit].failures.push((item, failure.clone()));
         }

@@ -1,7 +1,10 @@
-//! The items of a payload that need work: an object to read, or a record to evaluate. Everything else in a payload is
+//! The items of a payload that need work: an object to read, a record to evaluate, or a
+//! removal to look at. Everything else in a payload is
 //! settled when it is opened ([`super::inbox`]).
 
 use cloudhsm_alerts_core::{object::ObjectRef, record::Record};
+
+use crate::payload::Removal;
 
 /// An object to read.
 pub(super) struct ObjectItem {
@@ -17,6 +20,13 @@ pub(super) struct RecordItem {
     pub(super) record: Record,
     /// The ID of the event that contains it.
     pub(super) event_id: String,
+    pub(super) unit: usize,
+    pub(super) item: usize,
+}
+
+/// The removal of a log file or a digest file.
+pub(super) struct RemovalItem {
+    pub(super) removal: Removal,
     pub(super) unit: usize,
     pub(super) item: usize,
 }

@@ -19,8 +19,9 @@ use tracing::warn;
 use super::{
     deadlines::CallDeadlines,
     pending::{Bases, PendingCall},
+    stops::stop_of,
 };
-use crate::{counts::Counts, ledger::Ledger, settings::Settings};
+use crate::{counts::Counts, ledger::Ledger, settings::Settings, watch::SeenStop};
 
 /// Maximum memory that queued calls take, in bytes: some ten thousand calls. A full queue is published at once, most
 /// severe first, and reading continues: memory is bounded for any file.
@@ -42,6 +43,8 @@ pub(super) struct Found {
     pub(super) verdict: Verdict,
     /// What it does to deadlines.
     pub(super) deadlines: Option<Box<CallDeadlines>>,
+    /// The call, if it stopped a trail whose digest files are checked.
+    pub(super) stop: Option<Box<SeenStop>>,
 }
 
 /// Whether a finding is to be alerted.
@@ -70,6 +73,7 @@ impl Found {
             position: (item, finding.record.index()),
             suppressed: finding.suppressed.clone(),
             deadlines: CallDeadlines::of(&finding, rules, settings),
+            stop: stop_of(&finding, settings),
             verdict: if finding.is_suppressed() {
                 Verdict::Suppressed
             } else if finding.severity() < settings.min_severity {

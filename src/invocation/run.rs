@@ -9,11 +9,12 @@ use tracing::{error, info};
 use super::{
     audit::Audit,
     inbox::{Inbox, Opened},
-    items::RecordItem,
+    items::{ObjectItem, RecordItem},
     pending::Bases,
     publishing::Publishing,
     queue::{Found, Queue},
-    reading::{Event, Readers, Report, Shared},
+    read_all::read_all,
+    reading::{Report, Shared},
     reload, tick,
 };
 use crate::{
@@ -71,47 +72,51 @@ pub(crate) async fn run(
         objects,
         records,
         digests,
+        removals,
     } = inbox.open(units, is_audited);
     for record in records {
         if let Some(found) = evaluate(record, shared, &mut inbox) {
             publishing.push(found, &mut queue, &mut inbox);
         }
     }
-    let readers = Readers::new(objects, shared);
-    let on_read = |report: &Report| {
+    let on_read = |report: Report, inbox: &mut Inbox| {
         if is_audited {
-            audit.add_report(report);
+            audit.add_report(&report);
         }
+        inbox.add_report(report, is_live);
     };
-    read(
-        readers,
-        is_live,
+    let unread = read_all(
+        objects,
+        shared,
         on_read,
         &mut queue,
         &mut publishing,
         &mut inbox,
     )
     .await;
+    fail_unread(unread, &mut inbox);
     publishing.publish(queue.take(), true, &mut inbox).await;
+    audit.removals(removals, shared, &mut inbox).await;
     audit
         .digests(digests, shared, &mut queue, &mut publishing, &mut inbox)
         .await;
     if let Some(objects) = publishing.share(&mut inbox).await {
-        let readers = Readers::new(inbox.open_others(objects), shared);
+        let objects = inbox.open_others(objects);
         // Each of the others notes what it has read itself.
-        read(
-            readers,
-            false,
-            |_| {},
+        let unread = read_all(
+            objects,
+            shared,
+            |report, inbox| inbox.add_report(report, false),
             &mut queue,
             &mut publishing,
             &mut inbox,
         )
         .await;
+        fail_unread(unread, &mut inbox);
         publishing.publish_shared(queue.take(), &mut inbox).await;
     }
     publishing.finish(&mut inbox).await;
-    publishing.write_deadlines(&mut inbox).await;
+    publishing.write_watch(&mut inbox).await;
     audit.finish(&mut publishing, &mut inbox).await;
     if is_tick {
         tick::run(&mut publishing, &mut inbox).await;
@@ -123,39 +128,13 @@ pub(crate) async fn run(
     reply_to.reply(inbox)
 }
 
-/// Reads objects. Publishes before all is read if the queue is full, and in a storm one alert that is urgent.
-async fn read(
-    mut readers: Readers<'_>,
-    is_live: bool,
-    mut on_read: impl FnMut(&Report),
-    queue: &mut Queue,
-    publishing: &mut Publishing<'_>,
-    inbox: &mut Inbox,
-) {
-    while let Some(event) = readers.next().await {
-        match event {
-            Event::Found(found) => {
-                for found in found {
-                    publishing.push(found, queue, inbox);
-                    publishing.publish_urgent(queue, inbox).await;
-                }
-            }
-            Event::Read(report) => {
-                on_read(&report);
-                inbox.add_report(*report, is_live);
-            }
-        }
-        if queue.is_full() || publishing.deadlines.is_full() {
-            publishing.publish(queue.take(), false, inbox).await;
-            publishing.write_deadlines(inbox).await;
-        }
-    }
-    for item in readers.unread() {
+fn fail_unread(unread: Vec<ObjectItem>, inbox: &mut Inbox) {
+    for item in unread {
         let failure = Failure::ObjectOutOfTime {
             object: item.object,
             read: 0,
         };
-        inbox.fail(item.item, failure, &item.units);
+        inbox.fail_item(item.item, failure, &item.units);
     }
 }
 
@@ -270,7 +249,7 @@ fn evaluate(item: RecordItem, shared: Shared<'_>, inbox: &mut Inbox) -> Option<F
         Ok(found) => found,
         Err(message) => {
             let at = source.to_string();
-            inbox.fail(item.item, Failure::Panicked { at, message }, &[item.unit]);
+            inbox.fail_item(item.item, Failure::Panicked { at, message }, &[item.unit]);
             None
         }
     }

@@ -28,7 +28,7 @@ use crate::{
     channel::Channel,
     clock::{instant, later},
     failure::Failure,
-    watch::{PAGED, PASSED, WatchError, WatchedDeadline},
+    watch::{PAGED, PASSED, WatchedDeadline},
 };
 
 /// From this step on, in hours before the end, the paging topic gets reminders, too.
@@ -60,11 +60,7 @@ pub(super) async fn run(publishing: &mut Publishing<'_>, inbox: &mut Inbox) {
 }
 
 fn fail(inbox: &mut Inbox, failure: Failure) {
-    inbox.fail(usize::MAX, failure, &[0]);
-}
-
-fn watch_failure(result: Option<WatchError>) -> Failure {
-    result.map_or(Failure::WatchOutOfTime, Failure::Watch)
+    inbox.fail(failure, &[0]);
 }
 
 /// Takes the lock, or waits a moment for a tick that has it.
@@ -90,18 +86,17 @@ async fn renew(publishing: &Publishing<'_>) -> Result<(), Failure> {
     let instance = publishing.instance;
     let until = later(instance.clock.now(), instance.timing.lease);
     let locking = publishing.state.watch.lock(until);
-    match publishing.deadline.response(locking).await {
-        Some(Ok(true)) => Ok(()),
-        Some(Ok(false)) => Err(Failure::TickLocked),
-        other => Err(watch_failure(other.and_then(Result::err))),
+    match Failure::of_watch(publishing.deadline.response(locking).await)? {
+        true => Ok(()),
+        false => Err(Failure::TickLocked),
     }
 }
 
 async fn remind(publishing: &mut Publishing<'_>, inbox: &mut Inbox) {
     let listing = publishing.state.watch.list();
-    let listed = match publishing.deadline.response(listing).await {
-        Some(Ok(listed)) => listed,
-        other => return fail(inbox, watch_failure(other.and_then(Result::err))),
+    let listed = match Failure::of_watch(publishing.deadline.response(listing).await) {
+        Ok(listed) => listed,
+        Err(failure) => return fail(inbox, failure),
     };
     inbox.counts.foreign_items += listed.foreign as u64;
     let now = publishing.instance.clock.now();
@@ -214,9 +209,8 @@ async fn publish(
             })
             .collect();
         let noting = publishing.state.watch.note_reminded(&reminded);
-        match publishing.deadline.response(noting).await {
-            Some(Ok(())) => {}
-            other => fail(inbox, watch_failure(other.and_then(Result::err))),
+        if let Err(failure) = Failure::of_watch(publishing.deadline.response(noting).await) {
+            fail(inbox, failure);
         }
     }
     true

@@ -12,6 +12,7 @@
 
 mod batch;
 mod key;
+mod removal;
 
 use aws_lambda_events::{s3::S3Entity, sqs::SqsMessage};
 use serde::Deserialize;
@@ -19,6 +20,8 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 pub use batch::{BATCH_MODE, BatchMode, DEFAULT_MAX_MESSAGES, FileResult, Job, MAX_MESSAGES};
+pub use removal::Removal;
+
 use cloudhsm_alerts_core::{
     json,
     object::{ObjectRef, Skip},
@@ -111,6 +114,9 @@ pub enum Item {
     Object(ObjectRef),
     /// A digest file, by its name. It holds no records, and is skipped unless digest files are checked.
     Digest(ObjectRef),
+    /// The removal of a log file or a digest file, of which S3 itself notified. It is skipped unless digest files are
+    /// checked.
+    Removed(Removal),
     /// A record in the payload itself, and the ID of the event that contains it.
     Record(Record, String),
     /// An object or message without records of management calls, and its name.
@@ -388,7 +394,7 @@ fn message_items(message: &str, at: &str, nesting: Nesting) -> Vec<Item> {
 /// The items in an element of `Records`: of an S3 notification, an SNS event or an SQS event.
 fn notification_record(record: &Value, at: &str, nesting: Nesting) -> Vec<Item> {
     if let Some(s3) = record.get("s3") {
-        return vec![s3_record(record, s3, at)];
+        return vec![s3_record(record, s3, at, nesting)];
     }
     if let Some(sns) = record.get("Sns") {
         return match sns.get("Message").and_then(Value::as_str) {
@@ -411,7 +417,7 @@ fn notification_record(record: &Value, at: &str, nesting: Nesting) -> Vec<Item> 
     vec![unknown(record, at)]
 }
 
-fn s3_record(record: &Value, s3: &Value, at: &str) -> Item {
+fn s3_record(record: &Value, s3: &Value, at: &str, nesting: Nesting) -> Item {
     // Only `s3` is deserialized: the type of the whole record requires members that emulators leave out.
     let entity = match S3Entity::deserialize(s3) {
         Ok(entity) => entity,
@@ -429,14 +435,31 @@ fn s3_record(record: &Value, s3: &Value, at: &str) -> Item {
         .and_then(Value::as_str)
         .unwrap_or_default();
     let name = event_name.trim_start_matches("s3:");
-    match item {
-        Item::Object(object) if NOT_CREATED.iter().any(|kind| name.starts_with(kind)) => {
-            Item::Skipped(
-                Skip::NotCreated,
-                format!("{} of {object}", one_line(event_name, 64)),
-            )
-        }
-        item => item,
+    if !NOT_CREATED.iter().any(|kind| name.starts_with(kind)) {
+        return item;
+    }
+    not_created(item, event_name, nesting, |object| {
+        Removal::of_record(name, record, object)
+    })
+}
+
+/// The item of a notification that an object was not created. `removal` is its removal, if that is what it is about.
+fn not_created(
+    item: Item,
+    name: &str,
+    nesting: Nesting,
+    removal: impl FnOnce(&ObjectRef) -> Option<Removal>,
+) -> Item {
+    let (Item::Object(object) | Item::Digest(object)) = item else {
+        return item;
+    };
+    let is_removal = nesting.is_trusted && object.account_and_region().is_some();
+    match is_removal.then(|| removal(&object)).flatten() {
+        Some(removal) => Item::Removed(removal),
+        None => Item::Skipped(
+            Skip::NotCreated,
+            format!("{} of {object}", one_line(name, 64)),
+        ),
     }
 }
 
@@ -499,18 +522,13 @@ fn event_bridge(
     };
     match (source, string_at("/bucket/name"), string_at("/object/key")) {
         ("aws.s3", Some(bucket), Some(key)) => {
+            let item = object(bucket, key, string_at("/object/version-id"), at);
             if !NOT_CREATED_DETAIL_TYPES.contains(&detail_type) {
-                object(bucket, key, string_at("/object/version-id"), at)
-            } else {
-                Item::Skipped(
-                    Skip::NotCreated,
-                    format!(
-                        "{} of s3://{}",
-                        one_line(detail_type, 64),
-                        one_line(&bucket, 256)
-                    ),
-                )
+                return item;
             }
+            not_created(item, detail_type, nesting, |object| {
+                Removal::of_event(detail_type, &Value::Object(fields.clone()), object)
+            })
         }
         ("aws.s3", ..) => bad(
             at,

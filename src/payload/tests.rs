@@ -5,12 +5,19 @@ use super::*;
 
 const KEY: &str = "AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/x.json.gz";
 
+const LOG_FILE: &str = "AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/111122223333_CloudTrail_us-west-2_20261123T0355Z_Kd83hFq0aPzW61Lm.json.gz";
+const DIGEST_FILE: &str = "AWSLogs/111122223333/CloudTrail-Digest/us-west-2/2026/11/23/111122223333_CloudTrail-Digest_us-west-2_audit_us-east-1_20261123T050000Z.json.gz";
+
 fn object(key: &str) -> Item {
-    Item::Object(ObjectRef {
+    Item::Object(version(key, None))
+}
+
+fn version(key: &str, version_id: Option<&str>) -> ObjectRef {
+    ObjectRef {
         bucket: "b".into(),
         key: key.into(),
-        version_id: None,
-    })
+        version_id: version_id.map(str::to_owned),
+    }
 }
 
 fn s3(key: &str) -> Value {
@@ -84,6 +91,48 @@ fn payloads_that_are_one_unit() {
             )],
         ),
         (
+            json!({"Records": [
+                {"eventName": "ObjectRemoved:DeleteMarkerCreated", "eventTime": "2026-11-23T04:10:44.950Z", "userIdentity": {"principalId": "AWS:AIDAEXAMPLE"}, "requestParameters": {"sourceIPAddress": "192.0.2.61"}, "s3": {"bucket": {"name": "b"}, "object": {"key": LOG_FILE, "versionId": "marker"}}},
+                {"eventName": "ObjectRemoved:Delete", "s3": {"bucket": {"name": "b"}, "object": {"key": DIGEST_FILE}}},
+                {"eventName": "LifecycleExpiration:Delete", "s3": {"bucket": {"name": "b"}, "object": {"key": LOG_FILE}}},
+                {"eventName": "ObjectTagging:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": DIGEST_FILE}}},
+            ]}),
+            vec![
+                Item::Removed(Removal {
+                    object: version(LOG_FILE, Some("marker")),
+                    is_hidden: true,
+                    time: Some("2026-11-23T04:10:44.950Z".parse().unwrap()),
+                    caller: "AWS:AIDAEXAMPLE".into(),
+                    source_ip: "192.0.2.61".into(),
+                }),
+                Item::Removed(Removal {
+                    object: version(DIGEST_FILE, None),
+                    is_hidden: false,
+                    time: None,
+                    caller: String::new(),
+                    source_ip: String::new(),
+                }),
+                skipped(
+                    Skip::NotCreated,
+                    &format!("LifecycleExpiration:Delete of s3://b/{LOG_FILE}"),
+                ),
+                skipped(
+                    Skip::NotCreated,
+                    &format!("ObjectTagging:Put of s3://b/{DIGEST_FILE}"),
+                ),
+            ],
+        ),
+        // Anyone who may send messages can write that somebody removed a file.
+        (
+            json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": json!({"Records": [
+                {"eventName": "ObjectRemoved:Delete", "s3": {"bucket": {"name": "b"}, "object": {"key": LOG_FILE}}},
+            ]}).to_string()}}]}),
+            vec![skipped(
+                Skip::NotCreated,
+                &format!("ObjectRemoved:Delete of s3://b/{LOG_FILE}"),
+            )],
+        ),
+        (
             json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": "k", "size": 0}}}]}),
             vec![object("k")],
         ),
@@ -141,7 +190,24 @@ fn payloads_that_are_one_unit() {
         ),
         (
             json!({"source": "aws.s3", "detail-type": "Object Deleted", "detail": {"bucket": {"name": "b"}, "object": {"key": "k"}}}),
-            vec![skipped(Skip::NotCreated, "Object Deleted of s3://b")],
+            vec![skipped(Skip::NotCreated, "Object Deleted of s3://b/k")],
+        ),
+        (
+            json!({"source": "aws.s3", "detail-type": "Object Deleted", "time": "2026-11-23T04:10:44Z", "detail": {"bucket": {"name": "b"}, "object": {"key": LOG_FILE, "version-id": "marker"}, "requester": "111122223333", "source-ip-address": "192.0.2.61", "reason": "DeleteObject", "deletion-type": "Delete Marker Created"}}),
+            vec![Item::Removed(Removal {
+                object: version(LOG_FILE, Some("marker")),
+                is_hidden: true,
+                time: Some("2026-11-23T04:10:44Z".parse().unwrap()),
+                caller: "111122223333".into(),
+                source_ip: "192.0.2.61".into(),
+            })],
+        ),
+        (
+            json!({"source": "aws.s3", "detail-type": "Object Deleted", "detail": {"bucket": {"name": "b"}, "object": {"key": LOG_FILE}, "reason": "Lifecycle Expiration", "deletion-type": "Permanently Deleted"}}),
+            vec![skipped(
+                Skip::NotCreated,
+                &format!("Object Deleted of s3://b/{LOG_FILE}"),
+            )],
         ),
         (
             json!({"id": "e1", "source": "aws.cloudhsm", "detail-type": "AWS API Call via CloudTrail", "detail": {"eventName": "DeleteHsm"}}),

@@ -1,7 +1,7 @@
-//! The state of a chain of digest files in the watch table: its newest end, whether its silence was told, and the gaps
+//! The state of a chain of digest files in the watch table: its newest end, whether its silence was published, and the gaps
 //! before starting digest files that nobody has judged yet.
 //!
-//! Digest files arrive in any order, so a later end wins, whoever writes last. A gap before a starting digest file waits
+//! Digest files arrive in any order, so a later end wins, in whatever order they are written. A gap before a starting digest file waits
 //! for an hour: the digest file before it may only be late.
 
 use std::collections::{BTreeMap, HashMap};
@@ -48,7 +48,7 @@ type Item = HashMap<String, AttributeValue>;
 pub struct WatchedChain {
     /// The newest digest file that arrived.
     pub newest: DigestKey,
-    /// The end of the newest digest file when its silence was told.
+    /// The end of the newest digest file when its silence was published.
     pub silent_since: Option<Timestamp>,
     /// Gaps before starting digest files, and when they were noticed.
     pub gaps: Vec<(Interval, Timestamp)>,
@@ -256,12 +256,12 @@ impl WatchTable {
         .await
     }
 
-    /// Notes what was told of a chain: its silence since its newest end, and gaps. If it has spoken meanwhile, its
+    /// Notes what was published about a chain: its silence since its newest end, and gaps. If it has spoken meanwhile, its
     /// silence is not noted.
     ///
     /// # Errors
     /// The request failed, or the item is not ours.
-    pub async fn note_told(
+    pub async fn note_published(
         &self,
         chain: &Chain,
         silent_since: Option<Timestamp>,

@@ -176,18 +176,18 @@ impl Watch {
         noted.await.map(drop)
     }
 
-    /// Notes what was told of a chain: its silence since its newest end, and gaps.
+    /// Notes what was published about a chain: its silence since its newest end, and gaps.
     ///
     /// # Errors
     /// The request failed.
-    pub async fn note_told(
+    pub async fn note_published(
         &self,
         chain: &Chain,
         silent_since: Option<Timestamp>,
         gaps: &[Interval],
     ) -> Result<(), WatchError> {
         let noted = self.request(move |table, _| async move {
-            table.note_told(chain, silent_since, gaps).await
+            table.note_published(chain, silent_since, gaps).await
         });
         noted.await.map(drop)
     }

@@ -35,6 +35,16 @@ impl fmt::Display for ObjectRef {
     }
 }
 
+impl ObjectRef {
+    /// The account and the region in the name of a log file or a digest file of CloudTrail, such as
+    /// `111122223333_CloudTrail_us-west-2_20261123T0355Z_….json.gz`. `None`: it has another name.
+    pub fn account_and_region(&self) -> Option<(&str, &str)> {
+        let mut name = self.key.rsplit('/').next()?.split('_');
+        let (account, kind, region) = (name.next()?, name.next()?, name.next()?);
+        (is_account(account) && kind.starts_with("CloudTrail")).then_some((account, region))
+    }
+}
+
 /// Why an object or a payload is skipped: it contains no CloudTrail records of management calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Skip {
@@ -151,6 +161,32 @@ impl Skip {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn account_and_region_are_in_the_name() {
+        let of = |key: &str| {
+            let object = ObjectRef {
+                bucket: "b".into(),
+                key: key.into(),
+                version_id: None,
+            };
+            let found = object.account_and_region();
+            found.map(|(account, region)| format!("{account} {region}"))
+        };
+        for name in ["CloudTrail", "CloudTrail-Digest"] {
+            let key = format!("p/AWSLogs/1/111122223333_{name}_us-west-2_x.json.gz");
+            assert_eq!(of(&key).as_deref(), Some("111122223333 us-west-2"));
+        }
+        for other in [
+            "",
+            "111122223333_CloudTrail",
+            "11112222333_CloudTrail_us-west-2_x.json.gz",
+            "111122223333_Config_us-west-2_x.json.gz",
+            "111122223333_CloudTrail_us-west-2_x.json.gz/other",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn skip_by_key() {

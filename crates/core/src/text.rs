@@ -103,16 +103,6 @@ pub fn escaped_json(value: &Value) -> String {
     out
 }
 
-/// Bytes that `text` takes within a JSON string, as serde_json writes it.
-pub fn json_string_bytes(text: &str) -> usize {
-    let bytes = |byte| match byte {
-        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
-        0..0x20 => 6,
-        _ => 1,
-    };
-    text.bytes().map(bytes).sum()
-}
-
 fn escape(c: char, out: &mut String) {
     match c {
         '\n' => out.push_str("\\n"),
@@ -309,16 +299,6 @@ mod tests {
             escaped_json(&"é\n日\u{1f511}".into()),
             "\"é\\n日\u{1f511}\""
         );
-    }
-
-    #[test]
-    fn bytes_within_a_json_string() {
-        let text: String = (0..0x180)
-            .filter_map(char::from_u32)
-            .chain("日\u{1f511}".chars())
-            .collect();
-        let json = Value::from(text.as_str()).to_string();
-        assert_eq!(json_string_bytes(&text), json.len() - 2);
     }
 
     #[test]

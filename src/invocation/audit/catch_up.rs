@@ -19,7 +19,8 @@ use crate::{
         items::ObjectItem,
         publishing::Publishing,
         queue::Queue,
-        reading::{Event, Readers, Report, Shared},
+        read_all::read_all,
+        reading::{Report, Shared},
     },
     s3::FetchError,
 };
@@ -61,29 +62,22 @@ impl CatchUp<'_> {
             return failures;
         }
         info!(digest = %self.digest, log_files = objects.len(), "log files that nobody has read are read now");
-        let mut readers = Readers::new(objects, self.shared);
-        while let Some(event) = readers.next().await {
-            match event {
-                Event::Found(found) => {
-                    for found in found {
-                        publishing.push(found, queue, inbox);
-                        publishing.publish_urgent(queue, inbox).await;
-                    }
-                }
-                Event::Read(report) => {
-                    let Some(unseen) = expected.get(&report.object) else {
-                        continue;
-                    };
-                    let failure = self.add(*report, unseen, audit, inbox).await;
-                    failures.extend(failure);
-                }
-            }
-            if queue.is_full() || publishing.deadlines.is_full() {
-                publishing.publish(queue.take(), false, inbox).await;
-                publishing.write_deadlines(inbox).await;
+        let mut reports = Vec::new();
+        let unread = read_all(
+            objects,
+            self.shared,
+            |report, _| reports.push(report),
+            queue,
+            publishing,
+            inbox,
+        )
+        .await;
+        for report in reports {
+            if let Some(unseen) = expected.get(&report.object) {
+                failures.extend(self.add(report, unseen, audit, inbox).await);
             }
         }
-        let left = left + readers.unread().count();
+        let left = left + unread.len();
         if left > 0 {
             failures.push(Failure::DigestOutOfTime {
                 object: self.digest.clone(),

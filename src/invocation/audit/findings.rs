@@ -47,11 +47,7 @@ pub(super) async fn publish(
     let Some(claims) = publishing.deadline.response(claiming).await else {
         let channel = Channel::Alert;
         for (_, units) in &found {
-            inbox.fail(
-                usize::MAX,
-                Failure::TrailFindingOutOfTime { channel },
-                units,
-            );
+            inbox.fail(Failure::TrailFindingOutOfTime { channel }, units);
         }
         return done;
     };
@@ -59,7 +55,7 @@ pub(super) async fn publish(
     for (((finding, units), id), claim) in found.iter().zip(ids).zip(claims) {
         match claim {
             Claim::Alerted => done.push(id),
-            Claim::Held => inbox.fail(usize::MAX, Failure::TrailFindingClaimed, units),
+            Claim::Held => inbox.fail(Failure::TrailFindingClaimed, units),
             Claim::Ours(delivered) => {
                 let key = (finding.kind, delivered.alert, delivered.page);
                 groups.entry(key).or_default().push(Claimed {
@@ -171,7 +167,7 @@ async fn publish_group(
     let mut units: Vec<usize> = group.iter().flat_map(|it| it.units).copied().collect();
     units.sort_unstable();
     units.dedup();
-    inbox.fail(usize::MAX, failure, &units);
+    inbox.fail(failure, &units);
     let released: Vec<(&CallId, Delivered)> = group.iter().map(|it| (&it.id, delivered)).collect();
     let releasing = publishing.state.ledger.release(&released);
     publishing.deadline.response(releasing).await;

@@ -2,7 +2,7 @@
 //!
 //! Alerts come first: log files are read and alerted, and only then the digest files of the payload are looked at
 //! ([`walk`]). A log file that a digest file lists and nobody has read is read like any other ([`catch_up`]), so a
-//! notification that never came costs an hour, and no alert. At the end, what was read is noted, findings are published
+//! notification that never came costs an hour, and no alert. A file that somebody removed is a finding at once ([`removed`]). At the end, what was read is noted, findings are published
 //! ([`findings`]), and the chains get their new ends. [`tick`] looks for chains that are silent.
 //!
 //! What a retry can mend fails the units that named the digest file. Everything that was done until then is kept, so the
@@ -10,6 +10,7 @@
 
 mod catch_up;
 mod findings;
+mod removed;
 pub(super) mod tick;
 mod walk;
 
@@ -25,7 +26,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{
     inbox::Inbox,
-    items::ObjectItem,
+    items::{ObjectItem, RemovalItem},
     publishing::Publishing,
     queue::Queue,
     reading::{Report, Shared},
@@ -91,6 +92,17 @@ impl Audit {
             )
         };
         self.read.iter().map(hash).collect()
+    }
+
+    /// Looks at the removals of the payload.
+    pub(super) async fn removals(
+        &mut self,
+        removals: Vec<RemovalItem>,
+        shared: Shared<'_>,
+        inbox: &mut Inbox,
+    ) {
+        let found = removed::look(removals, shared, inbox).await;
+        self.findings.extend(found);
     }
 
     /// Looks at the digest files of the payload, and reads and alerts the log files that nobody has read.
@@ -172,7 +184,7 @@ impl Audit {
                 .extend(arrivals.map(|arrival| (arrival, units.clone())));
         }
         for failure in failures {
-            inbox.fail(item, failure, &units);
+            inbox.fail_item(item, failure, &units);
         }
     }
 
@@ -182,10 +194,8 @@ impl Audit {
         findings::publish(std::mem::take(&mut self.findings), publishing, inbox).await;
         for (arrival, units) in &self.arrivals {
             let noting = publishing.state.watch.note_arrival(arrival);
-            match publishing.deadline.response(noting).await {
-                Some(Ok(())) => {}
-                Some(Err(error)) => inbox.fail(usize::MAX, Failure::Watch(error), units),
-                None => inbox.fail(usize::MAX, Failure::WatchOutOfTime, units),
+            if let Err(failure) = Failure::of_watch(publishing.deadline.response(noting).await) {
+                inbox.fail(failure, units);
             }
         }
     }
@@ -196,7 +206,7 @@ impl Audit {
             return;
         };
         // Which file an alert that failed belongs to is not known here.
-        let is_alerted = |read: &FileOfUnits| !read.has_calls || inbox.failed_calls() == 0;
+        let is_alerted = |read: &FileOfUnits| !read.has_calls || inbox.is_alerted();
         let mut read = std::mem::take(&mut self.read);
         read.retain(is_alerted);
         let now = publishing.instance.clock.now();
@@ -217,9 +227,9 @@ impl Audit {
                     self.findings.push((finding, read.units));
                 }
                 Some(Err(error)) => {
-                    inbox.fail(read.item, Failure::ReadFiles(error), &read.units);
+                    inbox.fail_item(read.item, Failure::ReadFiles(error), &read.units);
                 }
-                None => inbox.fail(read.item, Failure::ReadFilesOutOfTime, &read.units),
+                None => inbox.fail_item(read.item, Failure::ReadFilesOutOfTime, &read.units),
             }
         }
     }
@@ -228,15 +238,13 @@ impl Audit {
 /// The finding that a log file was delivered twice, with two contents.
 fn replaced(file: &ReadFile, before: &str) -> TrailFinding {
     let ObjectRef { bucket, key, .. } = &file.object;
-    // 111122223333_CloudTrail_us-west-2_20261123T0355Z_….json.gz
-    let mut name = key.rsplit('/').next().unwrap_or_default().split('_');
-    let (account, _, region) = (name.next(), name.next(), name.next());
+    let (account, region) = file.object.account_and_region().unwrap_or_default();
     TrailFinding {
         kind: Kind::LogFileReplaced,
         // Each content that it gets is one finding.
         subject: format!("{bucket}/{key} {}", hex(&file.sha256)),
-        account: account.unwrap_or_default().to_owned(),
-        region: region.unwrap_or_default().to_owned(),
+        account: account.to_owned(),
+        region: region.to_owned(),
         chain: None,
         object: Some((bucket.clone(), key.clone())),
         interval: None,
@@ -244,5 +252,6 @@ fn replaced(file: &ReadFile, before: &str) -> TrailFinding {
             "This function read it before with another content: the SHA-256 hash was {before} and is now {}.",
             hex(&file.sha256)
         ),
+        caller: None,
     }
 }

@@ -1,7 +1,7 @@
 //! The hourly look at the chains of digest files: those that are silent, and the gaps before starting digest files.
 //!
 //! A chain exists once its first digest file arrived, so nothing is missed before. A call that stopped the trail explains
-//! a gap, which is then only logged. Silence is told in any case, with that call.
+//! a gap, which is then only logged. Silence is published in any case, with that call.
 
 use cloudhsm_alerts_core::{
     alert::trail::{Kind, TrailFinding},
@@ -17,14 +17,14 @@ use super::findings;
 use crate::{
     failure::Failure,
     invocation::{inbox::Inbox, publishing::Publishing},
-    watch::{GAP_WAITS, SeenStop, WatchError, WatchedChain, chain_id, explaining},
+    watch::{GAP_WAITS, SeenStop, WatchedChain, chain_id, explaining},
 };
 
 /// The tick's invocation has one unit.
 const UNITS: [usize; 1] = [0];
 
-/// What is to be told of a chain.
-struct Told {
+/// What is to be published about a chain.
+struct Notice {
     chain: WatchedChain,
     silence: Option<TrailFinding>,
     gaps: Vec<(Interval, TrailFinding)>,
@@ -32,7 +32,7 @@ struct Told {
     explained: Vec<Interval>,
 }
 
-/// Publishes what is to be told, and notes it.
+/// Publishes what is to be published about each chain, and notes it.
 pub(in crate::invocation) async fn run(publishing: &mut Publishing<'_>, inbox: &mut Inbox) {
     if !publishing.instance.settings.digest_audit {
         return;
@@ -41,42 +41,37 @@ pub(in crate::invocation) async fn run(publishing: &mut Publishing<'_>, inbox: &
         return;
     };
     let now = publishing.instance.clock.now();
-    let told: Vec<Told> = chains
+    let notices: Vec<Notice> = chains
         .into_iter()
-        .filter_map(|chain| told(chain, &stops, now))
+        .filter_map(|chain| notice(chain, &stops, now))
         .collect();
-    let found = told.iter().flat_map(|told| {
-        let gaps = told.gaps.iter().map(|(_, finding)| finding);
-        told.silence.iter().chain(gaps)
+    let found = notices.iter().flat_map(|notice| {
+        let gaps = notice.gaps.iter().map(|(_, finding)| finding);
+        notice.silence.iter().chain(gaps)
     });
     let found = found.map(|it| (it.clone(), UNITS.to_vec())).collect();
     let done = findings::publish(found, publishing, inbox).await;
-    for told in told {
+    for notice in notices {
         let is_done = |finding: &TrailFinding| {
             let is_below = finding.kind.severity() < publishing.instance.settings.min_severity;
             is_below || done.contains(&finding.id())
         };
-        let silent_since = told.silence.as_ref().filter(|it| is_done(it));
-        let silent_since = silent_since.map(|_| told.chain.newest.end);
-        let mut gaps = told.explained;
-        let published = told.gaps.iter().filter(|(_, finding)| is_done(finding));
+        let silent_since = notice.silence.as_ref().filter(|it| is_done(it));
+        let silent_since = silent_since.map(|_| notice.chain.newest.end);
+        let mut gaps = notice.explained;
+        let published = notice.gaps.iter().filter(|(_, finding)| is_done(finding));
         gaps.extend(published.map(|(gap, _)| *gap));
         if silent_since.is_none() && gaps.is_empty() {
             continue;
         }
-        let chain = &told.chain.newest.chain;
-        let noting = publishing.state.watch.note_told(chain, silent_since, &gaps);
-        if let Some(failure) = failure(publishing.deadline.response(noting).await) {
-            inbox.fail(usize::MAX, failure, &UNITS);
+        let chain = &notice.chain.newest.chain;
+        let noting = publishing
+            .state
+            .watch
+            .note_published(chain, silent_since, &gaps);
+        if let Err(failure) = Failure::of_watch(publishing.deadline.response(noting).await) {
+            inbox.fail(failure, &UNITS);
         }
-    }
-}
-
-fn failure<T>(response: Option<Result<T, WatchError>>) -> Option<Failure> {
-    match response {
-        Some(Ok(_)) => None,
-        Some(Err(error)) => Some(Failure::Watch(error)),
-        None => Some(Failure::WatchOutOfTime),
     }
 }
 
@@ -89,48 +84,52 @@ async fn list(
         let (chains, foreign) = watch.chains().await?;
         Ok((chains, foreign, watch.stops().await?))
     };
-    match publishing.deadline.response(listing).await {
-        Some(Ok((chains, foreign, stops))) => {
+    match Failure::of_watch(publishing.deadline.response(listing).await) {
+        Ok((chains, foreign, stops)) => {
             inbox.counts.foreign_items += foreign as u64;
             Some((chains, stops))
         }
-        other => {
-            inbox.fail(usize::MAX, failure(other)?, &UNITS);
+        Err(failure) => {
+            inbox.fail(failure, &UNITS);
             None
         }
     }
 }
 
-fn told(chain: WatchedChain, stops: &[SeenStop], now: Timestamp) -> Option<Told> {
-    let mut told = Told {
+fn notice(chain: WatchedChain, stops: &[SeenStop], now: Timestamp) -> Option<Notice> {
+    let mut notice = Notice {
         silence: silence(&chain, stops, now),
         gaps: Vec::new(),
         explained: Vec::new(),
         chain,
     };
-    for (gap, noticed) in &told.chain.gaps {
+    for (gap, noticed) in &notice.chain.gaps {
         if now.duration_since(*noticed) < GAP_WAITS {
             continue;
         }
-        match explaining(stops, &told.chain.newest.chain, *gap) {
+        match explaining(stops, &notice.chain.newest.chain, *gap) {
             Some(stop) => {
                 info!(
-                    chain = %told.chain.newest.chain,
+                    chain = %notice.chain.newest.chain,
                     from = %gap.from,
                     to = %gap.to,
                     "no digest files, because logging was stopped: {}",
                     stop.describe()
                 );
-                told.explained.push(*gap);
+                notice.explained.push(*gap);
             }
-            None => told.gaps.push((*gap, gap_finding(&told.chain, *gap))),
+            None => {
+                let finding = gap_finding(&notice.chain, *gap);
+                notice.gaps.push((*gap, finding));
+            }
         }
     }
-    let is_empty = told.silence.is_none() && told.gaps.is_empty() && told.explained.is_empty();
-    (!is_empty).then_some(told)
+    let is_empty =
+        notice.silence.is_none() && notice.gaps.is_empty() && notice.explained.is_empty();
+    (!is_empty).then_some(notice)
 }
 
-/// The finding that a chain is silent, unless that was told. A backfill chain has no schedule.
+/// The finding that a chain is silent, unless that was published. A backfill chain has no schedule.
 fn silence(chain: &WatchedChain, stops: &[SeenStop], now: Timestamp) -> Option<TrailFinding> {
     let end = chain.newest.end;
     let is_silent = now.duration_since(end) > HOUR + GRACE;
@@ -181,5 +180,6 @@ fn finding(
         object: None,
         interval: Some(interval),
         detail,
+        caller: None,
     }
 }

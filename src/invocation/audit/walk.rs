@@ -435,6 +435,7 @@ fn of_digest(kind: Kind, key: &DigestKey, subject: String, detail: String) -> Tr
         object: Some((key.chain.bucket.clone(), key.key())),
         interval: Some(hour_until(key.end)),
         detail,
+        caller: None,
     }
 }
 
@@ -506,5 +507,6 @@ pub(super) fn log_file(
         object: Some((bucket, key)),
         interval: Some(list.interval),
         detail,
+        caller: None,
     }
 }

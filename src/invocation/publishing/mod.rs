@@ -11,6 +11,7 @@ mod backfill;
 mod ending;
 mod paging;
 mod sharing;
+mod summaries;
 mod topic;
 
 use std::{
@@ -25,7 +26,6 @@ use cloudhsm_alerts_core::{
         accounts::Accounts,
         compose::{self, Age},
         message::Message,
-        summary,
     },
     call_id::CallId,
     record::Outcome,
@@ -47,6 +47,7 @@ use super::{
     grouping::{Group, groups, repeats},
     inbox::Inbox,
     queue::{Found, Queue, QueuedCall},
+    stops::Stops,
 };
 use crate::{
     channel::{Channel, Delivered, PerChannel},
@@ -65,6 +66,8 @@ const BATCH_ALERTS: usize = 400;
 const BATCH_CALLS: usize = 2000;
 /// Most bytes of the records that the alerts of a batch are about: parsed, they take some ten times as much.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// Most calls that wait to be written to the watch table: their deadlines take a megabyte or two.
+const MAX_UNWRITTEN: usize = 2000;
 /// Pauses before calls that another invocation has claimed are tried again. The last one repeats.
 const PAUSES: [Duration; 3] = [
     Duration::from_millis(250),
@@ -99,7 +102,9 @@ pub(super) struct Publishing<'a> {
     /// Calls that another invocation has claimed.
     held: Vec<QueuedCall>,
     /// What the calls open and close.
-    pub(super) deadlines: Deadlines,
+    deadlines: Deadlines,
+    /// Calls that stopped a trail.
+    stops: Stops,
     /// Calls that were alerted but are not marked as sent, because the table failed.
     unmarked: Vec<CallId>,
 }
@@ -114,6 +119,9 @@ struct Ticket {
     /// Which channels have the message about it.
     delivered: Delivered,
 }
+
+/// A message, or the message of the panic while it was composed.
+type Composed = Result<Message, String>;
 
 fn calls_of(alerts: &[Alert]) -> Vec<CallId> {
     alerts.iter().flat_map(Alert::call_ids).cloned().collect()
@@ -139,6 +147,7 @@ impl<'a> Publishing<'a> {
             has_slot: false,
             held: Vec::new(),
             deadlines: Deadlines::default(),
+            stops: Stops::default(),
             unmarked: Vec::new(),
             backfill: Backfill::new(job),
             instance,
@@ -151,21 +160,29 @@ impl<'a> Publishing<'a> {
         &self.state.ledger
     }
 
-    /// Adds a finding to the queue, and what its call does to deadlines.
+    /// Adds a finding to the queue, and what its call does to deadlines and to a trail.
     pub(super) fn push(&mut self, mut found: Found, queue: &mut Queue, inbox: &mut Inbox) {
-        if let Some(call) = found.deadlines.take()
-            && self.backfill.job.mode != BatchMode::DryRun
-        {
-            self.deadlines.push(*call, &found.units);
+        if self.backfill.job.mode != BatchMode::DryRun {
+            if let Some(call) = found.deadlines.take() {
+                self.deadlines.push(*call, &found.units);
+            }
+            if let Some(stop) = found.stop.take() {
+                self.stops.push(*stop, &found.units);
+            }
         }
         queue.push(found, &self.state.ledger, &mut inbox.counts);
     }
 
-    /// Writes what the calls did to deadlines to the watch table.
-    pub(super) async fn write_deadlines(&mut self, inbox: &mut Inbox) {
-        self.deadlines
-            .write(&self.state.watch, self.deadline, inbox)
-            .await;
+    /// Whether so many calls wait to be written to the watch table that they must be written before more is read.
+    pub(super) fn is_watch_full(&self) -> bool {
+        self.deadlines.len() + self.stops.len() > MAX_UNWRITTEN
+    }
+
+    /// Writes what the calls did to deadlines and to trails to the watch table.
+    pub(super) async fn write_watch(&mut self, inbox: &mut Inbox) {
+        let watch = &self.state.watch;
+        self.deadlines.write(watch, self.deadline, inbox).await;
+        self.stops.write(watch, self.deadline, inbox).await;
     }
 
     /// Publishes alerts about these calls: the most severe one by one, the rest in summaries, in the order of
@@ -268,7 +285,8 @@ impl<'a> Publishing<'a> {
             match self.wait_for_alert_slot(&alert, patience).await {
                 Slot::Now => {
                     self.singles_left = self.singles_left.saturating_sub(1);
-                    self.publish_alerts(vec![alert], Age::Recent, inbox).await;
+                    self.publish_alerts(vec![alert], None, Age::Recent, inbox)
+                        .await;
                 }
                 Slot::Crowded => {
                     self.is_crowded = true;
@@ -457,63 +475,28 @@ impl<'a> Publishing<'a> {
         later(self.instance.clock.now(), self.instance.timing.lease)
     }
 
-    /// Publishes alerts, several in a message.
-    async fn publish_summaries(&mut self, alerts: Vec<Alert>, age: Age, inbox: &mut Inbox) {
-        if alerts.is_empty() {
-            return;
-        }
-        let calls = calls_of(&alerts);
-        let mut groups = match panics::catch(|| summary::split(alerts)) {
-            Ok(groups) => groups,
-            Err(message) => {
-                return self.end(&calls, &Ending::Panicked(message), inbox).await;
-            }
-        };
-        // A stack with the most severe on top.
-        groups.reverse();
-        while let Some(alerts) = groups.pop() {
-            // The most severe is first.
-            let Some(first) = alerts.first() else {
-                continue;
-            };
-            if let Some(ending) = self.rejected_by_topic(first.severity, age) {
-                self.end(&calls_of(&alerts), &ending, inbox).await;
-                continue;
-            }
-            if age == Age::Old && !self.backfill.take_message(self.state, self.deadline).await {
-                self.end(&calls_of(&alerts), &Ending::OnlyCounted, inbox)
-                    .await;
-                continue;
-            }
-            if self.wait_for_alert_slot(first, Duration::MAX).await != Slot::Now {
-                let late: Vec<Alert> = alerts
-                    .into_iter()
-                    .chain(groups.into_iter().flatten())
-                    .collect();
-                let ending = Ending::OutOfTime(Channel::Alert);
-                return self.end(&calls_of(&late), &ending, inbox).await;
-            }
-            let parts = self.publish_alerts(alerts, age, inbox).await;
-            groups.extend(parts.into_iter().rev());
-        }
-    }
-
     /// Publishes one message about these alerts and the page, and ends their calls. Gives two parts to try instead if
     /// SNS refuses the message for its content: one of the calls in it may be the reason.
+    ///
+    /// `composed` is the message, if it was composed before.
     async fn publish_alerts(
         &mut self,
         alerts: Vec<Alert>,
+        composed: Option<Composed>,
         age: Age,
         inbox: &mut Inbox,
     ) -> Vec<Vec<Alert>> {
+        let count = alerts.iter().map(Alert::count).sum::<usize>();
         let mut alerts = self.still_claimed(alerts, inbox).await;
+        // Without the calls that were lost, it is another message.
+        let composed = composed.filter(|_| alerts.iter().map(Alert::count).sum::<usize>() == count);
         let Some(first) = alerts.first() else {
             return Vec::new();
         };
         let alerted = if self.delivered(&first.call_id)[Channel::Alert] {
             Ok(())
         } else {
-            self.publish_message(&alerts, age, inbox).await
+            self.publish_message(&alerts, composed, age, inbox).await
         };
         if let Err(Ending::Rejected(_, PublishError::Refused(_))) = alerted
             && alerts.len() > 1
@@ -548,14 +531,19 @@ impl<'a> Publishing<'a> {
         Vec::new()
     }
 
-    /// Composes the message about these alerts and publishes it to the alert topic.
+    /// Publishes the message about these alerts to the alert topic, and composes it if that was not done before.
     async fn publish_message(
         &mut self,
         alerts: &[Alert],
+        composed: Option<Composed>,
         age: Age,
         inbox: &mut Inbox,
     ) -> Result<(), Ending> {
-        match panics::catch(|| compose::message(alerts, age)) {
+        let message = match composed {
+            Some(composed) => composed.map(Some),
+            None => panics::catch(|| compose::message(alerts, age)),
+        };
+        match message {
             Ok(Some(message)) => self
                 .send(Channel::Alert, &message, inbox)
                 .await

@@ -51,7 +51,22 @@ fn values(alert: &Alert) -> Vec<(&'static str, String)> {
     values
 }
 
-/// Most bytes that a call adds to the attributes of a summary: its values, each in quotes with a comma.
-pub(super) fn most_bytes(alert: &Alert) -> usize {
-    values(alert).iter().map(|(_, value)| value.len() + 3).sum()
+/// The attribute with each of these texts once, each of at most `limit` characters, at most `most` of them. `None`: there
+/// is no text.
+pub(super) fn joint<'t>(
+    texts: impl Iterator<Item = &'t str>,
+    limit: usize,
+    most: usize,
+) -> Option<Attribute> {
+    let mut values: Vec<String> = texts
+        .map(|text| ascii(text, limit))
+        .filter(|text| !text.trim().is_empty())
+        .collect();
+    values.sort();
+    values.dedup();
+    values.truncate(most);
+    match values.len() {
+        0 | 1 => values.pop().map(Attribute::One),
+        _ => Some(Attribute::Many(values)),
+    }
 }

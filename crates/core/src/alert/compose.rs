@@ -5,7 +5,7 @@ use super::{
     attributes::attributes,
     contents::Alert,
     email::{self, MAX_SUBJECT},
-    message::{Attribute, Message, Parts},
+    message::{Attribute, MAX_BYTES, Message, Parts},
     ocsf, sms, summary,
 };
 use crate::text::ascii;
@@ -29,7 +29,7 @@ pub enum Age {
 /// The message about these alerts, the most severe first: for one alert its own, for several a summary. `None` if
 /// there is no alert.
 ///
-/// The caller keeps a summary below SNS's limit of size by [`summary::split`].
+/// A summary may be too large for SNS: [`fitting`] divides it.
 pub fn message(alerts: &[Alert], age: Age) -> Option<Message> {
     let finish = |finding: Value| match age {
         Age::Old => labelled(finding),
@@ -66,6 +66,21 @@ pub fn message(alerts: &[Alert], age: Age) -> Option<Message> {
         [alert] => Message::compose(parts, Some(&|| finish(ocsf::finding(alert, false)))),
         _ => Message::compose(parts, None),
     })
+}
+
+/// The messages about these alerts, each with the number of alerts that it is about: as few as SNS's limit of size
+/// permits, in the order of the alerts. Most summaries fit, so one is divided only after it was composed.
+pub fn fitting(alerts: &[Alert], age: Age) -> Vec<(usize, Message)> {
+    let Some(whole) = message(alerts, age) else {
+        return Vec::new();
+    };
+    if alerts.len() == 1 || whole.bytes() <= MAX_BYTES {
+        return vec![(alerts.len(), whole)];
+    }
+    let (first, second) = alerts.split_at(alerts.len() / 2);
+    let mut messages = fitting(first, age);
+    messages.extend(fitting(second, age));
+    messages
 }
 
 /// The page about these alerts, the most severe first. `None` if there is no alert.

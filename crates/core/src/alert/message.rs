@@ -133,7 +133,7 @@ fn body(finding: &Value, email: Option<&str>) -> String {
     Value::Object(body).to_string()
 }
 
-pub(super) fn attribute_bytes(attributes: &[(&str, Attribute)]) -> usize {
+fn attribute_bytes(attributes: &[(&str, Attribute)]) -> usize {
     attributes
         .iter()
         .map(|(name, value)| name.len() + value.data_type().len() + value.value().len())

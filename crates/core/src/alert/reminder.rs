@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     accounts::Accounts,
+    attributes,
     email::MAX_SUBJECT,
     message::{Attribute, MAX_BYTES, Message, Parts},
     ocsf,
@@ -412,19 +413,8 @@ fn as_json(deadline: &Deadline) -> Value {
 
 fn attributes(due: &[&Deadline], severity: Severity) -> Vec<(&'static str, Attribute)> {
     let joint = |value: fn(&Deadline) -> Option<&str>| {
-        let mut values: Vec<String> = due
-            .iter()
-            .filter_map(|deadline| value(deadline))
-            .map(|text| ascii(text, 256))
-            .filter(|text| !text.trim().is_empty())
-            .collect();
-        values.sort();
-        values.dedup();
-        match values.len() {
-            0 => None,
-            1 => values.pop().map(Attribute::One),
-            _ => Some(Attribute::Many(values)),
-        }
+        let values = due.iter().filter_map(|deadline| value(deadline));
+        attributes::joint(values, 256, usize::MAX)
     };
     let one = |text: &str| Some(Attribute::One(text.to_owned()));
     [

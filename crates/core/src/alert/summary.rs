@@ -3,8 +3,8 @@
 //! end the alerting.
 //!
 //! Here are the texts of a summary and the decision which calls share one. A summary names every call by its event
-//! ID, with the first command of its response, and says once for each caller how to stop it. Calls are ordered by severity, outcome, rule and actor, so that
-//! similar calls stand together.
+//! ID, with the first command of its response, and has once for each caller how to stop it. Calls are ordered by
+//! severity, outcome, rule and actor, so that similar calls stand together.
 
 use std::{cmp::Reverse, fmt::Write};
 
@@ -12,72 +12,34 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    attributes::{attributes, most_bytes},
     contents::{Alert, capitalized},
-    email,
-    message::{MAX_BYTES, attribute_bytes},
-    ocsf, sms,
+    email, ocsf, sms,
 };
 use crate::{
     record::Outcome,
     severity::Severity,
-    text::{ascii, escaped_json, json_string_bytes, one_line},
+    text::{ascii, one_line},
 };
 
 /// Longest line of a response, in characters. A command that is cut is of no use.
 const MAX_LINE: usize = 600;
 /// Most alerts in one summary: a person reads it.
 const MAX_CALLS: usize = 100;
-/// Callers of which a summary says how to stop them: a person stops a few by hand, and many are stopped elsewhere.
+/// Callers of which a summary has how to stop them: a person stops a few by hand, and many are stopped elsewhere.
 const MAX_STOPPED: usize = 5;
-/// Most bytes that one of them takes within a JSON string. The test of hostile callers holds it.
-const STOPPED_BYTES: usize = 6 * 1024;
-/// What a group of several calls adds to the parts that the message about its first call has, too: a count and a tally
-/// in three texts, and how to stop the callers.
-const MARGIN: usize = 1024 + MAX_STOPPED * STOPPED_BYTES;
-
-/// Distributes alerts over as few messages as hold them, the most severe first, and of equals those whose call
-/// succeeded, so that refused calls do not bury one that worked. A group of one alert needs no summary.
+/// Distributes alerts over summaries of at most [`MAX_CALLS`], the most severe first, and of equals those whose call
+/// succeeded, so that refused calls do not bury one that worked. A group of one alert needs no summary. Whether a summary
+/// fits into a message is known when it is composed.
 pub fn split(mut alerts: Vec<Alert>) -> Vec<Vec<Alert>> {
     alerts.sort_by(|a, b| order(a).cmp(&order(b)));
     let mut groups: Vec<Vec<Alert>> = Vec::new();
-    let mut size = 0;
     for alert in alerts {
-        if let Some(group) = groups.last_mut() {
-            let more = added_bytes(&alert, group.last());
-            if group.len() < MAX_CALLS && size + more <= MAX_BYTES {
-                size += more;
-                group.push(alert);
-                continue;
-            }
+        match groups.last_mut() {
+            Some(group) if group.len() < MAX_CALLS => group.push(alert),
+            _ => groups.push(vec![alert]),
         }
-        size = alone_bytes(&alert);
-        groups.push(vec![alert]);
     }
     groups
-}
-
-/// Bytes of a summary about this call alone.
-fn alone_bytes(alert: &Alert) -> usize {
-    let alone = std::slice::from_ref(alert);
-    let finding = escaped_json(&finding(alone));
-    json_string_bytes(&finding)
-        + json_string_bytes(&email_text(alone))
-        + attribute_bytes(&attributes(alone))
-        + MARGIN
-}
-
-/// Most bytes that a call adds to a summary whose last call so far is `last`.
-fn added_bytes(alert: &Alert, last: Option<&Alert>) -> usize {
-    let evidence = escaped_json(&ocsf::pruned(ocsf::detailed_evidence(alert)));
-    let mut email = call(alert);
-    if let Some(command) = alert.first_command() {
-        email.push_str(&command_line(command));
-    }
-    if last.is_none_or(|last| kind(last) != kind(alert)) {
-        email.push_str(&heading(alert));
-    }
-    json_string_bytes(&evidence) + 1 + json_string_bytes(&email) + most_bytes(alert)
 }
 
 type Order<'a> = (

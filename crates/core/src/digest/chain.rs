@@ -535,6 +535,13 @@ impl<'d> Judge<'d> {
     /// Where there is no gap in time, the one that is named must be there all the same.
     fn previous_of(&mut self, at: usize) {
         if let Link::Missing(key) = self.link(at) {
+            // Those that end before the period are not listed.
+            let named = DigestKey::parse(&self.verdict.chain.bucket, &key);
+            let is_before =
+                |named: DigestKey| self.period.from.is_some_and(|from| named.end <= from);
+            if named.is_some_and(is_before) {
+                return;
+            }
             self.verdict.digests.missing += 1;
             self.add(at, Problem::PreviousMissing(key));
         }

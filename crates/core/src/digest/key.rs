@@ -4,7 +4,7 @@
 //! trail has its own, and so has every member account of an organization's trail. Backfill digest files list log files
 //! that the hour's digest file missed; they are a chain beside it.
 //!
-//! A key says where an object lies, and is no evidence: whoever can write to the bucket chooses it.
+//! A key says where an object lies, and is no evidence: anyone who can write to the bucket chooses it.
 
 use std::fmt;
 

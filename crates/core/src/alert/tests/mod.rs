@@ -478,6 +478,14 @@ fn a_record_too_large_for_a_message_is_left_out_with_a_reason() {
     );
 }
 
+/// The messages about these alerts, each with its alerts.
+fn fitting(mut alerts: Vec<Alert>) -> Vec<(Vec<Alert>, Message)> {
+    compose::fitting(&alerts, compose::Age::Recent)
+        .into_iter()
+        .map(|(count, message)| (alerts.drain(..count).collect(), message))
+        .collect()
+}
+
 #[test]
 fn a_summary_has_every_call_and_fits() {
     let alerts: Vec<Alert> = (0..1500)
@@ -494,12 +502,15 @@ fn a_summary_has_every_call_and_fits() {
             alert_of_cheap(record)
         })
         .collect();
-    let summaries = summary::split(alerts);
-    assert!(summaries.len() > 1);
+    let summaries: Vec<(Vec<Alert>, Message)> = summary::split(alerts)
+        .into_iter()
+        .flat_map(fitting)
+        .collect();
+    // A hundred would fit if they were smaller.
+    assert!(summaries.len() > 15);
     let mut ids = Vec::new();
     let mut severities = Vec::new();
-    for alerts in &summaries {
-        let message = message_about(alerts);
+    for (alerts, message) in &summaries {
         assert!(
             message.bytes() <= message::MAX_BYTES,
             "{} bytes",
@@ -587,8 +598,10 @@ proptest! {
                 "policy": {"Statement": {"Principal": (0..filler).map(|n| format!("arn:aws:iam::{n:012}:root")).collect::<Vec<_>>()}}},
         });
         let alert = alert_of_cheap(record);
-        for alerts in std::iter::once(vec![alert.clone()]).chain(summary::split(vec![alert.clone(); 3])) {
-            let message = message_about(&alerts);
+        let summaries = fitting(vec![alert.clone(); 3]);
+        prop_assert_eq!(summaries.iter().map(|(alerts, _)| alerts.len()).sum::<usize>(), 3);
+        let alone = (vec![alert.clone()], message_about(&[alert]));
+        for (alerts, message) in std::iter::once(alone).chain(summaries) {
             prop_assert!(message.bytes() <= message::MAX_BYTES);
             let subject = message.subject.clone().unwrap();
             prop_assert!(subject.len() < 100 && !subject.is_empty());

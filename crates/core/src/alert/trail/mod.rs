@@ -1,7 +1,7 @@
 //! What the audit of digest files finds: messages about log files and digest files, and not about a call.
 //!
-//! Which findings there are, and when, is decided by the function. Findings of one kind share a message: whoever deletes
-//! a thousand log files makes one e-mail, which names the first and counts the others. What people are told to do is in
+//! Which findings there are, and when, is decided by the function. Findings of one kind share a message: a
+//! thousand deleted log files are one e-mail, which names the first and counts the others. The remedies are in
 //! `remedy.rs`.
 
 mod remedy;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     accounts::Accounts,
+    attributes,
     email::MAX_SUBJECT,
     message::{Attribute, Message, Parts},
     ocsf,
@@ -46,6 +47,8 @@ pub enum Kind {
     LogFileMissing,
     /// A log file was delivered again with another content.
     LogFileReplaced,
+    /// Somebody removed a log file or a digest file.
+    FileRemoved,
     /// A digest file is not the one that CloudTrail delivered.
     DigestAltered,
     /// Digest files are missing in a period.
@@ -60,10 +63,11 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, the most severe first.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::LogFileAltered,
         Kind::LogFileMissing,
         Kind::LogFileReplaced,
+        Kind::FileRemoved,
         Kind::DigestAltered,
         Kind::DigestMissing,
         Kind::DigestSilent,
@@ -77,6 +81,7 @@ impl Kind {
             Kind::LogFileAltered => "trail-log-file-altered",
             Kind::LogFileMissing => "trail-log-file-missing",
             Kind::LogFileReplaced => "trail-log-file-replaced",
+            Kind::FileRemoved => "trail-file-removed",
             Kind::DigestAltered => "trail-digest-altered",
             Kind::DigestMissing => "trail-digest-missing",
             Kind::DigestSilent => "trail-digest-silent",
@@ -91,6 +96,7 @@ impl Kind {
             Kind::LogFileAltered
             | Kind::LogFileMissing
             | Kind::LogFileReplaced
+            | Kind::FileRemoved
             | Kind::DigestAltered => Severity::Critical,
             Kind::DigestMissing | Kind::DigestSilent => Severity::High,
             // Nothing was found to be wrong.
@@ -108,6 +114,10 @@ impl Kind {
             Kind::LogFileReplaced => (
                 "A CloudTrail log file was replaced",
                 "log files were replaced",
+            ),
+            Kind::FileRemoved => (
+                "Somebody removed a CloudTrail file",
+                "callers removed log files or digest files",
             ),
             Kind::DigestAltered => (
                 "A CloudTrail digest file was altered",
@@ -157,6 +167,8 @@ pub struct TrailFinding {
     pub interval: Option<Interval>,
     /// What was found, in whole sentences.
     pub detail: String,
+    /// Who did it, as S3 writes a caller, if that is known.
+    pub caller: Option<String>,
 }
 
 impl TrailFinding {
@@ -189,6 +201,7 @@ impl TrailFinding {
             "from": self.interval.map(|it| it.from.to_string()),
             "to": self.interval.map(|it| it.to.to_string()),
             "detail": one_line(&self.detail, 1600),
+            "caller": self.caller.as_deref().map(|caller| one_line(caller, 256)),
         })
     }
 }
@@ -271,9 +284,11 @@ fn email(
         let trail = finding.chain.as_ref().map_or_else(String::new, |chain| {
             format!(" Trail {}.", defanged(&chain.trail, 128))
         });
-        let period = finding.interval.map_or_else(String::new, |it| {
-            format!(" From {} to {}.", minutes(it.from), minutes(it.to))
-        });
+        let period = match finding.interval {
+            Some(it) if it.from == it.to => format!(" At {}.", minutes(it.from)),
+            Some(it) => format!(" From {} to {}.", minutes(it.from), minutes(it.to)),
+            None => String::new(),
+        };
         line(&format!(
             "    {}, {}.{trail}{period}",
             account_label(&finding.account, accounts),
@@ -324,19 +339,7 @@ fn page(first: &TrailFinding, count: usize, accounts: &Accounts) -> String {
 
 fn attributes(findings: &[&TrailFinding], severity: Severity) -> Vec<(&'static str, Attribute)> {
     let joint = |value: fn(&TrailFinding) -> &str| {
-        let mut values: Vec<String> = findings
-            .iter()
-            .map(|finding| ascii(value(finding), 64))
-            .filter(|text| !text.trim().is_empty())
-            .collect();
-        values.sort();
-        values.dedup();
-        values.truncate(50);
-        match values.len() {
-            0 => None,
-            1 => values.pop().map(Attribute::One),
-            _ => Some(Attribute::Many(values)),
-        }
+        attributes::joint(findings.iter().map(|finding| value(finding)), 64, 50)
     };
     let one = |text: &str| Some(Attribute::One(text.to_owned()));
     [

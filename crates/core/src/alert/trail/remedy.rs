@@ -1,6 +1,6 @@
 //! What a finding about the trail means, and what to do about it: complete commands, with the names of the first finding.
 //!
-//! Names come from keys, which whoever can write to the bucket chooses. One that a shell would interpret is quoted, and
+//! Names come from keys, which anyone who can write to the bucket chooses. One that a shell would interpret is quoted, and
 //! one that cannot be copied from a text is left out of the command.
 
 use jiff::{SignedDuration, Timestamp};
@@ -20,8 +20,11 @@ pub(super) fn meaning(kind: Kind) -> &'static str {
         Kind::LogFileReplaced => {
             "CloudTrail writes a log file once. Somebody wrote another content to the same key. If you have just copied an original back, this is your own write; otherwise the evidence is being changed now."
         }
+        Kind::FileRemoved => {
+            "CloudTrail deletes nothing, and a lifecycle rule is not reported here. Deleted log files hide calls from an investigation. Alerts about calls in a log file that this function had read were published; the next digest file shows whether it was."
+        }
         Kind::DigestAltered => {
-            "The signed list of log files is not the one that CloudTrail delivered. Whoever changes it hides that log files were deleted or altered."
+            "The signed list of log files is not the one that CloudTrail delivered. A changed list can hide that log files were deleted or altered."
         }
         Kind::DigestMissing => {
             "Nothing proves which log files CloudTrail delivered in this time. Either digest files were deleted, or logging was stopped."
@@ -30,10 +33,10 @@ pub(super) fn meaning(kind: Kind) -> &'static str {
             "One digest file an hour is due. The trail or its log file validation was switched off, the digest files are deleted, or their notifications do not arrive."
         }
         Kind::NotVerified => {
-            "Nothing is known to be wrong: the public keys of the region cannot be listed. Its log files are read all the same, and nobody would notice if they were altered. This is told once."
+            "Nothing is known to be wrong: the public keys of the region cannot be listed. Its log files are read all the same, and nobody would notice if they were altered. This message comes once."
         }
         Kind::Copied => {
-            "The bucket is a replica or a copy. The copy is checked like the original; log files that are changed in the original alone are not noticed here. This is told once."
+            "The bucket is a replica or a copy. The copy is checked like the original; log files that are changed in the original alone are not noticed here. This message comes once."
         }
     }
 }
@@ -51,6 +54,14 @@ pub(super) fn of(finding: &TrailFinding) -> Vec<String> {
             }
             lines.validate(finding);
             lines.bucket_calls(finding);
+        }
+        Kind::FileRemoved => {
+            if let Some((bucket, key)) = &finding.object {
+                lines.bring_back(bucket, key);
+            }
+            lines.caller(finding);
+            lines.bucket_calls(finding);
+            lines.validate(finding);
         }
         Kind::DigestMissing => {
             lines.validate(finding);
@@ -109,6 +120,39 @@ impl Lines {
         let number = self.0.len() / 2 + 1;
         self.0.push(format!("  {number}. {text}"));
         self.0.push(format!("       {command}"));
+    }
+
+    /// Deleting the delete marker.
+    fn bring_back(&mut self, bucket: &str, key: &str) {
+        let (bucket, key) = (word(bucket, "BUCKET"), word(key, "KEY"));
+        self.step(
+            "List what is left of it: versions, and the delete marker that hides them.",
+            format!("aws s3api list-object-versions --bucket {bucket} --prefix {key}"),
+        );
+        self.step(
+            "Delete the delete marker, with its VERSION_ID, to bring the file back. If no version is left, only a replica or a backup has it.",
+            format!(
+                "aws s3api delete-object --bucket {bucket} --key {key} --version-id VERSION_ID"
+            ),
+        );
+    }
+
+    /// Finding the role or the user whose ID S3 writes: `AWS:AROA…:session` or `AWS:AIDA…`.
+    fn caller(&mut self, finding: &TrailFinding) {
+        let caller = finding.caller.as_deref().unwrap_or_default();
+        let id = caller.split(':').nth(1).unwrap_or_default();
+        if !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return;
+        }
+        let (list, path) = match id.get(..4) {
+            Some("AROA") => ("list-roles", "Roles[?RoleId"),
+            Some("AIDA") => ("list-users", "Users[?UserId"),
+            _ => return,
+        };
+        self.step(
+            "Find out who that is, in the account of the caller, and take the permission away:",
+            format!("aws iam {list} --query \"{path}=='{id}'].Arn\" --output text"),
+        );
     }
 
     fn validate(&mut self, finding: &TrailFinding) {

@@ -13,7 +13,7 @@ fn chain() -> Chain {
 fn finding(kind: Kind) -> TrailFinding {
     let is_object = matches!(
         kind,
-        Kind::LogFileAltered | Kind::LogFileMissing | Kind::LogFileReplaced
+        Kind::LogFileAltered | Kind::LogFileMissing | Kind::LogFileReplaced | Kind::FileRemoved
     );
     TrailFinding {
         kind,
@@ -27,6 +27,7 @@ fn finding(kind: Kind) -> TrailFinding {
             to: "2026-11-23T05:00:00Z".parse().unwrap(),
         }),
         detail: "The content is not the one that CloudTrail delivered.".into(),
+        caller: None,
     }
 }
 
@@ -100,6 +101,81 @@ fn a_silent_chain() {
     ---
     HIGH CloudTrail delivers no digest files any more, prod us-west-2: audit
     "#);
+}
+
+#[test]
+fn a_removed_file() {
+    let time = "2026-11-23T04:10:44Z".parse().unwrap();
+    let notice = notice(&[TrailFinding {
+        chain: None,
+        interval: Some(Interval {
+            from: time,
+            to: time,
+        }),
+        detail: "A delete marker hides it since 2026-11-23 04:10:44 UTC.".into(),
+        caller: Some("AWS:AROAI6ZMWVXR3EXAMPLE:mallory".into()),
+        ..finding(Kind::FileRemoved)
+    }]);
+    assert_snapshot!(format!("{}\n\n{}---\n{}", notice.message.subject.clone().unwrap(), body(&notice)["email"].as_str().unwrap(), notice.page.body), @r#"
+    CRITICAL: Somebody removed a CloudTrail file, prod (111122223333) us-west-2
+
+    Somebody removed a CloudTrail file
+
+    WHAT HAPPENED
+      s3://trail/AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/111122223333_CloudTrail_us-west-2_20261123T0355Z_Kd83hFq0aPzW61Lm.json.gz
+        A delete marker hides it since 2026[-]11[-]23[ ]04:10:44 UTC.
+        prod (111122223333), us-west-2. At 2026-11-23 04:10 UTC.
+
+    WHAT IT MEANS
+      CloudTrail deletes nothing, and a lifecycle rule is not reported here. Deleted log files hide calls from an investigation. Alerts about calls in a log file that this function had read were published; the next digest file shows whether it was.
+
+    WHAT TO DO NOW
+      1. List what is left of it: versions, and the delete marker that hides them.
+           aws s3api list-object-versions --bucket trail --prefix AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/111122223333_CloudTrail_us-west-2_20261123T0355Z_Kd83hFq0aPzW61Lm.json.gz
+      2. Delete the delete marker, with its VERSION_ID, to bring the file back. If no version is left, only a replica or a backup has it.
+           aws s3api delete-object --bucket trail --key AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/111122223333_CloudTrail_us-west-2_20261123T0355Z_Kd83hFq0aPzW61Lm.json.gz --version-id VERSION_ID
+      3. Find out who that is, in the account of the caller, and take the permission away:
+           aws iam list-roles --query "Roles[?RoleId=='AROAI6ZMWVXR3EXAMPLE'].Arn" --output text
+      4. Find out who changed the bucket's policy, versioning or lifecycle; who wrote the object is only in its data events, if they are logged:
+           aws cloudtrail lookup-events --lookup-attributes AttributeKey=ResourceName,AttributeValue=trail --region us-west-2 --start-time 2026-11-23T03:10:44Z
+      5. Check everything that CloudTrail has signed around that time:
+           aws cloudtrail validate-logs --trail-arn TRAIL_ARN --region us-west-2 --start-time 2026-11-23T03:10:44Z --end-time 2026-11-23T04:10:44Z --verbose
+
+    CloudTrail signs an hourly list of the log files that it delivers. cloudhsm-alerts compares each list with what is in the bucket.
+    ---
+    CRITICAL Somebody removed a CloudTrail file, prod us-west-2: 111122223333_CloudTrail_us-west-2_20261123T0355Z_Kd83hFq0aPzW61Lm
+    "#);
+}
+
+#[test]
+fn the_id_of_a_caller_is_looked_up_and_reaches_no_shell() {
+    for (caller, expected) in [
+        (
+            "AWS:AROAEXAMPLE:session",
+            Some("aws iam list-roles --query \"Roles[?RoleId=='AROAEXAMPLE'].Arn\" --output text"),
+        ),
+        (
+            "AWS:AIDAEXAMPLE",
+            Some("aws iam list-users --query \"Users[?UserId=='AIDAEXAMPLE'].Arn\" --output text"),
+        ),
+        ("AWS:111122223333", None),
+        ("111122223333", None),
+        ("AWS:AIDA`id`", None),
+        ("AWS:AIDA'].Arn\"; id", None),
+        ("", None),
+    ] {
+        let notice = notice(&[TrailFinding {
+            caller: Some(caller.into()),
+            ..finding(Kind::FileRemoved)
+        }]);
+        let body = body(&notice);
+        let mail = body["email"].as_str().unwrap();
+        let found = mail
+            .lines()
+            .map(str::trim)
+            .find(|line| line.starts_with("aws iam"));
+        assert_eq!(found, expected, "{caller}");
+    }
 }
 
 #[test]

@@ -28,6 +28,8 @@ static PHONE: LazyLock<Regex> =
 
 /// The characters that are put in brackets.
 const DOTS: [char; 4] = ['.', '。', '．', '｡'];
+/// The least number of digits in a match of [`PHONE`].
+const LEAST_DIGITS: usize = 5;
 static SEPARATORS: LazyLock<Regex> = LazyLock::new(|| pattern("[-. ()/]+"));
 
 /// The number of digits in an account ID.
@@ -43,7 +45,8 @@ fn pattern(text: &str) -> Regex {
 /// `text` as [`one_line`], with domains and phone numbers defanged.
 pub fn defanged(text: &str, limit: usize) -> String {
     let line = one_line(text, limit);
-    if !line.contains(DOTS) && !line.bytes().any(|b| b.is_ascii_digit()) {
+    let digits = line.bytes().filter(u8::is_ascii_digit).count();
+    if !line.contains(DOTS) && digits < LEAST_DIGITS {
         return line;
     }
     let domain = if line.is_ascii() {
@@ -68,6 +71,9 @@ pub fn defanged(text: &str, limit: usize) -> String {
         }
         defanged
     });
+    if digits < LEAST_DIGITS {
+        return without_domains.into_owned();
+    }
     let defanged = PHONE.replace_all(&without_domains, |found: &Captures<'_>| {
         found.get(0).map_or_else(String::new, |whole| {
             defanged_number(&without_domains, whole.start(), whole.as_str())

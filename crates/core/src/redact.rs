@@ -10,7 +10,10 @@
 //! secret cannot be separated reliably from the rest. Only in error messages are parts removed, because people
 //! need the remainder.
 
-use std::sync::{LazyLock, OnceLock};
+use std::{
+    borrow::Cow,
+    sync::{LazyLock, OnceLock},
+};
 
 use base64::{
     Engine,
@@ -199,7 +202,7 @@ fn redact_object(fields: &mut Map<String, Value>) {
     // `{"name": "keyStorePassword", "value": …}`
     let is_pair = fields
         .iter()
-        .any(|(name, value)| NAME_MEMBERS.contains(&normalized(name).as_str()) && is_name(value));
+        .any(|(name, value)| NameEnd::of(name).is_one_of(NAME_MEMBERS) && is_name(value));
     for (name, inner) in fields {
         if is_secret(name) || (is_pair && !is_name(inner)) {
             replace(inner);
@@ -261,17 +264,75 @@ fn looks_like_json(text: &str) -> bool {
 
 /// Whether a text contains the name of a secret followed by other text, as it is or after decoding.
 fn mentions_a_secret(text: &str) -> bool {
-    let mut decoded = text.to_owned();
-    for _ in 0..=MAX_DECODINGS {
-        if MENTION.is_match(&decoded) {
-            return true;
-        }
-        match decode(&decoded) {
-            Some(further) => decoded = further,
-            None => break,
+    let (any, all) = kinds(text);
+    if any & FOLLOWS_NAME != 0 && MENTION.is_match(text) {
+        return true;
+    }
+    if any & ESCAPE != 0 {
+        let mut decoded = Cow::Borrowed(text);
+        for _ in 0..MAX_DECODINGS {
+            match decode(&decoded) {
+                Some(further) => decoded = Cow::Owned(further),
+                None => break,
+            }
+            if MENTION.is_match(&decoded) {
+                return true;
+            }
         }
     }
-    from_base64(text).is_some_and(|inner| redacted_text(&inner).is_some())
+    all & BASE64 != 0 && from_base64(text).is_some_and(|inner| redacted_text(&inner).is_some())
+}
+
+/// What a byte may be part of, each a bit.
+const FOLLOWS_NAME: u8 = 1;
+const ESCAPE: u8 = 2;
+const BASE64: u8 = 4;
+
+/// The bits of each byte. Most texts of a record have no byte of one kind or another, and one look at each byte spares
+/// the searches and copies that would find nothing.
+const KINDS: [u8; 256] = {
+    let mut kinds = [FOLLOWS_NAME | BASE64; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let one = byte as u8;
+        // As in `MENTION`.
+        let follows_name = matches!(
+            one,
+            b'\t'
+                ..=b'\r'
+                    | b' '
+                    | b':'
+                    | b'='
+                    | b','
+                    | b';'
+                    | b'|'
+                    | b'&'
+                    | b'<'
+                    | b'>'
+                    | b'('
+                    | b'['
+                    | b'{'
+                    | b'"'
+                    | b'\''
+                    | b'\\'
+        );
+        let is_escape = matches!(one, b'\\' | b'&' | b'\0' | b'%');
+        let is_base64 = one.is_ascii_alphanumeric()
+            || matches!(one, b'+' | b'/' | b'-' | b'_' | b'=' | b'\t'..=b'\r' | b' ');
+        kinds[byte] = (FOLLOWS_NAME * follows_name as u8)
+            | (ESCAPE * is_escape as u8)
+            | (BASE64 * is_base64 as u8);
+        byte += 1;
+    }
+    kinds
+};
+
+/// The kinds that a byte of the text has, and those that each byte has.
+fn kinds(text: &str) -> (u8, u8) {
+    text.bytes().fold((0, u8::MAX), |(any, all), byte| {
+        let kind = KINDS[usize::from(byte)];
+        (any | kind, all & kind)
+    })
 }
 
 /// Decodes one layer of JSON, percent and HTML escapes, and removes the zero bytes of UTF-16. `None`: no change.
@@ -323,16 +384,6 @@ fn decode(text: &str) -> Option<String> {
 
 /// Decodes base64 in the standard or URL-safe alphabet.
 fn from_base64(text: &str) -> Option<String> {
-    // Most texts have another character, and are not copied.
-    let may_be_base64 = |b: u8| {
-        !b.is_ascii()
-            || b.is_ascii_alphanumeric()
-            || b"+/-_=".contains(&b)
-            || char::from(b).is_whitespace()
-    };
-    if !text.bytes().all(may_be_base64) {
-        return None;
-    }
     let text: String = text.split_whitespace().collect();
     if text.len() < MIN_BASE64 {
         return None;
@@ -390,15 +441,47 @@ pub fn text_without_secrets(text: &str) -> String {
 /// The letters and digits of a name in lower case: `trust_anchor` and `Trust-Anchor` become `trustanchor`.
 fn normalized(name: &str) -> String {
     let mut normalized = String::with_capacity(name.len());
-    let kept = name.chars().filter(char::is_ascii_alphanumeric);
-    normalized.extend(kept.map(|c| c.to_ascii_lowercase()));
+    let kept = name.bytes().filter(u8::is_ascii_alphanumeric);
+    normalized.extend(kept.map(|byte| char::from(byte.to_ascii_lowercase())));
     normalized
 }
 
+/// The end of a name as in [`normalized`], without a copy on the heap. No known name is as long.
+struct NameEnd {
+    bytes: [u8; NameEnd::LENGTH],
+    start: usize,
+}
+
+impl NameEnd {
+    const LENGTH: usize = 32;
+
+    fn of(name: &str) -> NameEnd {
+        let mut end = NameEnd {
+            bytes: [0; NameEnd::LENGTH],
+            start: NameEnd::LENGTH,
+        };
+        let kept = name.bytes().rev().filter(u8::is_ascii_alphanumeric);
+        for byte in kept.take(NameEnd::LENGTH) {
+            end.start -= 1;
+            end.bytes[end.start] = byte.to_ascii_lowercase();
+        }
+        end
+    }
+
+    fn is_one_of(&self, names: &[&str]) -> bool {
+        let end = &self.bytes[self.start..];
+        names.iter().any(|name| name.as_bytes() == end)
+    }
+
+    fn ends_with_one_of(&self, names: &[&str]) -> bool {
+        let end = &self.bytes[self.start..];
+        names.iter().any(|name| end.ends_with(name.as_bytes()))
+    }
+}
+
 fn is_secret(name: &str) -> bool {
-    let name = normalized(name);
-    SECRET_NAMES.contains(&name.as_str())
-        || SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending))
+    let end = NameEnd::of(name);
+    end.is_one_of(SECRET_NAMES) || end.ends_with_one_of(SECRET_ENDINGS)
 }
 
 fn is_message(name: &str) -> bool {

@@ -2,9 +2,9 @@
 
 use memchr::memchr2;
 
-/// Calls `sink` for each member of a JSON object's top level with its key, as written, and the first byte of its value.
+/// Calls `sink` for each member of a JSON object's top level with its key, as written, and the position of its value.
 /// The result for bytes that are not a JSON object is unspecified.
-pub fn top_level_members<'r>(object: &'r [u8], sink: &mut impl FnMut(&'r [u8], u8)) {
+pub fn top_level_members<'r>(object: &'r [u8], sink: &mut impl FnMut(&'r [u8], usize)) {
     let (mut at, mut depth) = (0, 0_usize);
     while let Some(byte) = object.get(at) {
         match byte {
@@ -21,7 +21,7 @@ pub fn top_level_members<'r>(object: &'r [u8], sink: &mut impl FnMut(&'r [u8], u
                     && object[colon] == b':'
                     && let Some(value) = skip_white_space(object, colon + 1)
                 {
-                    sink(&object[start..end], object[value]);
+                    sink(&object[start..end], value);
                     at = colon;
                 }
             }
@@ -60,8 +60,8 @@ mod tests {
 
     fn read(object: &[u8]) -> Vec<(String, u8)> {
         let mut found = Vec::new();
-        top_level_members(object, &mut |key, first| {
-            found.push((String::from_utf8_lossy(key).into_owned(), first));
+        top_level_members(object, &mut |key, value| {
+            found.push((String::from_utf8_lossy(key).into_owned(), object[value]));
         });
         found
     }

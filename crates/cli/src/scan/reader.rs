@@ -203,7 +203,7 @@ impl Reader {
             totals.duplicates += 1;
             return None;
         }
-        let alert = Alert::new(finding, source, &self.options.account_names);
+        let alert = Alert::of_call(finding, call.clone(), source, &self.options.account_names);
         Some(Rendered {
             call,
             time: alert.time,

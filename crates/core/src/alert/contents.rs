@@ -4,12 +4,13 @@
 //! the account's name are looked up. The formats only arrange it. An alert covers one call and the calls that were
 //! grouped with it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 
 use super::{
     accounts::Accounts,
+    advice::Advice,
     resource::{self, Resource},
     sharing::Sharing,
     source::Source,
@@ -20,9 +21,8 @@ use crate::{
     defang::quoted,
     finding::Finding,
     record::{Omitted, Outcome, Record},
-    rules::{Rule, Suppressed, response},
+    rules::{Rule, Suppressed},
     severity::Severity,
-    stop_caller,
     text::one_line,
 };
 
@@ -82,14 +82,6 @@ pub struct Alert {
     pub omitted_parameters: Option<Omitted>,
     /// The names of rules whose match was suppressed, each with the name of the filter.
     pub suppressed: Vec<(String, String)>,
-    /// What to do now, without how to stop the caller. [`Alert::instructions`] has both.
-    pub response: String,
-    /// How to stop the caller, for a call that succeeded, of severity medium or more, by a person or a role.
-    pub stop_caller: Option<String>,
-    /// The position in `response` after its first step, where stopping the caller belongs.
-    after_first_step: usize,
-    /// The instructions in short, for an SMS.
-    pub response_sms: Option<String>,
     /// What is known of the deadline that the call opens or closes, in sentences. The function sets it; there is none
     /// without a watch table.
     pub deadline: Option<String>,
@@ -99,14 +91,28 @@ pub struct Alert {
     pub index: u64,
     /// The record without secrets.
     pub record: Record,
+    /// The time at which the record was matched.
+    pub(super) now: Timestamp,
+    /// What to do now, once it was asked for.
+    pub(super) advice: OnceLock<Advice>,
 }
 
 impl Alert {
     /// Creates the alert for a finding.
     pub fn new(finding: Finding, source: &Source, accounts: &Accounts) -> Alert {
-        let severity = finding.severity();
         // Computed before redaction: without an eventID, the identity is a hash of the whole record.
         let call_id = CallId::of(&finding.record);
+        Alert::of_call(finding, call_id, source, accounts)
+    }
+
+    /// Creates the alert for a finding, of whose record the identity is known.
+    pub fn of_call(
+        finding: Finding,
+        call_id: CallId,
+        source: &Source,
+        accounts: &Accounts,
+    ) -> Alert {
+        let severity = finding.severity();
         let sharing = Sharing::of(&finding.record, accounts);
         let record = finding.record.redacted();
         let actor = Actor::of(&record);
@@ -116,42 +122,10 @@ impl Alert {
             let message = record.scalar("errorMessage").unwrap_or_default();
             (code, message)
         });
-        let now = Some(finding.now);
-        let advising = advising_rules(&finding.rules, outcome);
-        let mut instructions = advising.iter().enumerate().map(|(position, rule)| {
-            let text = rule.response().render_on(&record, &actor, now);
-            match (position, outcome) {
-                (0, _) => text.trim_end().to_owned(),
-                (_, Outcome::Success) => {
-                    format!("Also matched: {}.\n{}", rule.title, text.trim_end())
-                }
-                // The title says that something was done, which it was not.
-                _ => format!("More about this call:\n{}", text.trim_end()),
-            }
-        });
-        let mut response = instructions.next().unwrap_or_default();
-        let after_first_step = response.find("\n2. ").unwrap_or(response.len());
-        for text in instructions {
-            response = format!("{response}\n\n{text}");
-        }
-        let response_sms = advising
-            .first()
-            .and_then(|rule| rule.response().render_sms(&record, &actor, now));
-        if let Some(step) = response::follow_the_actor(&record) {
-            response = format!("{}\n{step}", response.trim_end());
-        }
         let account = record.account();
         let account_name = account
             .as_deref()
             .and_then(|id| accounts.name(id).map(str::to_owned));
-        let is_said = advising
-            .first()
-            .is_some_and(|rule| rule.response().stops_the_caller(outcome));
-        let stop_caller = (outcome == Outcome::Success && severity >= Severity::Medium && !is_said)
-            .then(|| {
-                stop_caller::steps(&record, &label(account.as_deref(), account_name.as_deref()))
-            })
-            .flatten();
         let name_of = |id: Option<String>| id.and_then(|id| accounts.name(&id).map(str::to_owned));
         Alert {
             omitted_parameters: record.omitted_parameters(),
@@ -177,14 +151,12 @@ impl Alert {
             region: record.region().map(str::to_owned),
             resources: resource::of(&record),
             sharing,
-            response,
-            stop_caller,
-            after_first_step,
-            response_sms,
             deadline: None,
             source: source.clone(),
             index: record.index(),
             record,
+            now: finding.now,
+            advice: OnceLock::new(),
         }
     }
 
@@ -385,28 +357,6 @@ impl Alert {
         self.time.or_else(|| self.source.delivery_time())
     }
 
-    /// What to do now: the response, at most so many characters of it, and after its first step how to stop the caller.
-    pub fn instructions(&self, limit: usize) -> String {
-        let clipped = self
-            .response
-            .char_indices()
-            .nth(limit)
-            .map_or(self.response.as_str(), |(end, _)| &self.response[..end]);
-        let Some(stop_caller) = &self.stop_caller else {
-            return clipped.to_owned();
-        };
-        let (first, rest) = clipped.split_at(self.after_first_step.min(clipped.len()));
-        format!("{first}\n{stop_caller}{rest}")
-    }
-
-    /// The first command of the response. Later commands may be about other resources.
-    pub fn first_command(&self) -> Option<&str> {
-        self.response
-            .lines()
-            .find(|line| line.starts_with("    "))
-            .map(str::trim)
-    }
-
     /// Whether a rule matches only because CloudTrail omitted the request parameters that it tests.
     pub fn is_assumed(&self, rule: &Rule) -> bool {
         self.omitted_parameters.is_some() && rule.reads_parameters
@@ -436,28 +386,6 @@ impl Alert {
             )),
         }
     }
-}
-
-/// The rules whose responses the alert shows, at most two: the most severe rule about this operation, then the
-/// most severe rule about how the call was made (by root, for example), if it has a response for this outcome.
-/// Further rules about the same operation would repeat the first response.
-fn advising_rules(rules: &[Arc<Rule>], outcome: Outcome) -> Vec<&Rule> {
-    let with_response = || {
-        rules
-            .iter()
-            .map(|rule| &**rule)
-            .filter(|rule| rule.response().covers(outcome))
-    };
-    let first = with_response()
-        .find(|rule| rule.is_about_one_call)
-        .or_else(|| with_response().next())
-        .or(rules.first().map(|rule| &**rule));
-    let Some(first) = first else {
-        return Vec::new();
-    };
-    let others = with_response().filter(|rule| !rule.is_about_one_call && rule.id != first.id);
-    // One is enough: the advice of two general rules may conflict.
-    std::iter::once(first).chain(others.take(1)).collect()
 }
 
 /// `prod (111122223333)`, the ID alone if the account has no name, or `(not in the record)`.

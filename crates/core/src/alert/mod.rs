@@ -5,6 +5,7 @@
 //! [`message`] for SNS. Publishing it is up to the function.
 
 pub mod accounts;
+mod advice;
 mod attack;
 mod attributes;
 pub mod compose;
@@ -22,6 +23,7 @@ mod source;
 pub mod summary;
 pub mod trail;
 
+pub use advice::Advice;
 pub use contents::{Alert, Repeats};
 pub use source::Source;
 

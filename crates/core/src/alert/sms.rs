@@ -50,6 +50,7 @@ pub fn body(alert: &Alert) -> String {
     }
 
     let hint = alert
+        .advice()
         .response_sms
         .as_deref()
         .map(|hint| format!(". {}", gsm7(hint, 60)))

@@ -142,7 +142,7 @@ pub(super) fn email_text(alerts: &[Alert]) -> String {
 fn stop_callers(alerts: &[Alert]) -> String {
     let mut callers: Vec<(&str, &str)> = Vec::new();
     for alert in alerts {
-        if let Some(text) = alert.stop_caller.as_deref()
+        if let Some(text) = alert.advice().stop_caller.as_deref()
             && !callers.iter().any(|(_, known)| *known == text)
         {
             callers.push((&alert.actor.description, text));
@@ -192,7 +192,7 @@ fn heading(alert: &Alert) -> String {
         alert.severity.as_str().to_uppercase(),
         alert.headline()
     );
-    for line in alert.response.lines().take(20) {
+    for line in alert.advice().response.lines().take(20) {
         let _ = writeln!(text, "    {}", one_line_indented(line));
     }
     text.push('\n');

@@ -281,3 +281,30 @@ proptest! {
         prop_assert_eq!(from_base64(&changed), decoded.filter(|_| stripped.len() >= MIN_BASE64));
     }
 }
+
+proptest! {
+    #[test]
+    fn the_end_of_a_name_decides_as_the_whole_name(
+        start in "[a-zA-Z0-9_. é-]{0,40}",
+        known in prop::sample::select([SECRET_NAMES, SECRET_ENDINGS, NAME_MEMBERS, &[""]].concat()),
+        end in "[-_é]{0,2}",
+    ) {
+        let name = format!("{start}{}{end}", known.to_uppercase());
+        let whole = normalized(&name);
+        let is_secret_name = SECRET_NAMES.contains(&whole.as_str())
+            || SECRET_ENDINGS.iter().any(|ending| whole.ends_with(ending));
+        prop_assert_eq!(is_secret(&name), is_secret_name, "{}", name);
+        prop_assert_eq!(
+            NameEnd::of(&name).is_one_of(NAME_MEMBERS),
+            NAME_MEMBERS.contains(&whole.as_str())
+        );
+    }
+
+    #[test]
+    fn a_text_without_the_bytes_of_a_mention_has_none(text in "(pass[wW]ord|policy|secretKey)?[ -~\t\u{b}\u{a0}]{0,3}[!-~]?") {
+        let (any, _) = kinds(&text);
+        if any & FOLLOWS_NAME == 0 {
+            prop_assert!(!MENTION.is_match(&text), "{}", text);
+        }
+    }
+}

@@ -11,7 +11,7 @@ use rsigma_eval::event::{Event, EventValue, JsonEvent};
 use serde_json::Value;
 
 use super::comparison;
-use crate::record::{Record, absence_below, candidates, is_omitted};
+use crate::record::{Record, absence_below, candidates, exact, is_omitted};
 
 pub(super) struct RecordView<'r> {
     record: &'r Record,
@@ -38,7 +38,9 @@ impl Event for RecordView<'_> {
         if let Some(value) = self
             .record
             .value()
-            .get(path)
+            .as_object()
+            .and_then(|fields| exact(fields, path))
+            .map(|(_, value)| value)
             .filter(|value| !is_omitted(path, value))
         {
             return Some(flat(value));
@@ -84,9 +86,9 @@ fn collect<'v>(
         Value::Object(fields) => {
             let present = candidates(fields, name).filter(|(name, inner)| !is_null(name, inner));
             let mut present = present.map(|(_, inner)| inner).peekable();
-            match (present.peek(), fields.get(*name)) {
+            match (present.peek(), exact(fields, name)) {
                 // The exact spelling has priority over others.
-                (Some(first), Some(exact)) if std::ptr::eq(*first, exact) => {
+                (Some(first), Some((_, exact))) if std::ptr::eq(*first, exact) => {
                     collect(exact, rest, [below; 2], found);
                 }
                 (None, Some(_)) if rest.is_empty() => found.push(EventValue::Null),

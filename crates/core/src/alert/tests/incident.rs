@@ -60,7 +60,7 @@ fn only_a_caller_who_did_something_is_to_be_stopped() {
         (by_service, false),
     ] {
         let alert = alert_of(record.clone());
-        assert_eq!(alert.stop_caller.is_some(), expected, "{record}");
+        assert_eq!(alert.advice().stop_caller.is_some(), expected, "{record}");
     }
 }
 
@@ -142,19 +142,20 @@ fn nothing_is_said_to_be_destroyed_by_a_denied_call() {
     record["userIdentity"] = json!({"type": "IAMUser", "userName": "alice", "accountId": "111122223333", "accessKeyId": "AKIAIOSFODNN7EXAMPLE"});
     let done = alert_of(record.clone());
     assert!(
-        done.response
+        done.advice()
+            .response
             .contains("\nAlso matched: CloudHSM destroyed or claimed without MFA.\n")
     );
     let denied = alert_of(with_error(record, "AccessDenied"));
     assert!(
-        denied.response.contains("\nMore about this call:\nNothing was changed: alice called DeleteBackup without a second factor"),
+        denied.advice().response.contains("\nMore about this call:\nNothing was changed: alice called DeleteBackup without a second factor"),
         "{}",
-        denied.response
+        denied.advice().response
     );
     assert!(
-        !denied.response.contains("destroyed"),
+        !denied.advice().response.contains("destroyed"),
         "{}",
-        denied.response
+        denied.advice().response
     );
 }
 
@@ -162,23 +163,24 @@ fn nothing_is_said_to_be_destroyed_by_a_denied_call() {
 fn a_deadline_that_is_over_is_said_to_be_over() {
     let open = alert_at(delete_backup(), "2026-11-30T03:40Z");
     assert!(
-        open.response
+        open.advice()
+            .response
             .contains("It can be restored until 2026-11-30 03:41 UTC")
     );
     assert!(sms::body(&open).ends_with("Restore it by 2026-11-30 03:41 UTC"));
     // Hours matter: it is still the last day.
     let over = alert_at(delete_backup(), "2026-11-30T08:20Z");
     assert!(
-        over.response.starts_with(
+        over.advice().response.starts_with(
             "Backup backup-zxc7vbn2mas of cluster-lk3jhgf4dsa was deleted. It could be restored until 2026-11-30 03:41 UTC. That time is over:\n"
         ),
         "{}",
-        over.response
+        over.advice().response
     );
     assert!(
-        !over.response.contains("Restore it now"),
+        !over.advice().response.contains("Restore it now"),
         "{}",
-        over.response
+        over.advice().response
     );
     assert!(
         sms::body(&over).ends_with("Too late since 2026-11-30 03:41 UTC"),
@@ -186,7 +188,7 @@ fn a_deadline_that_is_over_is_said_to_be_over() {
         sms::body(&over)
     );
     // How to stop the caller is not over.
-    assert!(over.stop_caller.is_some());
+    assert!(over.advice().stop_caller.is_some());
 }
 
 #[test]
@@ -287,7 +289,7 @@ fn nothing_is_printed_for_what_a_record_does_not_have() {
     assert!(!mail.contains("not in the record"), "{mail}");
     assert!(!mail.contains("not named;"), "{mail}");
     let update = json!({"eventSource": "kms.amazonaws.com", "eventName": "UpdateCustomKeyStore", "requestParameters": {"clusterId": "cluster-a"}});
-    let response = alert_of(update).response;
+    let response = alert_of(update).advice().response.clone();
     assert!(
         response.starts_with("Custom key store CUSTOM_KEY_STORE_ID was changed.\nRequested cluster: cluster-a.\nA new password"),
         "{response}"

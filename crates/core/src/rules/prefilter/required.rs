@@ -1,7 +1,8 @@
 //! Requirements on the text of a record: required literals, and members that must be null.
 //!
 //! A rule that tests a parameter for `*cloudhsm-alerts*` only matches records that contain this literal. A literal of
-//! letters, digits, `_` and `-` is contiguous in JSON, in one string or one name. Numbers, `true`, `false` and `null`
+//! letters, digits, `_` and `-` is contiguous in JSON, in one string or one name, and in the value of the member that the
+//! rule tests: a user agent that contains it does not make it a parameter. Numbers, `true`, `false` and `null`
 //! can be written in several ways, so a literal that may be part of one is not used. A record with `\u` escapes or
 //! non-ASCII characters may contain a literal in another form; the caller parses every such record.
 //!
@@ -24,6 +25,8 @@ const MIN_LITERAL: usize = 4;
 pub(super) enum Required {
     /// The record contains one of these literals, in lower case.
     Literal(Vec<Finder<'static>>),
+    /// So does the value of this field.
+    LiteralIn(String, Vec<Finder<'static>>),
     /// This member of the top level is null or missing.
     Null(String),
 }
@@ -59,7 +62,7 @@ impl Required {
             _ => None,
         });
         let literals = literals.collect::<Option<Vec<_>>>()?;
-        (!literals.is_empty()).then_some(Required::Literal(literals))
+        (!literals.is_empty()).then(|| Required::LiteralIn(name.clone(), literals))
     }
 
     pub(super) fn is_met_by(&self, text: &RecordText<'_>) -> bool {
@@ -67,6 +70,10 @@ impl Required {
             Required::Literal(literals) => literals
                 .iter()
                 .any(|literal| literal.find(text.lower).is_some()),
+            // Most records do not contain it anywhere, and their members need not be listed.
+            Required::LiteralIn(field, literals) => literals.iter().any(|literal| {
+                literal.find(text.lower).is_some() && text.has_literal(field, literal)
+            }),
             Required::Null(name) => !text.has_value(name),
         }
     }
@@ -77,8 +84,8 @@ impl Required {
 pub(super) struct RecordText<'t> {
     written: &'t [u8],
     lower: &'t [u8],
-    /// Members of the top level: name and first byte of the value.
-    members: OnceCell<Vec<(&'t [u8], u8)>>,
+    /// Members of the top level: name and position of the value.
+    members: OnceCell<Vec<(&'t [u8], usize)>>,
 }
 
 impl<'t> RecordText<'t> {
@@ -93,25 +100,47 @@ impl<'t> RecordText<'t> {
     /// Whether the top level has exactly one member of this name, and it is an object or a string that cannot stand
     /// for omitted parameters. Two such members, or a list, are left to the engine.
     fn has_value(&self, name: &str) -> bool {
-        let is_value = |first: &u8| match first {
+        let is_value = |at: usize| match self.written[at] {
             b'{' => !is_omittable(name) || memmem::find(self.lower, b"\"omitted\"").is_none(),
             b'"' if is_error(name) => !self.may_be_blank(name),
             b'"' => !is_omittable(name),
             _ => false,
         };
-        let all = self.members.get_or_init(|| {
-            let mut all = Vec::new();
-            top_level_members(self.written, &mut |name, first| all.push((name, first)));
-            all
-        });
-        let mut found = all
+        let mut found = self
+            .members()
             .iter()
             .filter(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
-        matches!((found.next(), found.next()), (Some((_, first)), None) if is_value(first))
+        matches!((found.next(), found.next()), (Some((_, at)), None) if is_value(*at))
     }
-}
 
-impl RecordText<'_> {
+    /// Whether a member of the top level in which the engine looks for this field contains the literal: the first name of
+    /// the path, or a name with dots, regardless of case. A name with an escape may be any name.
+    fn has_literal(&self, field: &str, literal: &Finder<'_>) -> bool {
+        let first = field.split('.').next().unwrap_or(field);
+        let is_looked_in = |name: &[u8]| {
+            name.eq_ignore_ascii_case(first.as_bytes())
+                || name.eq_ignore_ascii_case(field.as_bytes())
+                || name.contains(&b'\\')
+        };
+        let members = self.members();
+        // A value goes up to the next one: the name between them does not matter.
+        let ends = members.iter().skip(1).map(|(_, at)| *at);
+        members
+            .iter()
+            .zip(ends.chain([self.lower.len()]))
+            .any(|((name, at), end)| {
+                is_looked_in(name) && literal.find(&self.lower[*at..end]).is_some()
+            })
+    }
+
+    fn members(&self) -> &[(&'t [u8], usize)] {
+        self.members.get_or_init(|| {
+            let mut all = Vec::new();
+            top_level_members(self.written, &mut |name, value| all.push((name, value)));
+            all
+        })
+    }
+
     /// Whether a string with this name, at any depth, may be blank.
     fn may_be_blank(&self, name: &str) -> bool {
         let start = format!("\"{}\":\"", name.to_ascii_lowercase());

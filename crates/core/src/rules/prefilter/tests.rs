@@ -150,12 +150,45 @@ fn a_record_must_contain_the_required_literals() {
     let prefilter = Prefilter::of([&bound]);
     let mut cached = CachedPrefilter::new(&prefilter);
     for (record, included) in [
-        (r#"{"errorCode":"x","roleName":"my-alerts-role"}"#, true),
-        (r#"{"ERRORCODE":"x","roleName":"HSM-ROLE"}"#, true),
-        (r#"{"roleName":"my-alerts-role"}"#, false),
-        (r#"{"errorCode":"x","roleName":"other"}"#, false),
+        (
+            r#"{"errorCode":"x","requestParameters":{"roleName":"my-alerts-role"}}"#,
+            true,
+        ),
+        (
+            r#"{"ERRORCODE":"x","RequestParameters":{"roleName":"HSM-ROLE"},"a":1}"#,
+            true,
+        ),
+        (
+            r#"{"requestParameters":{"roleName":"my-alerts-role"}}"#,
+            false,
+        ),
+        (
+            r#"{"errorCode":"x","requestParameters":{"roleName":"other"}}"#,
+            false,
+        ),
+        // Only where the engine looks for the field.
+        (
+            r#"{"errorCode":"x","userAgent":"hsm-role","requestParameters":{"roleName":"other"},"resources":["hsm-role"]}"#,
+            false,
+        ),
+        (r#"{"errorCode":"x","roleName":"hsm-role"}"#, false),
+        (
+            r#"{"errorCode":"x","requestParameters":{},"REQUESTPARAMETERS":[{"roleName":"hsm-role"}]}"#,
+            true,
+        ),
+        (
+            r#"{"errorCode":"x","requestParameters.roleName":"hsm-role"}"#,
+            true,
+        ),
+        (
+            r#"{"errorCode":"x","request\/Parameters":{"roleName":"hsm-role"}}"#,
+            true,
+        ),
         // An escape or a non-ASCII character may stand for the literal.
-        (r#"{"roleName":"\u0068sm-role"}"#, true),
+        (
+            r#"{"requestParameters":{"roleName":"\u0068sm-role"}}"#,
+            true,
+        ),
         ("{\"roleName\":\"h\u{17f}m-role\"}", true),
     ] {
         let is_included = cached.includes(b"iam", b"Put", record.as_bytes());

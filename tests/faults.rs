@@ -5,23 +5,25 @@
 //!
 //! A schedule that fails prints the command to run it again.
 
+mod world;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write,
+    mem,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_s3::config::SharedHttpClient;
 use cloudhsm_alerts::{
-    clock::Clock, context::Context, function::Function, metrics::Metrics, rule_source::RuleSource,
-    settings::Settings, timing::Timing,
+    clock::Clock, context::Context, metrics::Metrics, roots::http_client, timing::Timing,
 };
-use cloudhsm_alerts_core::rules::{RuleSet, watched::Watched};
 use cloudhsm_alerts_test_support::{
-    dice::Dice,
-    fixtures::{TOPIC_ARN, call, denied, on_cluster},
-    stub::{Fault, FaultPlan, Operation, RandomFaults, RequestKey, State, Stub},
+    dice::{Dice, seeds},
+    fixtures::{call, denied, on_cluster},
+    stub::{Fault, FaultPlan, Operation, RandomFaults, RequestKey, State},
 };
 use futures_util::{
     StreamExt,
@@ -31,15 +33,13 @@ use futures_util::{
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use world::{RULE_ARN, World, scheduled};
+
 const BUCKET: &str = "trail";
-const PAGING_ARN: &str = "arn:aws:sns:us-west-2:111122223333:pages";
 /// The calls' event names; call number `n` has name number `n % 4`. Call number 6 is denied.
 const NAMES: [&str; 4] = ["DeleteHsm", "CreateHsm", "DeleteBackup", "TagResource"];
 /// The call that opens a deadline.
 const DELETE_BACKUP: &str = "call-2";
-const TICK_RULE_ARN: &str = "arn:aws:events:us-west-2:111122223333:rule/tick";
-/// The default seeds. `FAULT_SEEDS=7` runs one seed, `FAULT_SEEDS=0..100000` a range.
-const SEEDS: std::ops::Range<u64> = 0..2000;
 /// Rounds with faults.
 const FAULTY_ROUNDS: usize = 3;
 /// Rounds without faults after them: enough for claims of killed instances to expire.
@@ -291,61 +291,21 @@ impl Write for MetricLines {
 /// A schedule that is being run.
 struct Trial<'s> {
     schedule: &'s Schedule,
-    stub: Stub,
-    sdk: SdkConfig,
-    rules: Arc<RuleSet>,
-    clock: Clock,
+    world: World,
     metric_lines: MetricLines,
-    functions: Vec<Function>,
     kills: usize,
     /// Event IDs that a killed instance had alerted and not marked as sent.
     alerted_before_kill: BTreeSet<String>,
 }
 
 impl Trial<'_> {
-    async fn function(&self) -> Function {
-        let settings = Settings::from_lookup(|name| {
-            match name {
-                "ALERT_TOPIC_ARN" => Some(TOPIC_ARN),
-                "PAGING_TOPIC_ARN" if self.schedule.paging != Paging::Nothing => Some(PAGING_ARN),
-                "LEDGER_TABLE" if self.schedule.table => Some("ledger"),
-                "WATCH_TABLE" if self.schedule.watch => Some("watch"),
-                "TICK_RULE_ARN" => Some(TICK_RULE_ARN),
-                "MAX_ALERTS" => Some(self.schedule.max_alerts.as_str()),
-                _ => None,
-            }
-            .map(str::to_owned)
-        })
-        .expect("valid settings");
-        let rules = RuleSource::fixed(Arc::clone(&self.rules));
-        // Shorter waits; claims keep their lifetime.
-        let millis = |millis| Duration::from_millis(if self.schedule.shares { millis } else { 0 });
-        let timing = Timing {
-            interval: millis(30),
-            crowded: millis(5),
-            gather: millis(10),
-            summary_interval: millis(20),
-            settle: millis(300),
-            spread: Duration::ZERO,
-            publish_attempt: ATTEMPT_TIMEOUT,
-            publish_operation: ATTEMPT_TIMEOUT * 4,
-            ledger_attempt: ATTEMPT_TIMEOUT,
-            ledger_operation: ATTEMPT_TIMEOUT * 4,
-            ..Timing::default()
-        };
-        let metrics = Metrics::written_to(self.metric_lines.clone(), "f");
-        Function::with_timing(settings, rules, &self.sdk, timing, self.clock.clone())
-            .await
-            .measured(metrics)
-    }
-
     /// Starts new instances, whose memory is empty.
     async fn start(&mut self) {
-        self.functions.clear();
-        for _ in 0..self.schedule.instances {
-            let function = self.function().await;
-            self.functions.push(function);
-        }
+        self.world.restart().await;
+        let functions = mem::take(&mut self.world.functions).into_iter();
+        let metrics = || Metrics::written_to(self.metric_lines.clone(), "f");
+        let measured = functions.map(|function| function.measured(metrics()));
+        self.world.functions = measured.collect();
     }
 
     /// Invokes instances for all open payloads at the same time. Returns what is still open.
@@ -356,7 +316,7 @@ impl Trial<'_> {
     ) -> Result<Vec<(Shape, Vec<Unit>)>, String> {
         let schedule = self.schedule;
         let running = open.iter().enumerate().map(|(n, (shape, units))| {
-            let function = &self.functions[(n + round) % self.functions.len()];
+            let function = &self.world.functions[(n + round) % self.world.functions.len()];
             let payload = schedule.payload(*shape, units);
             async move {
                 let context = Context {
@@ -369,20 +329,15 @@ impl Trial<'_> {
         let tick = self.tick(round);
         let replies = tokio::select! {
             biased;
-            () = self.stub.wait_until_held() => None,
+            () = self.world.stub.wait_until_held() => None,
             replies = join(join_all(running), tick) => Some(replies),
         };
         let Some((replies, tick)) = replies else {
             // All instances die, and with them their memory and the requests that are still on their way.
             self.kills += 1;
-            self.stub.drop_connections().await;
-            self.sdk = self
-                .sdk
-                .to_builder()
-                .endpoint_url(&self.stub.endpoint)
-                .build();
+            self.start().await;
             let not_marked: Vec<String> = {
-                let state = self.stub.state();
+                let state = self.world.stub.state();
                 let is_marked = |id: &String| {
                     state
                         .items
@@ -396,13 +351,12 @@ impl Trial<'_> {
                     .collect()
             };
             self.alerted_before_kill.extend(not_marked);
-            self.start().await;
             return Ok(open);
         };
         if !tick && round >= FAULTY_ROUNDS {
             return Err("a tick failed without faults".into());
         }
-        let alerts = self.stub.state().alerts_by_event_id();
+        let alerts = self.world.stub.state().alerts_by_event_id();
         let pages = self.pages();
         let is_watched = self.is_watched();
         let mut still_open = Vec::new();
@@ -447,7 +401,7 @@ impl Trial<'_> {
 
     /// Whether the deadline of the deleted backup is in the watch table.
     fn is_watched(&self) -> bool {
-        Trial::is_watched_in(&self.stub.state())
+        Trial::is_watched_in(&self.world.stub.state())
     }
 
     fn is_watched_in(state: &State) -> bool {
@@ -457,29 +411,26 @@ impl Trial<'_> {
 
     /// An hourly invocation. Returns whether it succeeded.
     async fn tick(&self, round: usize) -> bool {
-        let payload = json!({
-            "detail-type": "Scheduled Event", "source": "aws.events", "resources": [TICK_RULE_ARN],
-            "detail": {},
-        });
         let context = Context {
             request_id: "tick".into(),
             ..Context::default()
         };
-        let function = &self.functions[round % self.functions.len()];
-        function.handle(&payload, &context).await.is_ok()
+        let function = &self.world.functions[round % self.world.functions.len()];
+        let reply = function.handle(&scheduled(RULE_ARN), &context).await;
+        reply.is_ok()
     }
 
     async fn run(&mut self) -> Result<(), String> {
         let mut open: Vec<(Shape, Vec<Unit>)> = self.schedule.payloads.clone();
         for round in 0..FAULTY_ROUNDS + QUIET_ROUNDS {
             let random = (round < FAULTY_ROUNDS).then_some(self.schedule.random);
-            self.stub.set_faults(FaultPlan {
+            self.world.stub.set_faults(FaultPlan {
                 random,
                 ..FaultPlan::default()
             });
             open = self.round(round, open).await?;
             // Lambda retries after a minute.
-            self.clock.advance(Duration::from_secs(60));
+            self.world.clock.advance(Duration::from_secs(60));
         }
         // Without faults, every unit that can succeed has succeeded.
         for (_, units) in &open {
@@ -495,7 +446,7 @@ impl Trial<'_> {
         if self.schedule.paging != Paging::PagesPerCall {
             return BTreeMap::new();
         }
-        let state = self.stub.state();
+        let state = self.world.stub.state();
         let pages = state.pages();
         // Alerts that got no slot are in a summary, whose page names no cluster.
         if pages.iter().any(|page| page.contains(" calls: ")) {
@@ -516,7 +467,7 @@ impl Trial<'_> {
     fn check(&self) -> Result<(), String> {
         let schedule = self.schedule;
         let pages = self.pages();
-        let state = self.stub.state();
+        let state = self.world.stub.state();
         let alerts = state.alerts_by_event_id();
         let expected: BTreeSet<&String> = schedule
             .payloads
@@ -659,51 +610,61 @@ impl Trial<'_> {
 /// Timeout of one attempt. A busy machine must respond within it.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 
-async fn sdk_config() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(cloudhsm_alerts::roots::http_client())
-        .region(Region::new("us-west-2"))
-        .credentials_provider(aws_sdk_s3::config::Credentials::new(
-            "test", "test", None, None, "test",
-        ))
-        .timeout_config(
-            TimeoutConfig::builder()
-                .read_timeout(ATTEMPT_TIMEOUT)
-                .build(),
-        )
-        .load()
-        .await
-}
-
-async fn run(seed: u64, base: &SdkConfig, rules: &Arc<RuleSet>) -> Result<(), String> {
-    let schedule = Schedule::of(seed);
-    let stub = Stub::start(FaultPlan::none()).await;
+/// A world with the log files of a schedule, where waits are shorter. Claims keep their lifetime.
+async fn world_of(schedule: &Schedule, http_client: SharedHttpClient) -> World {
+    let mut world = World::empty().await;
     for file in &schedule.files {
         let object = format!("{BUCKET}/{}", file.key);
-        stub.state().objects.insert(object, file.body.clone());
+        world.stub.state().objects.insert(object, file.body.clone());
+    }
+    let max_alerts = schedule.max_alerts.clone();
+    world.variables.insert("MAX_ALERTS", max_alerts);
+    for (name, is_set) in [
+        ("PAGING_TOPIC_ARN", schedule.paging != Paging::Nothing),
+        ("LEDGER_TABLE", schedule.table),
+        ("WATCH_TABLE", schedule.watch),
+    ] {
+        if !is_set {
+            world.variables.remove(name);
+        }
     }
     let retries = RetryConfig::standard()
         .with_max_attempts(schedule.attempts)
         .with_initial_backoff(Duration::from_millis(1));
-    let sdk = base
-        .to_builder()
-        .endpoint_url(&stub.endpoint)
-        .retry_config(retries)
-        .build();
+    let timeouts = TimeoutConfig::builder().read_timeout(ATTEMPT_TIMEOUT);
+    let sdk = world.sdk.to_builder().http_client(http_client);
+    let sdk = sdk.retry_config(retries).timeout_config(timeouts.build());
+    world.sdk = sdk.build();
+    let millis = |millis| Duration::from_millis(if schedule.shares { millis } else { 0 });
+    world.timing = Timing {
+        interval: millis(30),
+        crowded: millis(5),
+        gather: millis(10),
+        summary_interval: millis(20),
+        settle: millis(300),
+        spread: Duration::ZERO,
+        publish_attempt: ATTEMPT_TIMEOUT,
+        publish_operation: ATTEMPT_TIMEOUT * 4,
+        ledger_attempt: ATTEMPT_TIMEOUT,
+        ledger_operation: ATTEMPT_TIMEOUT * 4,
+        ..Timing::default()
+    };
+    world.instances = schedule.instances;
+    world
+}
+
+async fn run(seed: u64, http_client: SharedHttpClient) -> Result<(), String> {
+    let schedule = Schedule::of(seed);
     let mut trial = Trial {
         schedule: &schedule,
-        stub,
-        sdk,
-        rules: Arc::clone(rules),
-        clock: Clock::default(),
+        world: world_of(&schedule, http_client).await,
         metric_lines: MetricLines::default(),
-        functions: Vec::new(),
         kills: 0,
         alerted_before_kill: BTreeSet::new(),
     };
     trial.start().await;
     trial.run().await.map_err(|error| {
-        let state = trial.stub.state();
+        let state = trial.world.stub.state();
         let requests: Vec<String> = state
             .requests
             .iter()
@@ -718,25 +679,12 @@ async fn run(seed: u64, base: &SdkConfig, rules: &Arc<RuleSet>) -> Result<(), St
     })
 }
 
-fn seeds() -> std::ops::Range<u64> {
-    #[expect(clippy::disallowed_methods, reason = "selects the seeds to run")]
-    let Ok(text) = std::env::var("FAULT_SEEDS") else {
-        return SEEDS;
-    };
-    let number = |text: &str| text.parse::<u64>().expect("FAULT_SEEDS=7 or 0..5000");
-    match text.split_once("..") {
-        Some((from, to)) => number(from)..number(to),
-        None => number(&text)..number(&text) + 1,
-    }
-}
-
+/// `FAULT_SEEDS=7` runs one seed, `FAULT_SEEDS=0..100000` a range.
 #[test]
 fn no_schedule_of_faults_loses_an_alert() {
     const THREADS: u64 = 2;
     const AT_A_TIME: usize = 6;
-    let seeds = seeds();
-    let rules =
-        &Arc::new(RuleSet::builtin(&Watched::default()).expect("the built-in rules are valid"));
+    let seeds = seeds("FAULT_SEEDS", 0..2000);
     let failures: Vec<String> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
@@ -747,9 +695,9 @@ fn no_schedule_of_faults_loses_an_alert() {
                         .build()
                         .expect("a runtime");
                     runtime.block_on(async {
-                        let base = &sdk_config().await;
+                        let client = &http_client();
                         stream::iter(seeds.filter(|seed| seed % THREADS == thread))
-                            .map(|seed| run(seed, base, rules))
+                            .map(|seed| run(seed, client.clone()))
                             .buffer_unordered(AT_A_TIME)
                             .filter_map(|result| async { result.err() })
                             .take(3)

@@ -3,13 +3,14 @@
 
 use std::{fs, time::Duration};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
+use aws_config::{SdkConfig, retry::RetryConfig};
 use cloudhsm_alerts::{
     account_names::{AccountNames, AccountSource},
     clock::Clock,
     context::Context,
     files::{LoadError, Refresh},
     function::Function,
+    roots::http_client,
     rule_source::RuleSource,
     s3,
     settings::Settings,
@@ -18,6 +19,7 @@ use cloudhsm_alerts::{
 use cloudhsm_alerts_core::rules::watched::Watched;
 use cloudhsm_alerts_test_support::{
     fixtures::{BUCKET, TOPIC_ARN, call, key_named, log_file_of, s3_notification},
+    sdk::sdk_config,
     stub::{Fault, FaultPlan, Operation, RequestKey, Stub},
 };
 use serde_json::Value;
@@ -79,17 +81,8 @@ fn stalling(key: &str, times: u32) -> FaultPlan {
     }
 }
 
-async fn sdk(stub: &Stub) -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(cloudhsm_alerts::roots::http_client())
-        .region(Region::new("us-west-2"))
-        .credentials_provider(aws_sdk_s3::config::Credentials::new(
-            "test", "test", None, None, "test",
-        ))
-        .endpoint_url(&stub.endpoint)
-        .retry_config(RetryConfig::disabled())
-        .load()
-        .await
+fn sdk(stub: &Stub) -> SdkConfig {
+    sdk_config(&stub.endpoint, http_client(), RetryConfig::disabled())
 }
 
 fn rule_source(uri: &str, sdk: &SdkConfig) -> RuleSource {
@@ -128,7 +121,7 @@ async fn function(stub: &Stub, rules: RuleSource, later: Duration) -> Function {
         ..Timing::default()
     };
     let settings = settings.expect("valid settings");
-    Function::with_timing(settings, rules, &sdk(stub).await, timing, Clock::default()).await
+    Function::with_timing(settings, rules, &sdk(stub), timing, Clock::default()).await
 }
 
 /// Invokes the function for a log file with one call, and returns its reply.
@@ -164,7 +157,7 @@ async fn the_first_invocation_completes_the_look_at_the_start() {
             rule(n, &format!("my-{n:02}")),
         );
     }
-    let rules = rule_source(&rules_uri(), &sdk(&stub).await);
+    let rules = rule_source(&rules_uri(), &sdk(&stub));
     let function = function(&stub, rules, LONG).await;
     // Nineteen of the rules have been read, and none is used.
     for id in ["a", "b"] {
@@ -189,7 +182,7 @@ async fn a_load_that_stays_incomplete_is_an_error_and_noticed_once() {
     let stub = Stub::start(stalling("rules/b.yml", 3)).await;
     put(&stub, "rules/a.yml", rule(1, "my-a"));
     put(&stub, "rules/b.yml", rule(2, "my-b"));
-    let rules = rule_source(&rules_uri(), &sdk(&stub).await).refreshed_every(Duration::ZERO);
+    let rules = rule_source(&rules_uri(), &sdk(&stub)).refreshed_every(Duration::ZERO);
     let function = function(&stub, rules, Duration::from_millis(100)).await;
     let mut errors = Vec::new();
     for id in ["a", "b"] {
@@ -216,7 +209,7 @@ async fn a_load_that_stays_incomplete_is_an_error_and_noticed_once() {
 #[tokio::test]
 async fn what_has_changed_since_the_last_look_is_read_again() {
     let stub = Stub::start(FaultPlan::none()).await;
-    let source = rule_source(&rules_uri(), &sdk(&stub).await);
+    let source = rule_source(&rules_uri(), &sdk(&stub));
     put(&stub, "rules/a.yml", rule(1, "my-old"));
     assert_eq!(source.refresh(LONG).await, Ok(Refresh::InUse));
     assert_eq!(own_rules(&source), ["my-old"]);
@@ -255,7 +248,7 @@ async fn what_has_changed_since_the_last_look_is_read_again() {
 #[tokio::test]
 async fn what_was_read_before_an_error_is_kept() {
     let stub = Stub::start(FaultPlan::none()).await;
-    let source = rule_source(&rules_uri(), &sdk(&stub).await).refreshed_every(Duration::ZERO);
+    let source = rule_source(&rules_uri(), &sdk(&stub)).refreshed_every(Duration::ZERO);
     put(&stub, "rules/a.yml", rule(1, "my-a"));
     assert_eq!(source.refresh(LONG).await, Ok(Refresh::InUse));
     put(&stub, "rules/b.yml", rule(2, "my-b"));
@@ -282,7 +275,7 @@ async fn a_folder_is_read_over_several_looks() {
         fs::write(path, rule(n, &format!("my-{n}"))).expect("written");
     }
     let uri = folder.path().to_str().expect("UTF-8");
-    let source = rule_source(uri, &sdk(&stub).await);
+    let source = rule_source(uri, &sdk(&stub));
     let mut looks = 1;
     // No machine parses 300 rules in this time, but each look at least one.
     while let Err(error) = source.refresh(Duration::from_millis(1)).await {
@@ -303,7 +296,7 @@ async fn account_names_that_stall_are_read_by_the_next_look() {
         b"account,name\n111122223333,prod\n".to_vec(),
     );
     let names = AccountNames::parse(&format!("s3://{BUCKET}/accounts.csv")).expect("an address");
-    let source = AccountSource::new(names, s3::client(&sdk(&stub).await));
+    let source = AccountSource::new(names, s3::client(&sdk(&stub)));
     let source = source.refreshed_every(Duration::ZERO);
     let expected = LoadError {
         error_type: "AccountNames.Incomplete",

@@ -1,14 +1,11 @@
 //! The paging topic: what goes there, and what becomes of a call if only one of the two topics accepts its message.
 
+mod world;
+
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, retry::RetryConfig};
 use aws_sdk_dynamodb::types::AttributeValue;
-use cloudhsm_alerts::{
-    clock::Clock, context::Context, function::Function, rule_source::RuleSource,
-    settings::Settings, timing::Timing,
-};
-use cloudhsm_alerts_core::{call_id::CallId, record::Record, rules::watched::Watched};
+use cloudhsm_alerts_core::{call_id::CallId, record::Record};
 use cloudhsm_alerts_test_support::{
     emulator::Lambda,
     fixtures::{
@@ -16,11 +13,11 @@ use cloudhsm_alerts_test_support::{
     },
     moto::Moto,
     published::Published,
-    stub::{Fault, FaultPlan, Operation, Stub},
+    stub::{Fault, FaultPlan, Operation},
 };
 use serde_json::{Value, json};
 
-const PAGING_ARN: &str = "arn:aws:sns:us-west-2:111122223333:pages";
+use world::{PAGING_ARN, World};
 
 /// A function with a ledger that both topics belong to.
 fn start(aws: &Moto, topic: &str, paging: &str, more: &[(&str, &str)]) -> Lambda {
@@ -346,56 +343,18 @@ fn a_crash_between_alert_and_page_repeats_neither() {
 }
 
 async fn crash(fault: Fault) {
-    let stub = Stub::start(FaultPlan::first(Operation::PublishPage, fault)).await;
-    let key = key_named("one");
-    let body = log_file_of(&[call("DeleteHsm", "critical")]);
-    stub.state().objects.insert(format!("{BUCKET}/{key}"), body);
-    let sdk = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(cloudhsm_alerts::roots::http_client())
-        .region(Region::new("us-west-2"))
-        .credentials_provider(aws_sdk_s3::config::Credentials::new(
-            "test", "test", None, None, "test",
-        ))
-        .endpoint_url(&stub.endpoint)
-        .retry_config(RetryConfig::disabled())
-        .load()
-        .await;
-    let settings = Settings::from_lookup(|name| {
-        match name {
-            "ALERT_TOPIC_ARN" => Some(TOPIC_ARN),
-            "PAGING_TOPIC_ARN" => Some(PAGING_ARN),
-            "LEDGER_TABLE" => Some("ledger"),
-            _ => None,
-        }
-        .map(str::to_owned)
-    })
-    .expect("valid settings");
-    let clock = Clock::default();
-    let function = || {
-        let rules = RuleSource::new(None, Watched::default(), aws_sdk_s3::Client::new(&sdk));
-        Function::with_timing(
-            settings.clone(),
-            rules,
-            &sdk,
-            Timing::default(),
-            clock.clone(),
-        )
-    };
-    let event = s3_notification(&[&key]);
-    let context = Context::default();
-    {
-        let first = function().await;
-        tokio::select! {
-            _ = first.handle(&event, &context) => panic!("the page is held"),
-            () = stub.wait_until_held() => {}
-        }
-    }
-    stub.set_faults(FaultPlan::none());
+    let mut world = World::empty().await;
+    world.restart().await;
+    let event = world.file("one", &[call("DeleteHsm", "critical")]);
+    let faults = FaultPlan::first(Operation::PublishPage, fault);
+    world.stub.set_faults(faults);
+    assert_eq!(world.invoke_or_die(&event, 1).await, None, "it is held");
+    world.stub.set_faults(FaultPlan::none());
     // The claim expires, and Lambda retries.
-    clock.advance(Duration::from_secs(60));
-    let reply = function().await.handle(&event, &context).await.ok();
+    world.clock.advance(Duration::from_secs(60));
+    let reply = world.invoke(&event).await;
     assert_eq!(reply.expect("success")["published"], 1);
-    let state = stub.state();
+    let state = world.stub.state();
     assert_eq!(state.alerts_by_event_id()["critical"], 1);
     // Whether SNS accepted the first page is not known, so it is published again.
     let accepted = usize::from(fault == Fault::HoldAfter);

@@ -1,5 +1,23 @@
 //! Dice: random numbers from a seed (SplitMix64), so that a schedule that fails can be run again.
 
+use std::ops::Range;
+
+/// The seeds to run: `VARIABLE=7` selects one, `VARIABLE=0..5000` a range.
+pub fn seeds(variable: &str, default: Range<u64>) -> Range<u64> {
+    #[expect(clippy::disallowed_methods, reason = "selects the seeds to run")]
+    let Ok(text) = std::env::var(variable) else {
+        return default;
+    };
+    let number = |text: &str| match text.parse::<u64>() {
+        Ok(number) => number,
+        Err(_) => panic!("expected {variable}=7 or {variable}=0..5000, found {text}"),
+    };
+    match text.split_once("..") {
+        Some((from, to)) => number(from)..number(to),
+        None => number(&text)..number(&text) + 1,
+    }
+}
+
 /// Throws the same numbers for the same seed.
 pub struct Dice(pub u64);
 

@@ -358,6 +358,17 @@ impl Digests {
         self.hours[hour].key.clone()
     }
 
+    /// The hour of a digest file.
+    pub fn hour_of_digest(&self, key: &str) -> usize {
+        let hour = self.hours.iter().position(|hour| hour.key == key);
+        hour.expect("the key of a digest file")
+    }
+
+    /// What CloudTrail wrote into a digest file.
+    pub fn document(&self, key: &str) -> Value {
+        self.hours[self.hour_of_digest(key)].document.clone()
+    }
+
     /// The key of a log file.
     pub fn log_file(&self, hour: usize, number: usize) -> String {
         self.hours[hour].log_files[number].clone()

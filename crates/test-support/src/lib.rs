@@ -20,5 +20,7 @@ pub mod process;
 pub mod published;
 pub mod quota;
 pub mod runtime_api;
+pub mod sdk;
 pub mod stub;
+pub mod tampering;
 pub mod tls;

@@ -5,16 +5,17 @@ use std::{
     process::Command,
 };
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{SdkConfig, retry::RetryConfig};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use serde_json::Value;
 
 use crate::{
     digests::Object,
-    fixtures::{BUCKET, REGION},
+    fixtures::BUCKET,
     process::{Process, tool},
     published::Published,
+    sdk::sdk_config,
 };
 
 /// An item of a DynamoDB table.
@@ -47,16 +48,7 @@ impl Moto {
         let http_client = aws_smithy_http_client::Builder::new()
             .tls_provider(Provider::rustls(CryptoMode::Ring))
             .build_https();
-        let sdk = runtime.block_on(
-            aws_config::defaults(BehaviorVersion::latest())
-                .http_client(http_client)
-                .endpoint_url(&endpoint)
-                .region(Region::new(REGION))
-                .credentials_provider(aws_sdk_s3::config::Credentials::new(
-                    "test", "test", None, None, "test",
-                ))
-                .load(),
-        );
+        let sdk = sdk_config(&endpoint, http_client, RetryConfig::standard());
         let aws = Moto {
             _process: process,
             endpoint,

@@ -160,7 +160,7 @@ fn what_is_not_a_record_is_unreadable() {
         ),
         (
             r#"{"QueryResultRows":[[{"eventName":"A"},{"eventTime":"x"}]]}"#,
-            vec!["!record 0 (byte 20) cannot be read: expected eventJson with the record as JSON text, found eventName, eventTime".into()],
+            vec!["!record 0 (byte 20) cannot be read: expected eventJson with the record as JSON text, found eventName, eventTime; select the column eventJson in the query".into()],
         ),
     ] {
         assert_eq!(any_form(text.as_bytes(), usize::MAX), (expected, Ok(())), "{text}");
@@ -188,6 +188,19 @@ fn what_cannot_be_read_is_named() {
         (gzip(&gzip(log_file)), "the content is compressed twice"),
         (b"eventJson\n\"{}\"".to_vec(), "found text such as CSV"),
         (
+            b"\xef\xbb\xbf\"eventversion\"\n".to_vec(),
+            "found text such as CSV",
+        ),
+        (
+            b"Event name,Event time\n".to_vec(),
+            "of the console's event history, download JSON",
+        ),
+        (
+            b"----\n|LookupEvents|".to_vec(),
+            "of the AWS CLI, use --output json",
+        ),
+        (b"ORC".to_vec(), "an ORC or Avro file"),
+        (
             br#"{"eventName":"A"}"#[..10].to_vec(),
             "the JSON ends before its root object is closed",
         ),
@@ -212,4 +225,30 @@ fn what_cannot_be_read_is_named() {
     for bytes in [utf_16, gzip(&gzip(log_file))] {
         assert_eq!(strict(&bytes).1, any_form(&bytes, 1).1);
     }
+}
+
+#[test]
+fn results_of_athena_are_named() {
+    let small = r#"{"UpdateCount":0,"ResultSet":{"Rows":[]}}"#;
+    assert_eq!(
+        any_form(small.as_bytes(), usize::MAX),
+        (
+            vec![format!(
+                "!record 0 (byte 0) cannot be read: expected a CloudTrail record, found an object with neither eventSource nor eventName, but UpdateCount, ResultSet; {}",
+                form::hint("ResultSet").unwrap()
+            )],
+            Ok(())
+        )
+    );
+    let large = format!(
+        r#"{{"UpdateCount":0,"ResultSet":"{}"}}"#,
+        "x".repeat(1 << 20)
+    );
+    let (entries, end) = read_with(LogFile::new(1 << 22).of_any_form(), large.as_bytes(), 4096);
+    assert_eq!(entries, Vec::<String>::new());
+    let message = end.unwrap_err();
+    assert!(
+        message.ends_with(form::hint("ResultSet").unwrap()),
+        "{message}"
+    );
 }

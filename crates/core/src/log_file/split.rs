@@ -8,7 +8,7 @@
 
 use serde::de::IgnoredAny;
 
-use super::form::{List, known_file};
+use super::form::{self, List, known_file};
 
 /// The maximum size of an element in bytes. Larger ones are not buffered. A record has at most 256 KB (AWS CloudTrail
 /// User Guide, "CloudTrail record contents"); escapes can make its JSON longer.
@@ -45,6 +45,8 @@ pub(super) struct Splitter {
     is_member: bool,
     /// The root object so far, as long as it can be a record itself.
     document: Option<Document>,
+    /// What an object with the member being read seems to be, and what to do.
+    hint: Option<&'static str>,
 }
 
 /// A root object that can be a record.
@@ -192,6 +194,7 @@ impl Splitter {
             list: List::Records,
             is_member: true,
             document: None,
+            hint: None,
         }
     }
 
@@ -298,9 +301,10 @@ impl Splitter {
             (State::Mark(2), 0xbf) if self.records_seen => (State::End, 1),
             (State::Mark(2), 0xbf) => (State::Root, 1),
             (State::Root | State::FirstName | State::FirstElement, byte)
-                if known_file(byte).is_some() && (state == State::Root || byte == 0) =>
+                if known_file(byte, self.any_form).is_some()
+                    && (state == State::Root || byte == 0) =>
             {
-                return Err(self.error(known_file(byte).unwrap_or_default()));
+                return Err(self.error(known_file(byte, self.any_form).unwrap_or_default()));
             }
             (State::Root, b'{') => (State::FirstName, 1),
             (State::FirstName, b'}') | (State::AfterValue, b'}') => (State::End, 1),
@@ -422,6 +426,9 @@ impl Splitter {
             }
             State::InName => {
                 let name: String = self.parse("the name of a member")?;
+                if self.any_form {
+                    self.hint = form::hint(&name);
+                }
                 self.state = State::Colon {
                     list: List::of_member(&name, self.any_form),
                 };
@@ -437,8 +444,11 @@ impl Splitter {
 
     fn parse<T: serde::de::DeserializeOwned>(&self, what: &str) -> Result<T, SplitError> {
         if self.value.too_large() {
+            let hint = self
+                .hint
+                .map_or_else(String::new, |hint| format!("; {hint}"));
             return Err(self.error(&format!(
-                "{what} beside \"Records\" has {} bytes, more than {MAX_ELEMENT}",
+                "{what} beside \"Records\" has {} bytes, more than {MAX_ELEMENT}{hint}",
                 self.value.size
             )));
         }

@@ -116,15 +116,15 @@ fn find_record(path: &Path, event_id: &str) -> Result<Record, Box<dyn std::error
         }
     };
     // The record may come before the damage in a damaged file.
-    match (found, failure) {
-        (Some(record), _) => Ok(record),
-        (None, Some(failure)) => Err(format!("{name}: {failure}").into()),
-        (None, None) => Err(format!(
-            "{name}: none of {records} records ({unreadable} unreadable) has the eventID {:?}",
-            one_line(event_id, 256)
-        )
-        .into()),
+    if let Some(record) = found {
+        return Ok(record);
     }
+    let failure = failure.map_or_else(String::new, |failure| format!(", and {failure}"));
+    Err(format!(
+        "{name}: none of {records} records ({unreadable} unreadable) has the eventID {:?}{failure}",
+        one_line(event_id, 256)
+    )
+    .into())
 }
 
 fn headline(record: &Record) -> String {

@@ -7,8 +7,13 @@
 //! of them.
 
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
-use super::form::{self, List, known_file};
+use super::{
+    error::Incomplete,
+    form::{self, List, known_file},
+    page::{Member, Pages},
+};
 
 /// The maximum size of an element in bytes. Larger ones are not buffered. A record has at most 256 KB (AWS CloudTrail
 /// User Guide, "CloudTrail record contents"); escapes can make its JSON longer.
@@ -45,8 +50,11 @@ pub(super) struct Splitter {
     is_member: bool,
     /// The root object so far, as long as it can be a record itself.
     document: Option<Document>,
+    /// The member being read, if it says whether a list is complete.
+    member: Option<Member>,
     /// What an object with the member being read seems to be, and what to do.
     hint: Option<&'static str>,
+    pages: Pages,
 }
 
 /// A root object that can be a record.
@@ -194,7 +202,9 @@ impl Splitter {
             list: List::Records,
             is_member: true,
             document: None,
+            member: None,
             hint: None,
+            pages: Pages::default(),
         }
     }
 
@@ -283,6 +293,11 @@ impl Splitter {
         }
     }
 
+    /// Why the file does not have all records, although its JSON is complete.
+    pub(super) fn incomplete(&self) -> Option<&Incomplete> {
+        self.pages.incomplete()
+    }
+
     /// The next state after a byte that is not white space, and the number of bytes consumed: 0 if the byte starts a
     /// value, which then consumes it.
     fn expect(&mut self, state: State, byte: u8) -> Result<(State, usize), SplitError> {
@@ -307,7 +322,10 @@ impl Splitter {
                 return Err(self.error(known_file(byte, self.any_form).unwrap_or_default()));
             }
             (State::Root, b'{') => (State::FirstName, 1),
-            (State::FirstName, b'}') | (State::AfterValue, b'}') => (State::End, 1),
+            (State::FirstName, b'}') | (State::AfterValue, b'}') => {
+                self.pages.end();
+                (State::End, 1)
+            }
             (State::FirstName | State::Name, b'"') => {
                 self.value.start(byte);
                 (State::InName, 0)
@@ -318,6 +336,7 @@ impl Splitter {
                 self.list = list;
                 self.is_member = true;
                 self.document = None;
+                self.pages.list(list);
                 (State::FirstElement, 1)
             }
             (State::Value { list: Some(list) }, _) => {
@@ -427,6 +446,7 @@ impl Splitter {
             State::InName => {
                 let name: String = self.parse("the name of a member")?;
                 if self.any_form {
+                    self.member = Member::of_name(&name);
                     self.hint = form::hint(&name);
                 }
                 self.state = State::Colon {
@@ -435,7 +455,15 @@ impl Splitter {
                 Ok(())
             }
             _ => {
-                let IgnoredAny = self.parse("the value of a member")?;
+                match self.member.take() {
+                    Some(member) => {
+                        let value: Value = self.parse("the value of a member")?;
+                        self.pages.member(member, &value);
+                    }
+                    None => {
+                        let IgnoredAny = self.parse("the value of a member")?;
+                    }
+                }
                 self.state = State::AfterValue;
                 Ok(())
             }

@@ -49,8 +49,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
     let record = find_record(&arguments.file, &arguments.event_id)?;
     let mut explanations = set.explain(&record, clock::now());
     if let Some(name) = &arguments.rule {
-        explanations
-            .retain(|explanation| explanation.rule.name == *name || explanation.rule.id == *name);
+        explanations.retain(|explanation| {
+            explanation.rule.name == *name || explanation.rule.id.eq_ignore_ascii_case(name)
+        });
         if explanations.is_empty() {
             return Err(unknown_rule(&set, name).into());
         }

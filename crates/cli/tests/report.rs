@@ -595,6 +595,23 @@ fn nothing_found_and_what_cannot_be_read() {
 }
 
 #[test]
+fn errors_that_are_not_shown_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..1003 {
+        fs::write(folder.path().join(format!("{number:04}.json")), "{").unwrap();
+    }
+    let (code, page, err) = report(folder.path(), &["."]);
+    assert_eq!((code, err.lines().count()), (Some(1), 1001));
+    assert!(
+        err.ends_with("; 1,003 errors, 1,000 shown above\n"),
+        "{err}"
+    );
+    for expected in ["1,003 errors.", "and 3 more errors"] {
+        assert!(page.contains(expected), "{expected}");
+    }
+}
+
+#[test]
 fn options_that_cannot_be_meant_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     write_files(folder.path(), &[("a.json", vec![call("DeleteHsm", "1")])]);

@@ -441,7 +441,7 @@ fn explanations_have_patterns_as_the_rule_file_writes_them() {
             "s: requestParameters.a matches the field that the rule compares it with: is requestParameters.b",
         ),
         (
-            "  s:\n    - requestParameters.c: DoNot\n    - [HsmAdmin, BreakGlass]\n  condition: s\n",
+            "  s:\n    - requestParameters.c: DoNot\n    - requestParameters.a: Y\n      requestParameters.b: Z\n  condition: s\n",
             "s: requestParameters.c is not in the record, expected \"DoNot\"",
         ),
         (

@@ -1,7 +1,7 @@
-"""Writes what `rules check` knows of AWS's APIs, and the parameters of commands in alerts, which a test checks. Both
-come from the service models in botocore, which is installed with moto; where CloudTrail writes other names than the API
-has, those are added here, with the page that says so. `make operations` runs it: after raising tools/moto.txt, and
-after writing a command that no alert had."""
+"""Writes what `rules check` knows of AWS's APIs, and the parameters of commands in alerts and reports, which tests
+check. Both come from the service models in botocore, which is installed with moto; where CloudTrail writes other names
+than the API has, those are added here, with the page that says so. `make operations` runs it: after raising
+tools/moto.txt, and after writing a command that none had."""
 
 import json
 import re
@@ -106,10 +106,12 @@ def parameters(session: botocore.session.Session, service: str, command: str) ->
 
 def main() -> None:
     session = botocore.session.get_session()
-    texts = "".join(path.read_text() for path in [*CORE.parents[2].glob("rules/**/*.yml"), *CORE.rglob("*.rs")])
-    commands = set(re.findall(r"    aws ([a-z0-9-]+) ([a-z0-9-]+)", texts)) | {("s3api", "get-object")}
-    forms = {f"{service} {name}": parameters(session, service, name) for service, name in commands if service != "s3"}
-    (CORE / "alert/tests/commands.json").write_text(json.dumps(forms, separators=(",", ":"), sort_keys=True) + "\n")
+    paths = (*CORE.parents[2].glob("rules/**/*.yml"), *CORE.rglob("*.rs"), *CORE.parents[1].glob("cli/src/report/*.rs"))
+    commands = set(re.findall(r'(?:    |")aws ([a-z0-9-]+) ([a-z0-9-]+)', "".join(map(Path.read_text, paths))))
+    commands -= {command for command in commands if "s3" in command or "validate-logs" in command}  # without a model
+    forms = {f"{service} {name}": parameters(session, service, name) for service, name in commands}
+    path = CORE.parents[1] / "test-support/src/commands.json"
+    path.write_text(json.dumps(forms, separators=(",", ":"), sort_keys=True) + "\n")
     sources = set(SOURCES)
     for name in session.get_available_services():
         metadata = session.get_service_model(name).metadata

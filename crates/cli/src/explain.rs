@@ -49,8 +49,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>
     let record = find_record(&arguments.file, &arguments.event_id)?;
     let mut explanations = set.explain(&record, clock::now());
     if let Some(name) = &arguments.rule {
-        explanations
-            .retain(|explanation| explanation.rule.name == *name || explanation.rule.id == *name);
+        explanations.retain(|explanation| {
+            explanation.rule.name == *name || explanation.rule.id.eq_ignore_ascii_case(name)
+        });
         if explanations.is_empty() {
             return Err(unknown_rule(&set, name).into());
         }
@@ -116,15 +117,15 @@ fn find_record(path: &Path, event_id: &str) -> Result<Record, Box<dyn std::error
         }
     };
     // The record may come before the damage in a damaged file.
-    match (found, failure) {
-        (Some(record), _) => Ok(record),
-        (None, Some(failure)) => Err(format!("{name}: {failure}").into()),
-        (None, None) => Err(format!(
-            "{name}: none of {records} records ({unreadable} unreadable) has the eventID {:?}",
-            one_line(event_id, 256)
-        )
-        .into()),
+    if let Some(record) = found {
+        return Ok(record);
     }
+    let failure = failure.map_or_else(String::new, |failure| format!(", and {failure}"));
+    Err(format!(
+        "{name}: none of {records} records ({unreadable} unreadable) has the eventID {:?}{failure}",
+        one_line(event_id, 256)
+    )
+    .into())
 }
 
 fn headline(record: &Record) -> String {

@@ -86,6 +86,53 @@ fn standard_input_is_read_in_every_form() {
     );
 }
 
+/// The calls of the pages that are there are shown, and it is said that others are missing.
+#[test]
+fn output_without_its_last_page_is_an_error() {
+    let page = |name: &str, id: &str, token: Value| {
+        let event = json!({"CloudTrailEvent": call(name, id).to_string()});
+        json!({"Events": [event], "NextToken": token}).to_string()
+    };
+    let first = page("DeleteHsm", "1", json!("t"));
+    let missing = "-: the output of `aws cloudtrail lookup-events` ends with a NextToken: there are more events, which are not in it; run the command without --max-items, --max-results, --next-token and --no-paginate, or append the next pages";
+    let (code, out, err) = decode_output(&with_input(&["scan", "-"], first.as_bytes()));
+    assert_eq!((code, out.lines().count()), (Some(1), 2), "{out}");
+    let lines: Vec<&str> = err.lines().collect();
+    assert_eq!(lines[0], format!("error: {missing}"));
+    assert!(
+        lines[1].ends_with("1 record: 1 call matched; 1 alert; 1 error, shown above"),
+        "{err}"
+    );
+
+    let report = ["report", "-", "--format", "json", "--as-of", "2026-11-23"];
+    let (code, out, err) = decode_output(&with_input(&report, first.as_bytes()));
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &found["read"]["errors"], &found["read"]["listed"]),
+        (Some(1), &json!([missing]), &json!(1)),
+        "{err}"
+    );
+
+    let explain = |id: &str| {
+        let arguments = ["explain", "-", "--event-id", id];
+        decode_output(&with_input(&arguments, first.as_bytes()))
+    };
+    assert_eq!(explain("1").0, Some(0));
+    let (code, out, err) = explain("2");
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert_eq!(
+        err,
+        format!(
+            "cloudhsm-alerts: -: none of 1 records (0 unreadable) has the eventID \"2\", and {}\n",
+            &missing[3..]
+        )
+    );
+
+    let both = first + &page("DeleteBackup", "2", json!(null));
+    let (code, out, err) = decode_output(&with_input(&["scan", "-"], both.as_bytes()));
+    assert_eq!((code, out.lines().count()), (Some(0), 4), "{err}");
+}
+
 #[test]
 fn calls_are_sorted_by_time_over_all_files() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,9 @@
 //! `report`: what its JSON says, that order does not matter, what its page is made of, and exit codes.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use cloudhsm_alerts_test_support::{
+    aws_cli,
     fixtures::{call, denied, log_file_of},
     process::{decode_output, run_cli},
 };
@@ -286,6 +287,107 @@ fn a_key_deletion_is_open_until_it_is_cancelled() {
     );
 }
 
+/// The texts of the commands in a report.
+fn commands(report: &Value, found: &mut BTreeSet<String>) {
+    match report {
+        Value::String(text) if text.starts_with("aws ") => {
+            found.insert(text.clone());
+        }
+        Value::Array(all) => all.iter().for_each(|value| commands(value, found)),
+        Value::Object(all) => all.values().for_each(|value| commands(value, found)),
+        _ => {}
+    }
+}
+
+/// The commands in the source of the report, as the texts between their placeholders.
+fn written_commands() -> Vec<Vec<String>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(path).unwrap();
+            let literals = text.split("\"aws ").skip(1);
+            let commands = literals.map(|rest| format!("aws {}", rest.split('"').next().unwrap()));
+            found.extend(commands.map(|command| {
+                let mut parts = command.split(['{', '}']);
+                let first = parts.next().map(str::to_owned);
+                // Every other part is the name of a placeholder.
+                first
+                    .into_iter()
+                    .chain(parts.skip(1).step_by(2).map(str::to_owned))
+                    .collect()
+            }));
+        }
+    }
+    found
+}
+
+/// Whether a text has these parts in this order, the first one at its beginning.
+fn has_in_order(text: &str, parts: &[String]) -> bool {
+    text.starts_with(&parts[0])
+        && parts
+            .iter()
+            .try_fold(text, |rest, part| {
+                rest.split_once(part.as_str()).map(|(_, rest)| rest)
+            })
+            .is_some()
+}
+
+#[test]
+fn every_command_is_one_that_the_aws_cli_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut files = incident();
+    let mut scheduled = at(
+        "03:54:00",
+        "ScheduleKeyDeletion",
+        "10",
+        json!({"keyId": "1234abcd-12ab-34cd-56ef-1234567890ab", "pendingWindowInDays": 7}),
+        json!({"keyId": "1234abcd-12ab-34cd-56ef-1234567890ab", "deletionDate": "Nov 30, 2026, 3:54:00 AM"}),
+    );
+    scheduled["eventSource"] = "kms.amazonaws.com".into();
+    let others = vec![
+        scheduled,
+        at(
+            "03:55:00",
+            "ModifyCluster",
+            "11",
+            json!({"clusterId": CLUSTER, "hsmType": "hsm2m.medium"}),
+            json!({"cluster": {"clusterId": CLUSTER, "hsmType": "hsm2m.medium"}}),
+        ),
+        // Deleted, and nothing is known of its cluster.
+        at(
+            "03:56:00",
+            "DeleteBackup",
+            "12",
+            json!({"backupId": "backup-aaaaaaaaaaa"}),
+            Value::Null,
+        ),
+    ];
+    files.push(("others.json", others));
+    write_files(folder.path(), &files);
+    let mut found = BTreeSet::new();
+    for as_of in ["2026-11-23T04:00:00Z", "2027-11-23"] {
+        let arguments = [".", "--format", "json", "--as-of", as_of];
+        let (code, out, err) = report(folder.path(), &arguments);
+        assert_eq!(code, Some(0), "{err}");
+        commands(&serde_json::from_str(&out).unwrap(), &mut found);
+    }
+    let errors: Vec<String> = found
+        .iter()
+        .filter_map(|command| Some(format!("{}: {command}", aws_cli::check(command).err()?)))
+        .collect();
+    assert_eq!(errors, Vec::<String>::new());
+    // None of them was left out.
+    let written = written_commands();
+    let missing: Vec<_> = written
+        .iter()
+        .filter(|parts| !found.iter().any(|command| has_in_order(command, parts)))
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?} {found:#?}");
+    assert!(written.len() >= 15, "{}", written.len());
+}
+
 #[test]
 fn a_deletion_time_that_is_no_deadline_is_not_taken_for_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -490,6 +592,23 @@ fn nothing_found_and_what_cannot_be_read() {
         serde_json::from_slice(&fs::read(folder.path().join("report.txt")).unwrap()).unwrap();
     assert_eq!(written["read"]["listed"], 4);
     assert_eq!(written["read"]["errors"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn errors_that_are_not_shown_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..1003 {
+        fs::write(folder.path().join(format!("{number:04}.json")), "{").unwrap();
+    }
+    let (code, page, err) = report(folder.path(), &["."]);
+    assert_eq!((code, err.lines().count()), (Some(1), 1001));
+    assert!(
+        err.ends_with("; 1,003 errors, 1,000 shown above\n"),
+        "{err}"
+    );
+    for expected in ["1,003 errors.", "and 3 more errors"] {
+        assert!(page.contains(expected), "{expected}");
+    }
 }
 
 #[test]

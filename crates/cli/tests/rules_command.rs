@@ -215,7 +215,7 @@ fn explain_shows_matching_rules_and_why_others_do_not_match() {
         "  high hsm-backup-copied-to-region, suppressed by filter exercise"
     );
     assert!(out.contains("\nDOES NOT MATCH, nearest first\n"));
-    assert!(out.contains("\n  hsm-deleted\n      call: eventName is \"CopyBackupToRegion\", expected \"deletehsm\"\n"), "{out}");
+    assert!(out.contains("\n  hsm-deleted\n      call: eventName is \"CopyBackupToRegion\", expected \"DeleteHsm\"\n"), "{out}");
 
     let (code, out, err) = explain(&["--event-id", "2", "--rules", "rules"]);
     let (matching, near) = out

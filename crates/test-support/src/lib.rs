@@ -7,7 +7,10 @@
 //! The function runs as its real program in both: [`emulator`] starts `bootstrap` in the Lambda Runtime
 //! Interface Emulator, [`runtime_api`] talks to `bootstrap` directly, so that a test can kill it and set the
 //! deadline of an invocation.
+//!
+//! [`aws_cli`] knows the commands that people are told to run.
 
+pub mod aws_cli;
 mod clock;
 pub mod dice;
 pub mod digests;

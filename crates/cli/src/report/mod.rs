@@ -51,7 +51,7 @@ use crate::{
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Log files (JSON, gzip or not), folders, or s3://bucket/prefix
+    /// Log files (JSON, gzip or not), folders, s3://bucket/prefix, s3://bucket/key?versionId=ID, or - for standard input
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// The file to write [default: standard output]
@@ -203,12 +203,14 @@ fn print_counts(report: &Report, output: Option<&Path>) {
             line.push_str(&format!("; {} {what}", format::number(count)));
         }
     }
-    let errors = read.errors.len() as u64 + read.errors_not_shown;
-    if errors > 0 {
-        line.push_str(&format!(
-            "; {}, shown above",
-            format::counted(errors, "error")
-        ));
+    let errors = format::counted(read.error_count(), "error");
+    match (read.errors.len() as u64, read.errors_not_shown) {
+        (0, _) => {}
+        (_, 0) => line.push_str(&format!("; {errors}, shown above")),
+        (shown, _) => line.push_str(&format!(
+            "; {errors}, {} shown above",
+            format::number(shown)
+        )),
     }
     eprintln!("{line}");
     if let Some(path) = output {

@@ -51,6 +51,13 @@ pub(super) struct Read {
     pub is_lineage_incomplete: bool,
 }
 
+impl Read {
+    /// The number of errors, shown or not.
+    pub(super) fn error_count(&self) -> u64 {
+        self.errors.len() as u64 + self.errors_not_shown
+    }
+}
+
 /// All of a report but the e-mails and records.
 pub(super) struct Report {
     pub read: Read,

@@ -1,6 +1,6 @@
 //! Errors of reading a log file, and how much of the file each of them costs.
 //!
-//! An [`Unreadable`] element costs one record. A [`LogFileError`] costs the rest of the file.
+//! An [`Unreadable`] element costs one record. A [`LogFileError`] costs the rest of the file, or what is missing from it.
 
 use thiserror::Error;
 
@@ -41,6 +41,32 @@ pub enum LogFileError {
         /// What was found and what was expected.
         message: String,
     },
+    /// All was read, and it is not all that there is: see [`LogFile::of_any_form`](super::LogFile::of_any_form).
+    #[error(transparent)]
+    Incomplete(Incomplete),
+}
+
+/// Why the output of a command of the AWS CLI does not have all records.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum Incomplete {
+    /// Events follow.
+    #[error(
+        "the output of `aws cloudtrail lookup-events` ends with a NextToken: there are more events, which are not in it; run the command without --max-items, --max-results, --next-token and --no-paginate, or append the next pages"
+    )]
+    Events,
+    /// Rows follow.
+    #[error(
+        "the output of `aws cloudtrail get-query-results` ends with a NextToken: there are more rows, which are not in it; run the command again with --next-token until the output has none, and append each page"
+    )]
+    Rows,
+    /// The query had not finished.
+    #[error(
+        "the output of `aws cloudtrail get-query-results` has the QueryStatus {status}: rows may be missing; use the output of a query with the status FINISHED"
+    )]
+    Query {
+        /// The status.
+        status: String,
+    },
 }
 
 impl LogFileError {
@@ -51,6 +77,8 @@ impl LogFileError {
             LogFileError::Corrupt { .. } => "LogFile.Corrupt",
             LogFileError::TooLarge { .. } => "LogFile.TooLarge",
             LogFileError::Syntax { .. } => "LogFile.Syntax",
+            // Only on the command line: the function reads log files only.
+            LogFileError::Incomplete(_) => "LogFile.Incomplete",
         }
     }
 }

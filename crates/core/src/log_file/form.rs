@@ -68,8 +68,25 @@ impl List {
         };
         match not_a_record(&fields) {
             None => Ok(fields),
-            Some(found) => Err(format!("expected a CloudTrail record, {found}")),
+            Some(found) => {
+                let hint = fields.keys().find_map(|name| hint(name));
+                let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
+                Err(format!("expected a CloudTrail record, {found}{hint}"))
+            }
         }
+    }
+}
+
+/// What an object with such a member seems to be, and what to do.
+pub(super) fn hint(member: &str) -> Option<&'static str> {
+    match member {
+        "ResultSet" => Some(
+            "this seems to be the output of `aws athena get-query-results`, whose rows are not whole records: read the log files that the table is made of",
+        ),
+        "QueryStatus" | "QueryStatistics" => Some(
+            "this seems to be the output of `aws cloudtrail get-query-results` without rows: see its QueryStatus and ErrorMessage",
+        ),
+        _ => None,
     }
 }
 
@@ -90,8 +107,12 @@ fn embedded(
         } else {
             names.join(", ")
         };
+        let hint = match name {
+            "eventJson" => "; select the column eventJson in the query",
+            _ => "",
+        };
         return Err(format!(
-            "expected {name} with the record as JSON text, found {found}"
+            "expected {name} with the record as JSON text, found {found}{hint}"
         ));
     };
     match text {
@@ -106,7 +127,7 @@ fn embedded(
 }
 
 /// What a byte says about a file in which JSON was expected to begin; `None`: nothing known.
-pub(super) fn known_file(first: u8) -> Option<&'static str> {
+pub(super) fn known_file(first: u8, any_form: bool) -> Option<&'static str> {
     match first {
         0x1f => Some(
             "the content is compressed twice: expected JSON, found a gzip file in the gzip file; decompress it once with gunzip",
@@ -118,9 +139,11 @@ pub(super) fn known_file(first: u8) -> Option<&'static str> {
             "the text is UTF-16, as PowerShell writes it: expected UTF-8; convert it, for example with `iconv -f UTF-16 -t UTF-8`",
         ),
         b'P' => Some("expected JSON, found 'P': a ZIP or Parquet file, or text"),
-        b'e' | b'"' => Some(
-            "expected JSON, found text such as CSV: for CloudTrail Lake, select the column eventJson and use the output of `aws cloudtrail get-query-results`",
+        b'O' => Some("expected JSON, found 'O': an ORC or Avro file, or text"),
+        b'"' | b'-' | b'A'..=b'Z' | b'a'..=b'z' if any_form => Some(
+            "expected JSON, found text such as CSV: of the console's event history, download JSON; of CloudTrail Lake, save the output of `aws cloudtrail get-query-results` for a query that selects eventJson; instead of Athena's results, read the log files that the table is made of; of the AWS CLI, use --output json",
         ),
+        b'e' | b'"' => Some("expected JSON, found text such as CSV"),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use flate2::{Compression, write::GzEncoder};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::rules::{RuleSet, watched::Watched};
@@ -160,7 +160,7 @@ fn what_is_not_a_record_is_unreadable() {
         ),
         (
             r#"{"QueryResultRows":[[{"eventName":"A"},{"eventTime":"x"}]]}"#,
-            vec!["!record 0 (byte 20) cannot be read: expected eventJson with the record as JSON text, found eventName, eventTime".into()],
+            vec!["!record 0 (byte 20) cannot be read: expected eventJson with the record as JSON text, found eventName, eventTime; select the column eventJson in the query".into()],
         ),
     ] {
         assert_eq!(any_form(text.as_bytes(), usize::MAX), (expected, Ok(())), "{text}");
@@ -188,6 +188,19 @@ fn what_cannot_be_read_is_named() {
         (gzip(&gzip(log_file)), "the content is compressed twice"),
         (b"eventJson\n\"{}\"".to_vec(), "found text such as CSV"),
         (
+            b"\xef\xbb\xbf\"eventversion\"\n".to_vec(),
+            "found text such as CSV",
+        ),
+        (
+            b"Event name,Event time\n".to_vec(),
+            "of the console's event history, download JSON",
+        ),
+        (
+            b"----\n|LookupEvents|".to_vec(),
+            "of the AWS CLI, use --output json",
+        ),
+        (b"ORC".to_vec(), "an ORC or Avro file"),
+        (
             br#"{"eventName":"A"}"#[..10].to_vec(),
             "the JSON ends before its root object is closed",
         ),
@@ -212,4 +225,128 @@ fn what_cannot_be_read_is_named() {
     for bytes in [utf_16, gzip(&gzip(log_file))] {
         assert_eq!(strict(&bytes).1, any_form(&bytes, 1).1);
     }
+}
+
+/// The output of a command of the AWS CLI that answers in pages.
+fn page(list: &str, name: &str, more: &Value) -> String {
+    let record = json!({"eventName": name}).to_string();
+    let element = match list {
+        "Events" => json!({"CloudTrailEvent": record}),
+        _ => json!([{"eventJson": record}]),
+    };
+    let mut page = json!({ list: [element] });
+    for (key, value) in more.as_object().into_iter().flatten() {
+        page[key] = value.clone();
+    }
+    page.to_string()
+}
+
+/// The records before it are read, and it is said that there are more.
+#[test]
+fn a_file_without_the_last_page_is_incomplete() {
+    let (token, last) = (json!({"NextToken": "t"}), json!({"NextToken": null}));
+    let events = |name: &str, more: &Value| page("Events", name, more);
+    let rows = |name: &str, more: &Value| page("QueryResultRows", name, more);
+    let finished = json!({"QueryStatus": "FINISHED"});
+    let incomplete = |found: Incomplete| Err(found.to_string());
+    for (text, expected) in [
+        (events("A", &last), Ok(())),
+        (events("A", &json!({"NextToken": ""})), Ok(())),
+        (events("A", &token), incomplete(Incomplete::Events)),
+        (
+            events("A", &token)
+                .replacen('{', "{\"NextToken\":\"t\",", 1)
+                .replace(",\"NextToken\":\"t\"}", "}"),
+            incomplete(Incomplete::Events),
+        ),
+        // The following pages are in the same file, or not.
+        (
+            format!("{}\n{}", events("A", &token), events("B", &json!({}))),
+            Ok(()),
+        ),
+        (
+            format!("{}{}", events("A", &token), events("B", &token)),
+            incomplete(Incomplete::Events),
+        ),
+        (
+            format!("{}{}", events("A", &json!({})), events("B", &token)),
+            incomplete(Incomplete::Events),
+        ),
+        // What continues nothing.
+        (
+            format!(
+                "{}{{\"Records\":[{{\"eventName\":\"B\"}}]}}",
+                events("A", &token)
+            ),
+            incomplete(Incomplete::Events),
+        ),
+        (
+            format!("{}{{\"eventName\":\"B\"}}", events("A", &token)),
+            incomplete(Incomplete::Events),
+        ),
+        (
+            format!("{}{}", events("A", &token), rows("B", &finished)),
+            incomplete(Incomplete::Events),
+        ),
+        (rows("A", &finished), Ok(())),
+        (rows("A", &token), incomplete(Incomplete::Rows)),
+        (
+            format!("{}{}", rows("A", &token), rows("B", &finished)),
+            Ok(()),
+        ),
+        (
+            rows("A", &json!({"QueryStatus": "RUNNING"})),
+            incomplete(Incomplete::Query {
+                status: "RUNNING".into(),
+            }),
+        ),
+        // A member of a record, or beside `Records`, is no page.
+        (r#"{"eventName":"A","NextToken":"t"}"#.into(), Ok(())),
+        (
+            r#"{"Records":[{"eventName":"A","NextToken":"t"}],"NextToken":"t"}"#.into(),
+            Ok(()),
+        ),
+        (r#"[{"eventName":"A","NextToken":"t"}]"#.into(), Ok(())),
+    ] {
+        let mut records = vec!["0:A".to_owned()];
+        if text.contains("B") && !text.contains("QueryStatus\":\"R") {
+            records.push("1:B".to_owned());
+        }
+        for chunk in [1, 7, usize::MAX] {
+            assert_eq!(
+                any_form(text.as_bytes(), chunk),
+                (records.clone(), expected.clone()),
+                "{text}"
+            );
+        }
+    }
+    // A log file is not read otherwise than before.
+    let text = br#"{"NextToken":"t","Records":[{"eventName":"A"}]}"#;
+    assert_eq!(strict(text), (vec!["0:A".to_owned()], Ok(())));
+}
+
+#[test]
+fn results_of_athena_are_named() {
+    let small = r#"{"UpdateCount":0,"ResultSet":{"Rows":[]}}"#;
+    assert_eq!(
+        any_form(small.as_bytes(), usize::MAX),
+        (
+            vec![format!(
+                "!record 0 (byte 0) cannot be read: expected a CloudTrail record, found an object with neither eventSource nor eventName, but UpdateCount, ResultSet; {}",
+                form::hint("ResultSet").unwrap()
+            )],
+            Ok(())
+        )
+    );
+    let large = format!(
+        r#"{{"UpdateCount":0,"ResultSet":"{}"}}"#,
+        "x".repeat(1 << 20)
+    );
+    let (entries, end) = read_with(LogFile::new(1 << 22).of_any_form(), large.as_bytes(), 4096);
+    assert_eq!(entries, Vec::<String>::new());
+    let message = end.unwrap_err();
+    assert!(
+        message.ends_with(form::hint("ResultSet").unwrap()),
+        "{message}"
+    );
 }

@@ -9,12 +9,13 @@ mod content;
 mod error;
 mod form;
 mod inflate;
+mod page;
 mod read_ahead;
 mod reader;
 mod split;
 
 pub use content::{Content, ContentError, ContentReader, Sha256, Stored, inflate_all, sha256};
-pub use error::{LogFileError, Unreadable};
+pub use error::{Incomplete, LogFileError, Unreadable};
 #[cfg(test)]
 pub(crate) use read_ahead::with_read_ahead_of;
 pub use read_ahead::{ReadAhead, ReadError, with_read_ahead};

@@ -121,7 +121,8 @@ impl<'r> LogFile<'r> {
     /// Ends the file. An empty object is not an error, because no record can be lost.
     ///
     /// # Errors
-    /// The gzip stream or the JSON is incomplete, or there is no member `Records`.
+    /// The gzip stream or the JSON is incomplete, or there is no member `Records`, or further pages of a command's
+    /// output are missing.
     pub fn finish(&mut self, sink: &mut impl FnMut(Entry)) -> Result<(), LogFileError> {
         if self.inflate.compressed() != 0 {
             let records = &mut self.records;
@@ -288,11 +289,15 @@ impl RecordReader<'_> {
         })
     }
 
-    /// Ends the file. Fails if the root object is incomplete or has no member `Records`.
+    /// Ends the file. Fails if the root object is incomplete or has no member `Records`, or if further pages are missing.
     pub(super) fn finish(&self) -> Result<(), LogFileError> {
         self.splitter
             .finish()
-            .map_err(|error| self.syntax(error.offset, error.message))
+            .map_err(|error| self.syntax(error.offset, error.message))?;
+        match self.splitter.incomplete() {
+            None => Ok(()),
+            Some(found) => Err(LogFileError::Incomplete(found.clone())),
+        }
     }
 
     fn syntax(&self, offset: u64, message: String) -> LogFileError {

@@ -7,8 +7,13 @@
 //! of them.
 
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
-use super::form::{List, known_file};
+use super::{
+    error::Incomplete,
+    form::{self, List, known_file},
+    page::{Member, Pages},
+};
 
 /// The maximum size of an element in bytes. Larger ones are not buffered. A record has at most 256 KB (AWS CloudTrail
 /// User Guide, "CloudTrail record contents"); escapes can make its JSON longer.
@@ -45,6 +50,11 @@ pub(super) struct Splitter {
     is_member: bool,
     /// The root object so far, as long as it can be a record itself.
     document: Option<Document>,
+    /// The member being read, if it says whether a list is complete.
+    member: Option<Member>,
+    /// What an object with the member being read seems to be, and what to do.
+    hint: Option<&'static str>,
+    pages: Pages,
 }
 
 /// A root object that can be a record.
@@ -192,6 +202,9 @@ impl Splitter {
             list: List::Records,
             is_member: true,
             document: None,
+            member: None,
+            hint: None,
+            pages: Pages::default(),
         }
     }
 
@@ -280,6 +293,11 @@ impl Splitter {
         }
     }
 
+    /// Why the file does not have all records, although its JSON is complete.
+    pub(super) fn incomplete(&self) -> Option<&Incomplete> {
+        self.pages.incomplete()
+    }
+
     /// The next state after a byte that is not white space, and the number of bytes consumed: 0 if the byte starts a
     /// value, which then consumes it.
     fn expect(&mut self, state: State, byte: u8) -> Result<(State, usize), SplitError> {
@@ -298,12 +316,16 @@ impl Splitter {
             (State::Mark(2), 0xbf) if self.records_seen => (State::End, 1),
             (State::Mark(2), 0xbf) => (State::Root, 1),
             (State::Root | State::FirstName | State::FirstElement, byte)
-                if known_file(byte).is_some() && (state == State::Root || byte == 0) =>
+                if known_file(byte, self.any_form).is_some()
+                    && (state == State::Root || byte == 0) =>
             {
-                return Err(self.error(known_file(byte).unwrap_or_default()));
+                return Err(self.error(known_file(byte, self.any_form).unwrap_or_default()));
             }
             (State::Root, b'{') => (State::FirstName, 1),
-            (State::FirstName, b'}') | (State::AfterValue, b'}') => (State::End, 1),
+            (State::FirstName, b'}') | (State::AfterValue, b'}') => {
+                self.pages.end();
+                (State::End, 1)
+            }
             (State::FirstName | State::Name, b'"') => {
                 self.value.start(byte);
                 (State::InName, 0)
@@ -314,6 +336,7 @@ impl Splitter {
                 self.list = list;
                 self.is_member = true;
                 self.document = None;
+                self.pages.list(list);
                 (State::FirstElement, 1)
             }
             (State::Value { list: Some(list) }, _) => {
@@ -422,13 +445,25 @@ impl Splitter {
             }
             State::InName => {
                 let name: String = self.parse("the name of a member")?;
+                if self.any_form {
+                    self.member = Member::of_name(&name);
+                    self.hint = form::hint(&name);
+                }
                 self.state = State::Colon {
                     list: List::of_member(&name, self.any_form),
                 };
                 Ok(())
             }
             _ => {
-                let IgnoredAny = self.parse("the value of a member")?;
+                match self.member.take() {
+                    Some(member) => {
+                        let value: Value = self.parse("the value of a member")?;
+                        self.pages.member(member, &value);
+                    }
+                    None => {
+                        let IgnoredAny = self.parse("the value of a member")?;
+                    }
+                }
                 self.state = State::AfterValue;
                 Ok(())
             }
@@ -437,8 +472,11 @@ impl Splitter {
 
     fn parse<T: serde::de::DeserializeOwned>(&self, what: &str) -> Result<T, SplitError> {
         if self.value.too_large() {
+            let hint = self
+                .hint
+                .map_or_else(String::new, |hint| format!("; {hint}"));
             return Err(self.error(&format!(
-                "{what} beside \"Records\" has {} bytes, more than {MAX_ELEMENT}",
+                "{what} beside \"Records\" has {} bytes, more than {MAX_ELEMENT}{hint}",
                 self.value.size
             )));
         }

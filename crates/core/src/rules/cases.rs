@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{
     api,
     case_deadline::{self, ExpectedDeadline},
-    compile::{Compiled, matches},
+    compile::matches,
     diagnostic::{Diagnostic, nearest},
     explain,
     loaded::{Loaded, LoadedRule},
@@ -351,11 +351,15 @@ pub fn run(files: &[RuleFile], watched: &Watched) -> Result<Vec<Tested>, Vec<Dia
                 .watched
                 .as_ref()
                 .and_then(|names| recompiled(files, &origin.file, &rule.id, names));
-            let compiled = named.as_ref().unwrap_or(compiled).rule();
+            let (compiled, sigma) = match &named {
+                Some(named) => (&named.compiled, &named.sigma),
+                None => (compiled, sigma),
+            };
+            let compiled = compiled.rule();
             let is_match = matches(compiled, &RecordView::new(&case.record));
             let outcome = match (case.expected, is_match) {
                 (Expected::Matches, false) | (Expected::Misses, true) => {
-                    let reasons = explain::reasons(compiled, &case.record);
+                    let reasons = explain::reasons(compiled, Some(&sigma.detection), &case.record);
                     Err(format!(
                         "{}: {}",
                         if is_match {
@@ -423,11 +427,10 @@ impl Together<'_> {
 }
 
 /// The rule, compiled with other names of watched resources.
-fn recompiled(files: &[RuleFile], file: &str, id: &str, names: &Watched) -> Option<Compiled> {
+fn recompiled(files: &[RuleFile], file: &str, id: &str, names: &Watched) -> Option<LoadedRule> {
     let file = files.iter().find(|known| known.name == file)?;
     Loaded::files(slice::from_ref(file), names)
         .rules
         .into_iter()
         .find(|loaded| loaded.rule.id == id)
-        .map(|loaded| loaded.compiled)
 }

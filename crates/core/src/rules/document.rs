@@ -373,8 +373,9 @@ fn filter(
     if !errors.is_empty() {
         return Err(errors);
     }
+    let sigma = Arc::new(sigma);
     let filter = Filter::read(origin, &sigma)?;
-    Ok(Content::Filter(Arc::new(sigma), Arc::new(filter)))
+    Ok(Content::Filter(sigma, Arc::new(filter)))
 }
 
 /// Rejects a rule for other logs than CloudTrail's, which can never match.

@@ -6,11 +6,11 @@
 //! members it selects by is rejected. An expired filter suppresses nothing.
 //! Source: Sigma Filters Specification 2.1; `expires` is an extension of this project.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use rsigma_eval::CompiledRule;
-use rsigma_parser::{FilterRule, SigmaRule};
+use rsigma_parser::{Detections, FilterRule, SigmaRule};
 use serde_json::{Map, Value};
 
 use super::{
@@ -38,6 +38,7 @@ pub struct Filter {
     /// The last day, in UTC, on which it suppresses matches.
     pub expires: Option<Date>,
     compiled: CompiledRule,
+    sigma: Arc<FilterRule>,
 }
 
 impl Filter {
@@ -45,7 +46,10 @@ impl Filter {
     ///
     /// # Errors
     /// Members that are missing or malformed, or a filter that would suppress every match.
-    pub(super) fn read(origin: &Origin, sigma: &FilterRule) -> Result<Filter, Vec<Diagnostic>> {
+    pub(super) fn read(
+        origin: &Origin,
+        sigma: &Arc<FilterRule>,
+    ) -> Result<Filter, Vec<Diagnostic>> {
         let error = |path: &[&str], message: String, hint: &str| {
             vec![origin.error(path, message, Some(hint))]
         };
@@ -86,6 +90,7 @@ impl Filter {
             rules: targets(origin)?,
             expires,
             compiled,
+            sigma: Arc::clone(sigma),
         };
         // Two records that no selection should match: one without members, and one with all of them.
         let empty = Record::new(0, Map::new());
@@ -123,6 +128,11 @@ impl Filter {
     /// The compiled condition, for an explanation.
     pub(super) fn compiled(&self) -> &CompiledRule {
         &self.compiled
+    }
+
+    /// What it was compiled from, for an explanation.
+    pub(super) fn detections(&self) -> &Detections {
+        &self.sigma.detection
     }
 }
 

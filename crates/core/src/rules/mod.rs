@@ -11,7 +11,7 @@
 //! - [`prefilter`]: which records need not be parsed because no rule can match them.
 //! - `closing`: the rules whose calls close deadlines.
 //! - `rule_set`: evaluates a record against all rules and filters.
-//! - [`check`], [`cases`], [`explain`], [`mod@reference`]: the commands for rule authors.
+//! - [`check`], [`cases`], [`explain`] with `expectation`, [`mod@reference`]: the commands for rule authors.
 //!
 //! Reading rule files from disk or S3 happens outside of this crate. Source: Sigma Rules Specification 2.1.
 
@@ -29,6 +29,7 @@ pub mod diagnostic;
 mod document;
 mod embedded;
 mod encoded;
+mod expectation;
 pub mod explain;
 pub mod filter;
 mod language;

@@ -9,6 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 use rsigma_eval::event::{Event, EventValue};
+use rsigma_parser::SigmaRule;
 
 use super::{
     closing::{self, ClosingRule},
@@ -16,7 +17,7 @@ use super::{
     diagnostic::Diagnostic,
     filter::Filter,
     loaded::Loaded,
-    origin::RuleFile,
+    origin::{RuleFile, Trust},
     parsed_file::ParsedFile,
     prefilter::Prefilter,
     rule::Rule,
@@ -53,6 +54,10 @@ impl PartialEq for Suppressed {
 /// Compiled rules and filters.
 pub struct RuleSet {
     pub(super) rules: Vec<(Arc<Rule>, Compiled)>,
+    /// The parsed rules, which their files share; `None` for built-in rules, which an explanation reads again.
+    pub(super) sigma: Vec<Option<Arc<SigmaRule>>>,
+    /// The watched resources that the rules were loaded for.
+    pub(super) watched: Watched,
     filters: Vec<Arc<Filter>>,
     /// Made from `rules`; it refers to them by index.
     prefilter: Prefilter,
@@ -100,7 +105,7 @@ impl RuleSet {
         files: impl IntoIterator<Item = &'f ParsedFile>,
         watched: &Watched,
     ) -> Result<RuleSet, Vec<Diagnostic>> {
-        RuleSet::from_loaded(Loaded::builtin_and(files, watched))
+        RuleSet::from_loaded(Loaded::builtin_and(files, watched), watched)
     }
 
     /// The rules and filters of these files alone.
@@ -108,10 +113,10 @@ impl RuleSet {
     /// # Errors
     /// All errors of the files.
     pub fn of(files: &[RuleFile], watched: &Watched) -> Result<RuleSet, Vec<Diagnostic>> {
-        RuleSet::from_loaded(Loaded::files(files, watched))
+        RuleSet::from_loaded(Loaded::files(files, watched), watched)
     }
 
-    fn from_loaded(loaded: Loaded) -> Result<RuleSet, Vec<Diagnostic>> {
+    fn from_loaded(loaded: Loaded, watched: &Watched) -> Result<RuleSet, Vec<Diagnostic>> {
         let mut errors = loaded.errors;
         if errors.is_empty() {
             errors = closing::errors(&loaded.rules, &loaded.replaced);
@@ -120,7 +125,13 @@ impl RuleSet {
             return Err(errors);
         }
         let prefilter = Prefilter::of(loaded.rules.iter().map(|loaded| &*loaded.sigma));
+        let sigma = loaded.rules.iter().map(|loaded| {
+            let is_builtin = matches!(loaded.origin.trust, Trust::BuiltIn { .. });
+            (!is_builtin).then(|| Arc::clone(&loaded.sigma))
+        });
         Ok(RuleSet {
+            sigma: sigma.collect(),
+            watched: watched.clone(),
             rules: loaded
                 .rules
                 .into_iter()

@@ -1,3 +1,4 @@
+use cloudhsm_alerts_test_support::aws_cli;
 use insta::assert_snapshot;
 
 use super::*;
@@ -189,6 +190,12 @@ fn every_kind_is_a_valid_message_with_commands() {
         assert_eq!(finding["unmapped"]["code"], kind.code());
         let remedy = finding["remediation"]["desc"].as_str().unwrap();
         assert!(remedy.contains("aws cloudtrail validate-logs --trail-arn arn:aws:cloudtrail:us-east-1:111122223333:trail/audit --region us-west-2 --start-time 2026-11-23T03:00:00Z --end-time 2026-11-23T05:00:00Z"), "{remedy}");
+        let lines = remedy.lines().map(str::trim);
+        for line in lines.filter(|line| line.starts_with("aws ")) {
+            for command in line.split("; ") {
+                assert_eq!(aws_cli::check(command), Ok(()), "{command}");
+            }
+        }
     }
 }
 

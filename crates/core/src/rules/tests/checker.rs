@@ -341,7 +341,7 @@ fn a_failed_test_has_the_reasons() {
     assert_eq!(
         outcomes,
         [
-            (12, Err("the record does not match: call: eventName is \"DeleteHsm\", expected \"deletebackup\"".to_owned())),
+            (12, Err("the record does not match: call: eventName is \"DeleteHsm\", expected \"DeleteBackup\"".to_owned())),
             (14, Err("the record matches: call: eventSource is \"cloudhsm.amazonaws.com\"; call: eventName is \"DeleteBackup\"".to_owned())),
         ]
     );
@@ -401,6 +401,115 @@ fn explanations_have_reasons_and_no_secrets() {
         .unwrap();
     assert_eq!(
         backup.reasons,
-        ["call: eventName is \"InitializeCluster\", expected \"deletebackup\""]
+        ["call: eventName is \"InitializeCluster\", expected \"DeleteBackup\""]
+    );
+}
+
+/// The reasons of the only rule of a file for a record.
+fn reasons_of(detection: &str, value: Value) -> Vec<String> {
+    let set = RuleSet::of(&[file("r.yml", &rule_with(detection))], &Watched::default());
+    let mut explained = set.unwrap().explain(&record(value), NOW);
+    explained.remove(0).reasons
+}
+
+#[test]
+fn explanations_have_patterns_as_the_rule_file_writes_them() {
+    let caller = |name: &str| json!({"eventName": "DeleteHsm", "userAgent": "Boto3", "userIdentity": {"userName": name}, "requestParameters": {"a": "X", "b": "X"}});
+    for (detection, expected) in [
+        (
+            "  s:\n    userIdentity.userName: [HsmAdmin, '*Break?Glass*']\n  condition: s\n",
+            "s: userIdentity.userName is \"alice\", expected one of \"HsmAdmin\", \"*Break?Glass*\"",
+        ),
+        (
+            "  s:\n    userAgent|contains|all: [Boto3, Botocore]\n  condition: s\n",
+            "s: userAgent is \"Boto3\", expected it to contain all of \"Boto3\", \"Botocore\"",
+        ),
+        (
+            "  s:\n    eventName|neq: [DeleteHsm, DeleteBackup]\n  condition: s\n",
+            "s: eventName is \"DeleteHsm\", expected anything but \"DeleteHsm\", \"DeleteBackup\"",
+        ),
+        (
+            "  s:\n    userAgent|cased: BOTO3\n  condition: s\n",
+            "s: userAgent is \"Boto3\", expected \"BOTO3\", with the same upper and lower case",
+        ),
+        (
+            "  s:\n    userAgent|re|i: ^Aws-CLI/\n  condition: s\n",
+            "s: userAgent is \"Boto3\", expected it to match ^Aws-CLI/",
+        ),
+        (
+            "  s:\n    requestParameters.a|fieldref|neq: requestParameters.b\n  condition: s\n",
+            "s: requestParameters.a matches the field that the rule compares it with: is requestParameters.b",
+        ),
+        (
+            "  s:\n    - requestParameters.c: DoNot\n    - requestParameters.a: Y\n      requestParameters.b: Z\n  condition: s\n",
+            "s: requestParameters.c is not in the record, expected \"DoNot\"",
+        ),
+        (
+            "  s:\n    eventName: DeleteHsm\n    '|all': [Boto3, BreakGlass]\n  condition: s\n",
+            "s: the record has no text with \"BreakGlass\"",
+        ),
+    ] {
+        assert_eq!(reasons_of(detection, caller("alice")), [expected]);
+    }
+    assert_eq!(
+        reasons_of("  s: [Alice, HsmAdmin]\n  condition: s\n", caller("alice")),
+        ["s: the record has text with one of \"Alice\", \"HsmAdmin\""]
+    );
+}
+
+/// The parsed form of a rule file is kept, that of a built-in rule is read again.
+#[test]
+fn built_in_rules_are_explained_like_rules_of_files() {
+    let mut watched = Watched::default();
+    watched.add("trail_bucket", "My-Trail-Bucket");
+    let embedded = RuleSet::builtin(&watched).unwrap();
+    let files = RuleSet::of(&builtin_files(), &watched).unwrap();
+    let mut all = String::new();
+    for value in [
+        call("DeleteHsm"),
+        json!({"eventSource": "s3.amazonaws.com", "eventName": "DeleteBucket", "requestParameters": {"bucketName": "other"}}),
+        json!({}),
+    ] {
+        let reasons = |set: &RuleSet| -> Vec<(String, Vec<String>)> {
+            let explained = set.explain(&record(value.clone()), NOW).into_iter();
+            explained
+                .map(|found| (found.rule.name.clone(), found.reasons))
+                .collect()
+        };
+        let found = reasons(&embedded);
+        assert_eq!(found, reasons(&files));
+        all.push_str(&format!("{found:?}"));
+    }
+    for text in ["My-Trail-Bucket", "InitializeCluster"] {
+        assert!(all.contains(text), "{text}");
+    }
+    assert!(!all.contains("initializecluster"));
+}
+
+#[test]
+fn a_suppressed_match_shows_the_patterns_of_its_filter() {
+    let filter = "title: F
+id: 99999999-2222-4333-8444-555555555555
+name: f
+logsource: {product: aws, service: cloudtrail}
+filter:
+  rules: any
+  selection: {userIdentity.userName|startswith: Ali}
+  other: {userIdentity.userName: BreakGlass}
+  condition: not selection or other
+";
+    let set = RuleSet::of(
+        &[file("r.yml", RULE), file("f.yml", filter)],
+        &Watched::default(),
+    );
+    let explained = set.unwrap().explain(&record(call("DeleteBackup")), NOW);
+    assert_eq!(
+        explained[0].reasons,
+        [
+            "call: eventSource is \"cloudhsm.amazonaws.com\"",
+            "call: eventName is \"DeleteBackup\"",
+            "excluded, selection: userIdentity.userName is \"alice\"",
+            "other: userIdentity.userName is \"alice\", expected \"BreakGlass\"",
+        ]
     );
 }

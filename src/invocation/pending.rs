@@ -168,7 +168,7 @@ impl PendingCall {
             Ok(fields) => self.finding.record = Record::new(index, fields),
             Err(error) => unreachable!("a record cannot be read again: {error}"),
         }
-        Alert::new(self.finding, &self.source, accounts)
+        Alert::of_call(self.finding, self.call_id, &self.source, accounts)
     }
 
     /// Memory that it takes, in bytes, its entry in the queue included.

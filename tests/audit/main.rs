@@ -3,7 +3,9 @@
 //! nothing that did not happen may be published.
 
 mod faults;
+mod process;
 mod reading;
+mod removed;
 mod silence;
 mod tampering;
 mod trail;

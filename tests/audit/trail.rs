@@ -15,6 +15,7 @@ use crate::world::{BEGIN, World, at};
 pub const ALTERED: &str = "trail-log-file-altered";
 pub const MISSING: &str = "trail-log-file-missing";
 pub const REPLACED: &str = "trail-log-file-replaced";
+pub const REMOVED: &str = "trail-file-removed";
 pub const DIGEST_ALTERED: &str = "trail-digest-altered";
 pub const DIGEST_MISSING: &str = "trail-digest-missing";
 pub const SILENT: &str = "trail-digest-silent";

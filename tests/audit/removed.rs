@@ -65,7 +65,7 @@ async fn a_removal_is_published_once_an_hour_for_each_caller() {
     assert_eq!(world.trail_pages(), 3);
     let texts = world.details();
     for text in [
-        "A delete marker hides it since 2027-03-01 03:00:00 UTC. S3 names as the caller AWS:AIDAEXAMPLEALICE, from 192.0.2.61.",
+        "A delete marker hides it since 2027-03-01T03:00:00Z. S3 names as the caller AWS:AIDAEXAMPLEALICE, from 192.0.2.61.",
         "aws iam list-users --query \"Users[?UserId=='AIDAEXAMPLEALICE'].Arn\" --output text",
         "aws iam list-roles --query \"Roles[?RoleId=='AROAEXAMPLE'].Arn\" --output text",
     ] {

@@ -118,7 +118,7 @@ fn finding(removal: &Removal, now: Timestamp) -> TrailFinding {
         }),
         detail: format!(
             "{how} since {}. S3 names as the caller {}, from {}. There is one message an hour for each caller: the same caller may have removed others.",
-            time.strftime("%Y-%m-%d %H:%M:%S UTC"),
+            time.strftime("%Y-%m-%dT%H:%M:%SZ"),
             or_unknown(caller),
             or_unknown(source_ip),
         ),

@@ -113,7 +113,7 @@ fn a_removed_file() {
             from: time,
             to: time,
         }),
-        detail: "A delete marker hides it since 2026-11-23 04:10:44 UTC.".into(),
+        detail: "A delete marker hides it since 2026-11-23T04:10:44Z.".into(),
         caller: Some("AWS:AROAI6ZMWVXR3EXAMPLE:mallory".into()),
         ..finding(Kind::FileRemoved)
     }]);
@@ -124,7 +124,7 @@ fn a_removed_file() {
 
     WHAT HAPPENED
       s3://trail/AWSLogs/111122223333/CloudTrail/us-west-2/2026/11/23/111122223333_CloudTrail_us-west-2_20261123T0355Z_Kd83hFq0aPzW61Lm.json.gz
-        A delete marker hides it since 2026[-]11[-]23[ ]04:10:44 UTC.
+        A delete marker hides it since 2026-11-23T04:10:44Z.
         prod (111122223333), us-west-2. At 2026-11-23 04:10 UTC.
 
     WHAT IT MEANS

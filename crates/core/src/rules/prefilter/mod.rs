@@ -21,7 +21,7 @@ mod pattern;
 mod required;
 
 /// What a rule costs that is not bound, for messages. docs/performance.md has the command that measures it.
-pub const UNBOUND: &str = "a rule without a required `eventSource` makes the function parse every record, which takes four to seven times as much processor time";
+pub const UNBOUND: &str = "a rule without a required `eventSource` makes the function parse every record, which takes five to eight times as much processor time";
 
 pub use cached::CachedPrefilter;
 pub use index::Prefilter;

@@ -148,7 +148,7 @@ fn unintended_behavior_is_a_warning() {
         ),
         (
             rule.replacen("    eventSource: cloudhsm.amazonaws.com\n", "", 1),
-            "warning r.yml:6: detection: expected a required `eventSource`, found none in t; a rule without a required `eventSource` makes the function parse every record, which takes four to seven times as much processor time; add `eventSource` to a selection that the condition requires",
+            "warning r.yml:6: detection: expected a required `eventSource`, found none in t; a rule without a required `eventSource` makes the function parse every record, which takes five to eight times as much processor time; add `eventSource` to a selection that the condition requires",
         ),
         (
             rule.replacen(

@@ -27,7 +27,7 @@ const MAX_LINE: usize = 600;
 const MAX_CALLS: usize = 100;
 /// Callers of which a summary has how to stop them: a person stops a few by hand, and many are stopped elsewhere.
 const MAX_STOPPED: usize = 5;
-/// Distributes alerts over summaries of at most [`MAX_CALLS`], the most severe first, and of equals those whose call
+/// Distributes alerts over summaries of at most a hundred, the most severe first, and of equals those whose call
 /// succeeded, so that refused calls do not bury one that worked. A group of one alert needs no summary. Whether a summary
 /// fits into a message is known when it is composed.
 pub fn split(mut alerts: Vec<Alert>) -> Vec<Vec<Alert>> {

@@ -25,8 +25,10 @@ use crate::{
 const MAX_LINE: usize = 600;
 /// Most alerts in one summary: a person reads it.
 const MAX_CALLS: usize = 100;
-/// Callers of which a summary has how to stop them: a person stops a few by hand, and many are stopped elsewhere.
+/// Most callers for which a summary has the steps that stop them: a person stops a few by hand, and many are stopped
+/// elsewhere.
 const MAX_STOPPED: usize = 5;
+
 /// Distributes alerts over summaries of at most a hundred, the most severe first, and of equals those whose call
 /// succeeded, so that refused calls do not bury one that worked. A group of one alert needs no summary. Whether a summary
 /// fits into a message is known when it is composed.

@@ -93,6 +93,12 @@ pub(crate) fn millis(time: Timestamp) -> AttributeValue {
     AttributeValue::N(time.as_millisecond().to_string())
 }
 
+/// The time that [`millis`] wrote.
+pub(crate) fn time(value: &AttributeValue) -> Option<Timestamp> {
+    let millis = value.as_n().ok()?.parse().ok()?;
+    Timestamp::from_millisecond(millis).ok()
+}
+
 /// A time in the format of a time-to-live attribute.
 pub(crate) fn seconds(time: Timestamp) -> AttributeValue {
     AttributeValue::N(time.as_second().to_string())

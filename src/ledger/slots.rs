@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::table::{LedgerError, Table};
 use crate::{
     clock::later,
-    dynamodb::{if_condition_held, millis, seconds, string},
+    dynamodb::{if_condition_held, millis, seconds, string, time},
 };
 
 /// The longest backlog. A next slot that is later than this was written by an instance whose clock is wrong, and is
@@ -78,9 +78,8 @@ impl Table {
         output
             .attributes
             .as_ref()
-            .and_then(|attributes| attributes.get("next_turn")?.as_n().ok())
-            .and_then(|next| next.parse::<i64>().ok())
-            .and_then(|next| Timestamp::from_millisecond(next).ok())
+            .and_then(|attributes| attributes.get("next_turn"))
+            .and_then(time)
             .and_then(|next| next.checked_sub(interval).ok())
             .map(SharedSlot::At)
             .ok_or_else(|| LedgerError::NotALedger(format!("the item {key:?} has no next_turn")))

@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::table::{LedgerError, Table};
 use crate::{
     clock::later,
-    dynamodb::{if_condition_held, millis, seconds, string},
+    dynamodb::{if_condition_held, millis, seconds, string, time},
     timing::Timing,
 };
 
@@ -188,9 +188,8 @@ fn closing_time(
     };
     attributes
         .as_ref()
-        .and_then(|attributes| attributes.get("closes_at")?.as_n().ok())
-        .and_then(|time| time.parse::<i64>().ok())
-        .and_then(|time| Timestamp::from_millisecond(time).ok())
+        .and_then(|attributes| attributes.get("closes_at"))
+        .and_then(time)
         .map(Some)
         .ok_or_else(|| LedgerError::NotALedger(format!("the item {key:?} has no closes_at")))
 }

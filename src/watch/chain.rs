@@ -1,15 +1,12 @@
 //! The state of a chain of digest files in the watch table: its newest end, whether its silence was published, and the gaps
 //! before starting digest files that nobody has judged yet.
 //!
-//! Digest files arrive in any order, so a later end wins, in whatever order they are written. A gap before a starting digest file waits
-//! for an hour: the digest file before it may only be late.
+//! Digest files arrive in any order, so a later end wins, in whatever order they are written. A gap before a starting
+//! digest file waits for an hour: the digest file before it may only be late.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::{
-    operation::update_item::UpdateItemError,
-    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
-};
+use aws_sdk_dynamodb::types::AttributeValue;
 use cloudhsm_alerts_core::{
     digest::{
         key::{Chain, DigestKey},
@@ -23,16 +20,15 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     deadline::KEPT,
     error::WatchError,
-    table::{WatchTable, version},
+    item::Item,
+    table::{WatchTable, set, version},
 };
 use crate::{
     clock::later,
-    dynamodb::{RequestError, after_transactions, millis, seconds, string},
+    dynamodb::{RequestError, millis, seconds, string, time},
 };
 
 const KIND: &str = "chain";
-/// Most attempts to write a digest file's arrival. Each failed one means that another one was written.
-const ATTEMPTS: usize = 64;
 /// Most gaps that wait to be judged.
 const MAX_GAPS: usize = 20;
 /// How long a gap waits for a digest file that is late.
@@ -40,8 +36,6 @@ pub const GAP_WAITS: SignedDuration = SignedDuration::from_hours(1);
 /// How far in the future the end of a digest file may be. What is later is a wrong clock or an invented name, and would
 /// hide that the chain is silent.
 const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(1);
-
-type Item = HashMap<String, AttributeValue>;
 
 /// A chain as the table has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,16 +203,16 @@ fn parse(item: &Item) -> Option<WatchedChain> {
     })
 }
 
-fn time(value: &AttributeValue) -> Option<Timestamp> {
-    Timestamp::from_millisecond(value.as_n().ok()?.parse().ok()?).ok()
-}
-
 impl WatchTable {
     /// A chain; `None`: no digest file of it arrived yet.
     ///
     /// # Errors
     /// The request failed, or the item is not ours.
     pub async fn chain(&self, chain: &Chain) -> Result<Option<WatchedChain>, WatchError> {
+        self.chain_item(chain).await?.as_ref().map(read).transpose()
+    }
+
+    async fn chain_item(&self, chain: &Chain) -> Result<Option<Item>, WatchError> {
         let page = self
             .query(KIND)
             .key_condition_expression("#kind = :kind AND #id = :id")
@@ -227,7 +221,7 @@ impl WatchTable {
             .send()
             .await
             .map_err(|error| RequestError::of(&error))?;
-        page.items().first().map(read).transpose()
+        Ok(page.items().first().cloned())
     }
 
     /// All chains, and the number of items that this version cannot read.
@@ -278,32 +272,22 @@ impl WatchTable {
         .await
     }
 
-    /// Changes a chain, which is read first. The first attempt expects no item.
+    /// Changes a chain, which is read first.
     async fn change_chain(
         &self,
         chain: &Chain,
         change: impl Fn(Option<&WatchedChain>) -> Option<WatchedChain>,
     ) -> Result<(), WatchError> {
-        let mut known = self.chain(chain).await?;
-        for _ in 0..ATTEMPTS {
+        let seen = self.chain_item(chain).await?;
+        self.write_merged(seen, |seen| {
+            let known = seen.map(read).transpose()?;
             let Some(mut next) = change(known.as_ref()) else {
-                return Ok(());
+                return Ok(None);
             };
             next.revision = known.as_ref().map_or(1, |known| known.revision + 1);
-            let mut request = self.update(KIND, &id(chain));
-            let mut set = Vec::new();
-            for (name, value) in next.members() {
-                set.push(format!("#{name} = :{name}"));
-                request = request
-                    .expression_attribute_names(format!("#{name}"), name)
-                    .expression_attribute_values(format!(":{name}"), value);
-            }
-            request = request
-                .update_expression(format!("SET {}", set.join(", ")))
-                .return_values_on_condition_check_failure(
-                    ReturnValuesOnConditionCheckFailure::AllOld,
-                );
-            request = match &known {
+            let (request, set) = set(self.update(KIND, &id(chain)), next.members());
+            let request = request.update_expression(set);
+            Ok(Some(match &known {
                 None => request.condition_expression("attribute_not_exists(id)"),
                 Some(known) => request
                     .condition_expression("#revision = :seen")
@@ -311,21 +295,10 @@ impl WatchTable {
                         ":seen",
                         AttributeValue::N(known.revision.to_string()),
                     ),
-            };
-            let error = match after_transactions(|| request.clone().send()).await {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
-            };
-            known = match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    failed.item().map(read).transpose()?
-                }
-                _ => return Err(RequestError::of(&error).into()),
-            };
-        }
-        Err(WatchError::Unavailable(format!(
-            "the item was changed by others during {ATTEMPTS} attempts to write it"
-        )))
+            }))
+        })
+        .await?;
+        Ok(())
     }
 }
 

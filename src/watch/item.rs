@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::later,
-    dynamodb::{millis, seconds, string},
+    dynamodb::{millis, seconds, string, time},
 };
 
 /// An item as the SDK has it.
@@ -246,9 +246,4 @@ impl<'i> Members<'i> {
         let value = self.0.get(name).and_then(|value| value.as_m().ok());
         value.ok_or(name)
     }
-}
-
-fn time(value: &AttributeValue) -> Option<Timestamp> {
-    let millis = value.as_n().ok()?.parse().ok()?;
-    Timestamp::from_millisecond(millis).ok()
 }

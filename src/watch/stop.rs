@@ -16,17 +16,16 @@ use cloudhsm_alerts_core::{
     record::Outcome,
     text::one_line,
 };
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
     deadline::KEPT,
     error::WatchError,
-    table::{WatchTable, version},
+    table::{WatchTable, set, version},
 };
 use crate::{
     clock::later,
-    dynamodb::{RequestError, millis, seconds, string},
+    dynamodb::{RequestError, millis, seconds, string, time},
 };
 
 const KIND: &str = "stop";
@@ -132,16 +131,10 @@ impl WatchTable {
             ("event_id", string(&seen.event_id)),
             ("expires_at", seconds(later(seen.stop.time, KEPT))),
         ];
-        let mut request = self.update(KIND, &format!("{}/{}", seen.event_id, seen.trail));
-        let mut set = Vec::new();
-        for (name, value) in members {
-            set.push(format!("#{name} = :{name}"));
-            request = request
-                .expression_attribute_names(format!("#{name}"), name)
-                .expression_attribute_values(format!(":{name}"), value);
-        }
+        let request = self.update(KIND, &format!("{}/{}", seen.event_id, seen.trail));
+        let (request, set) = set(request, members);
         request
-            .update_expression(format!("SET {}", set.join(", ")))
+            .update_expression(set)
             .send()
             .await
             .map_err(|error| RequestError::of(&error))?;
@@ -161,10 +154,9 @@ impl WatchTable {
 /// Reads an item; `None`: this version did not write it.
 fn read(item: &HashMap<String, AttributeValue>) -> Option<SeenStop> {
     let text = |name: &str| item.get(name)?.as_s().ok().cloned();
-    let at = item.get("at")?.as_n().ok()?.parse().ok()?;
     Some(SeenStop {
         stop: Stop {
-            time: Timestamp::from_millisecond(at).ok()?,
+            time: time(item.get("at")?)?,
             event_name: text("event_name")?,
             actor: text("actor")?,
         },

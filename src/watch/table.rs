@@ -29,7 +29,7 @@ use crate::{
     timing::Timing,
 };
 
-/// Most attempts to write a call. Each failed one means that another call of the same key was written.
+/// Most attempts to write an item. Each failed one means that another writer was faster.
 const ATTEMPTS: usize = 64;
 /// The members whose change makes a merge obsolete.
 const COMPARED: [&str; 3] = ["opened_at", "closed_at", "expires_at"];
@@ -98,20 +98,38 @@ impl WatchTable {
         if call.is_too_old(now) {
             return Ok(Change::TooOld);
         }
-        let mut seen: Option<Item> = None;
-        for _ in 0..ATTEMPTS {
-            let known = seen.as_ref().map(item::read).transpose()?;
+        let is_written = self.write_merged(None, |seen| {
+            let known = seen.map(item::read).transpose()?;
             let Some(next) = call.after(known.as_ref(), now) else {
-                return Ok(Change::Known);
+                return Ok(None);
             };
             let before = known.as_ref().map(item::members).unwrap_or_default();
-            let request = self
-                .change(call.key(), &before, &item::members(&next), seen.as_ref())
-                .return_values_on_condition_check_failure(
-                    ReturnValuesOnConditionCheckFailure::AllOld,
-                );
+            let after = item::members(&next);
+            Ok(Some(self.change(call.key(), &before, &after, seen)))
+        });
+        Ok(match is_written.await? {
+            true => Change::Written,
+            false => Change::Known,
+        })
+    }
+
+    /// Writes an item with the update that `merge` makes from the item as it was last seen, under its condition that this
+    /// is what is there. If another writer was faster, DynamoDB returns the item, and the update is made from that. Returns
+    /// whether it was written: without an update, nothing is to be changed.
+    pub(super) async fn write_merged(
+        &self,
+        mut seen: Option<Item>,
+        merge: impl Fn(Option<&Item>) -> Result<Option<UpdateItemFluentBuilder>, WatchError>,
+    ) -> Result<bool, WatchError> {
+        for _ in 0..ATTEMPTS {
+            let Some(request) = merge(seen.as_ref())? else {
+                return Ok(false);
+            };
+            let request = request.return_values_on_condition_check_failure(
+                ReturnValuesOnConditionCheckFailure::AllOld,
+            );
             let error = match after_transactions(|| request.clone().send()).await {
-                Ok(_) => return Ok(Change::Written),
+                Ok(_) => return Ok(true),
                 Err(error) => error,
             };
             match error.as_service_error() {
@@ -134,17 +152,11 @@ impl WatchTable {
         after: &BTreeMap<&'static str, AttributeValue>,
         seen: Option<&Item>,
     ) -> UpdateItemFluentBuilder {
-        let mut request = self.update(DEADLINE, &key.text());
-        let mut set = Vec::new();
-        for (name, value) in after {
-            if before.get(name) != Some(value) {
-                set.push(format!("#{name} = :{name}"));
-                request = request
-                    .expression_attribute_names(format!("#{name}"), *name)
-                    .expression_attribute_values(format!(":{name}"), value.clone());
-            }
-        }
-        let mut update = format!("SET {}", set.join(", "));
+        let changed = after
+            .iter()
+            .filter(|(name, value)| before.get(*name) != Some(*value))
+            .map(|(name, value)| (*name, value.clone()));
+        let (mut request, mut update) = set(self.update(DEADLINE, &key.text()), changed);
         let removed = before.keys().filter(|name| !after.contains_key(**name));
         let removed: Vec<&str> = removed.copied().collect();
         if !removed.is_empty() {
@@ -293,6 +305,21 @@ impl WatchTable {
             .expression_attribute_values(":version", version())
             .expression_attribute_values(":opened_at", millis(opened))
     }
+}
+
+/// Adds members to an update. Returns it with its `SET` clause.
+pub(super) fn set<'n>(
+    mut update: UpdateItemFluentBuilder,
+    members: impl IntoIterator<Item = (&'n str, AttributeValue)>,
+) -> (UpdateItemFluentBuilder, String) {
+    let mut set = Vec::new();
+    for (name, value) in members {
+        set.push(format!("#{name} = :{name}"));
+        update = update
+            .expression_attribute_names(format!("#{name}"), name)
+            .expression_attribute_values(format!(":{name}"), value);
+    }
+    (update, format!("SET {}", set.join(", ")))
 }
 
 pub(super) fn version() -> AttributeValue {

@@ -76,7 +76,7 @@ def main() -> None:
         text = f"{end}\n{BUCKET}/{key}\n{digest_hash}\n{previous['Signature'] or 'null'}"
         signature = openssl("dgst", "-sha256", "-keyform", "DER", "-sign", str(KEY), data=text.encode())
         previous = dict(zip(previous, (BUCKET, key, digest_hash, "SHA-256", signature.hex()), strict=True))
-    # Whoever wants to hide a call takes its record out.
+    # To hide a call, its record is removed.
     altered = FOLDER / "copy" / log_files[1]
     records = json.loads(gzip.decompress(altered.read_bytes()))["Records"][1:]
     altered.write_bytes(gzip.compress(json.dumps({"Records": records}).encode(), mtime=0))

@@ -2,7 +2,7 @@
 //! instance.
 //!
 //! A region that refuses to list them, because it is not enabled in this account or the role may not, makes its digest
-//! files unverified. That is never tampering. A region that does not respond is an error that a retry can mend.
+//! files unverified. That is never tampering. A region that does not respond is a temporary error.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,12 +22,12 @@ use thiserror::Error;
 
 use crate::{clock::later, sdk};
 
-/// How long a refusal is remembered. Each digest file of the region would ask again.
+/// How long a refusal is remembered. Otherwise each digest file of the region would cause a request.
 const REFUSED_FOR: Duration = Duration::from_secs(3600);
 /// Most pages of a list. A region has one key, or two.
 const MAX_PAGES: usize = 20;
 
-/// A failed request that a retry can mend.
+/// A failed request. A retry can succeed.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum KeysError {
     /// CloudTrail throttled the request.
@@ -166,7 +166,7 @@ async fn list(client: &Client, wanted: Wanted<'_>) -> Result<Listed, KeysError> 
     Ok(Listed::Keys(keys))
 }
 
-/// Why a request is refused, or the error that a retry can mend.
+/// Why a request is refused, or the error if a retry can succeed.
 fn refused<E>(error: &SdkError<E>) -> Result<String, KeysError>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,

@@ -19,6 +19,7 @@ pub mod fingerprint;
 pub mod json;
 pub mod log_file;
 pub mod object;
+mod partition;
 pub mod record;
 pub mod redact;
 pub mod response_time;

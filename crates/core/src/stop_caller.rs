@@ -11,6 +11,7 @@
 use crate::{
     actor::{self, other_account},
     defang::defanged,
+    partition,
     record::Record,
     text::{is_shell_safe, one_line},
 };
@@ -147,7 +148,7 @@ fn iam_user(record: &Record) -> Vec<String> {
 fn deny_all(record: &Record, user: &str) -> String {
     format!(
         "    aws iam attach-user-policy --user-name {user} --policy-arn arn:{}:iam::aws:policy/AWSDenyAll",
-        partition(record)
+        partition_of(record)
     )
 }
 
@@ -298,16 +299,12 @@ fn chained(record: &Record) -> Vec<String> {
 }
 
 /// The partition of the caller's ARN, or else of the region.
-fn partition(record: &Record) -> &str {
+fn partition_of(record: &Record) -> &str {
     let from_arn = record
         .str("userIdentity.arn")
         .and_then(|arn| arn.split(':').nth(1))
         .filter(|partition| partition.starts_with("aws") && is_shell_safe(partition));
-    from_arn.unwrap_or_else(|| match record.region().unwrap_or_default() {
-        region if region.starts_with("cn-") => "aws-cn",
-        region if region.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    })
+    from_arn.unwrap_or_else(|| partition::of_region(record.region().unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! Interface Emulator, [`runtime_api`] talks to `bootstrap` directly, so that a test can kill it and set the
 //! deadline of an invocation.
 //!
-//! [`aws_cli`] knows the commands that people are told to run.
+//! [`aws_cli`] checks commands in alerts and reports.
 
 pub mod aws_cli;
 mod clock;

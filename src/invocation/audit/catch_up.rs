@@ -87,7 +87,7 @@ impl CatchUp<'_> {
         failures
     }
 
-    /// Adds the result of reading a log file. Returns a failure that a retry, or an operator, can mend.
+    /// Adds the result of reading a log file. Returns a failure that is no finding.
     async fn add(
         &self,
         mut report: Report,

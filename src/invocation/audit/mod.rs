@@ -5,7 +5,7 @@
 //! notification that never came costs an hour, and no alert. A file that somebody removed is a finding at once ([`removed`]). At the end, what was read is noted, findings are published
 //! ([`findings`]), and the chains get their new ends. [`tick`] looks for chains that are silent.
 //!
-//! What a retry can mend fails the units that named the digest file. Everything that was done until then is kept, so the
+//! A temporary error fails the units that named the digest file. Everything that was done until then is kept, so the
 //! retry goes on where this invocation stopped.
 
 mod catch_up;

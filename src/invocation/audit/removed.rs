@@ -21,7 +21,7 @@ use crate::{
     s3::{self, FetchError},
 };
 
-/// The findings about these removals, with the units that named them. What a retry can mend fails them.
+/// The findings about these removals, with the units that named them. A temporary error fails them.
 pub(super) async fn look(
     removals: Vec<RemovalItem>,
     shared: Shared<'_>,

@@ -1,4 +1,4 @@
-//! DynamoDB in the stub: two tables, told apart by their keys. The ledger has the partition key `id`, the watch table
+//! DynamoDB in the stub: two tables, distinguished by their keys. The ledger has the partition key `id`, the watch table
 //! the partition key `kind` and the sort key `id`.
 //!
 //! A request is handled while the stub's state is locked, so conditional writes hold as in DynamoDB. Their expressions

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Kind, TrailFinding};
-use crate::{digest::key::Chain, text::shell_word};
+use crate::{digest::key::Chain, partition, text::shell_word};
 
 /// What it means, in whole sentences.
 pub(super) fn meaning(kind: Kind) -> &'static str {
@@ -256,12 +256,7 @@ fn in_seconds(time: Timestamp) -> String {
 
 /// The ARN of the trail. One of an organization belongs to the management account, which a digest file does not name.
 fn trail_arn(chain: &Chain) -> String {
-    let partition = match chain.home_region.as_str() {
-        region if region.starts_with("cn-") => "aws-cn",
-        region if region.starts_with("us-gov-") => "aws-us-gov",
-        region if region.starts_with("eusc-") => "aws-eusc",
-        _ => "aws",
-    };
+    let partition = partition::of_region(&chain.home_region);
     let account = match chain.organization {
         Some(_) => "MANAGEMENT_ACCOUNT",
         None => &chain.account,
